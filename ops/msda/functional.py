@@ -1,0 +1,187 @@
+"""The two functions: checked arguments in, one operator call out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from msda import library, reference  # noqa: F401  (importing `library` defines the operators)
+
+LevelShapes = Sequence[tuple[int, int]]
+
+
+def _flat_shapes(spatial_shapes: LevelShapes) -> list[int]:
+    if isinstance(spatial_shapes, Tensor):
+        raise TypeError(
+            'spatial_shapes must be pairs of host integers, e.g. [(64, 64), (32, 32)]; got a tensor. '
+            'Pass spatial_shapes.tolist() (on a GPU that waits for the device).'
+        )
+    flat: list[int] = []
+    for level, shape in enumerate(spatial_shapes):
+        if len(shape) != 2:
+            raise ValueError(f'spatial_shapes[{level}] must be a pair (H, W); got {shape!r}')
+        flat.extend(shape)
+    return flat
+
+
+def _expect(name: str, tensor: Tensor, expected: tuple[Any, ...], meaning: str) -> None:
+    """Raises unless ``tensor`` has the expected shape; ``None`` in ``expected`` fits any size."""
+    shape = tensor.shape
+    fits = len(shape) == len(expected) and all(
+        want is None or size in (want if isinstance(want, tuple) else (want,))
+        for size, want in zip(shape, expected, strict=False)
+    )
+    if not fits:
+        sizes = ['any' if want is None else str(want) for want in expected]
+        raise ValueError(
+            f'{name} has shape {tuple(shape)}; expected ({", ".join(sizes)}), that is {meaning}'
+        )
+
+
+def _check_levels(value: Tensor, flat_shapes: list[int]) -> None:
+    if value.dim() != 4:
+        raise ValueError(f'value has shape {tuple(value.shape)}; expected four axes (B, S, M, D)')
+    total = sum(h * w for h, w in zip(flat_shapes[::2], flat_shapes[1::2], strict=True))
+    if total != value.shape[1]:
+        pairs = list(zip(flat_shapes[::2], flat_shapes[1::2], strict=True))
+        raise ValueError(
+            f'spatial_shapes {pairs} add up to {total} pixels, but value has {value.shape[1]} rows '
+            f'(value.shape[1] must be the sum of H * W over the levels)'
+        )
+
+
+def _check_kind(value: Tensor, others: dict[str, Tensor], coordinates: dict[str, Tensor]) -> None:
+    """Checks devices and dtypes. Under autocast the operator brings the dtypes together itself."""
+    if not value.is_floating_point():
+        raise TypeError(f'value must be a floating-point tensor; got {value.dtype}')
+    for name, tensor in {**others, **coordinates}.items():
+        if tensor.device != value.device:
+            raise ValueError(
+                f'{name} is on {tensor.device}, but value is on {value.device}; move them together'
+            )
+    if torch.is_autocast_enabled(value.device.type):
+        return
+    for name, tensor in others.items():
+        if tensor.dtype != value.dtype:
+            raise TypeError(
+                f'{name} has dtype {tensor.dtype}, but value has {value.dtype}; they must agree'
+            )
+    wide = torch.float64 if value.dtype == torch.float64 else torch.float32
+    for name, tensor in coordinates.items():
+        if tensor.dtype != wide:
+            raise TypeError(
+                f'{name} has dtype {tensor.dtype}; expected {wide} beside {value.dtype} values '
+                f'(coordinates need the precision): pass {name}.to({wide})'
+            )
+
+
+def ms_deform_attn(
+    value: Tensor, spatial_shapes: LevelShapes, sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """Weighted sum of bilinear samples of several value maps (Deformable DETR, equation 3).
+
+    Args:
+        value: ``(B, S, M, D)``: M heads of D channels, the levels' pixels one after the other.
+        spatial_shapes: L pairs ``(H, W)`` of host integers with ``sum(H * W) == S``.
+        sampling_locations: ``(B, Lq, M, L, P, 2)``: (x, y), 0 and 1 at the borders of the level's map;
+            float32 (float64 for float64 values). A sample outside of the map counts as zero.
+        attention_weights: ``(B, Lq, M, L, P)``, in the dtype of ``value``.
+
+    Returns:
+        ``(B, Lq, M * D)``, in the dtype of ``value``.
+
+    Raises:
+        ValueError: a shape or a device does not fit; the message names the argument.
+        TypeError: a dtype does not fit.
+    """
+    flat = _flat_shapes(spatial_shapes)
+    _check_levels(value, flat)
+    batch, _, heads, _ = value.shape
+    levels = len(flat) // 2
+    _expect(
+        'sampling_locations',
+        sampling_locations,
+        (batch, None, heads, levels, None, 2),
+        '(B, Lq, M, L, P, 2)',
+    )
+    queries, points = sampling_locations.shape[1], sampling_locations.shape[4]
+    _expect(
+        'attention_weights',
+        attention_weights,
+        (batch, queries, heads, levels, points),
+        '(B, Lq, M, L, P)',
+    )
+    _check_kind(
+        value,
+        {'attention_weights': attention_weights},
+        {'sampling_locations': sampling_locations},
+    )
+    return torch.ops.msda.ms_deform_attn(value, flat, sampling_locations, attention_weights)
+
+
+def ms_deform_attn_fused(
+    value: Tensor,
+    spatial_shapes: LevelShapes,
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+) -> Tensor:
+    """Deformable attention with the softmax and the location arithmetic inside.
+
+    ``location = reference + offset / (W, H)`` for reference points, and
+    ``location = centre + offset / P * (w, h) / 2`` for reference boxes (cx, cy, w, h).
+
+    Args:
+        value: ``(B, S, M, D)``.
+        spatial_shapes: L pairs ``(H, W)`` of host integers with ``sum(H * W) == S``.
+        reference_points: ``(1|B, Lq, 1|L, 2|4)``, normalised; float32 (float64 for float64 values).
+        sampling_offsets: ``(B, Lq, M, L, P, 2)`` in pixels of the level, in the dtype of ``value``.
+        attention_logits: ``(B, Lq, M, L * P)``, in the dtype of ``value``.
+
+    Returns:
+        ``(B, Lq, M * D)``, in the dtype of ``value``.
+
+    Raises:
+        ValueError: a shape or a device does not fit; the message names the argument.
+        TypeError: a dtype does not fit.
+    """
+    flat = _flat_shapes(spatial_shapes)
+    _check_levels(value, flat)
+    batch, _, heads, _ = value.shape
+    levels = len(flat) // 2
+    _expect(
+        'sampling_offsets',
+        sampling_offsets,
+        (batch, None, heads, levels, None, 2),
+        '(B, Lq, M, L, P, 2)',
+    )
+    queries, points = sampling_offsets.shape[1], sampling_offsets.shape[4]
+    _expect(
+        'reference_points',
+        reference_points,
+        ((1, batch), queries, (1, levels), (2, 4)),
+        '(1|B, Lq, 1|L, 2|4)',
+    )
+    _expect(
+        'attention_logits',
+        attention_logits,
+        (batch, queries, heads, levels * points),
+        '(B, Lq, M, L * P)',
+    )
+    _check_kind(
+        value,
+        {'sampling_offsets': sampling_offsets, 'attention_logits': attention_logits},
+        {'reference_points': reference_points},
+    )
+    if reference_points.requires_grad and torch.is_grad_enabled():
+        # The operator takes the reference points as constants; learnt ones (iterative box refinement)
+        # get their gradient from PyTorch, through the operator that takes locations.
+        locations = reference.sampling_locations(flat, reference_points, sampling_offsets)
+        weights = attention_logits.to(locations.dtype).softmax(-1).view(sampling_offsets.shape[:-1])
+        return torch.ops.msda.ms_deform_attn(value, flat, locations, weights.to(value.dtype))
+    return torch.ops.msda.ms_deform_attn_fused(
+        value, flat, reference_points, sampling_offsets, attention_logits
+    )

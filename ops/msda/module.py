@@ -1,0 +1,119 @@
+"""``MSDeformAttn``: the attention module of Deformable DETR (https://arxiv.org/abs/2010.04159), section 4.1.
+
+State-dict names are Deformable DETR's (``sampling_offsets``, ``attention_weights``, ``value_proj``,
+``output_proj``). ``ratio`` narrows the values, as in ViT-Adapter (https://arxiv.org/abs/2205.08534), where
+it is 0.5 for the base and large models.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from msda.functional import LevelShapes, ms_deform_attn_fused
+
+
+class MSDeformAttn(nn.Module):
+    """Multi-scale deformable attention.
+
+    Args:
+        d_model: channels C of queries and features.
+        n_levels: number L of feature levels.
+        n_heads: number M of heads; must divide ``ratio * d_model``.
+        n_points: number P of sampling points for each head and level.
+        ratio: width of the values relative to ``d_model``.
+
+    Raises:
+        ValueError: the heads do not divide the value width.
+    """
+
+    def __init__(
+        self,
+        d_model: int = 256,
+        n_levels: int = 4,
+        *,
+        n_heads: int = 8,
+        n_points: int = 4,
+        ratio: float = 1.0,
+    ) -> None:
+        super().__init__()
+        value_dim = int(d_model * ratio)
+        if value_dim % n_heads or not value_dim:
+            raise ValueError(
+                f'n_heads={n_heads} does not divide the value width int(d_model * ratio) = '
+                f'int({d_model} * {ratio}) = {value_dim}; choose heads that do'
+            )
+        self.d_model, self.n_levels, self.n_heads, self.n_points = d_model, n_levels, n_heads, n_points
+        self.ratio = ratio
+        self.sampling_offsets = nn.Linear(d_model, n_heads * n_levels * n_points * 2)
+        self.attention_weights = nn.Linear(d_model, n_heads * n_levels * n_points)
+        self.value_proj = nn.Linear(d_model, value_dim)
+        self.output_proj = nn.Linear(value_dim, d_model)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Offsets start as a ring: head m looks in direction 2 pi m / M, point p at distance p + 1."""
+        nn.init.zeros_(self.sampling_offsets.weight)
+        angles = torch.arange(self.n_heads, dtype=torch.float32) * (2 * math.pi / self.n_heads)
+        ring = torch.stack([angles.cos(), angles.sin()], -1)
+        ring = ring / ring.abs().max(-1, keepdim=True).values  # onto the unit square
+        distances = torch.arange(1, self.n_points + 1, dtype=torch.float32)
+        offsets = ring[:, None, None] * distances[:, None]  # (M, 1, P, 2)
+        offsets = offsets.expand(-1, self.n_levels, -1, -1).reshape(-1)
+        self.sampling_offsets.bias.copy_(offsets)
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for projection in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
+
+    def forward(
+        self,
+        query: Tensor,
+        reference_points: Tensor,
+        feat: Tensor,
+        spatial_shapes: LevelShapes,
+        padding_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Attends from ``query`` to ``feat``.
+
+        Args:
+            query: ``(B, Lq, C)``.
+            reference_points: ``(1|B, Lq, 1|L, 2|4)``, normalised, float32.
+            feat: ``(B, S, C)``, the levels one after the other.
+            spatial_shapes: L pairs ``(H, W)`` of host integers.
+            padding_mask: ``(B, S)``, true where ``feat`` is padding (counts as zero).
+
+        Returns:
+            ``(B, Lq, C)``.
+        """
+        batch, queries, _ = query.shape
+        value = self.value_proj(feat)
+        if padding_mask is not None:
+            value = value.masked_fill(padding_mask[..., None], 0)
+        value = value.view(batch, feat.shape[1], self.n_heads, -1)
+        # one matrix product for offsets and logits
+        weight = torch.cat([self.sampling_offsets.weight, self.attention_weights.weight])
+        bias = torch.cat([self.sampling_offsets.bias, self.attention_weights.bias])
+        offsets, logits = F.linear(query, weight, bias).split(
+            [self.sampling_offsets.out_features, self.attention_weights.out_features], dim=-1
+        )
+        heads, levels, points = self.n_heads, self.n_levels, self.n_points
+        output = ms_deform_attn_fused(
+            value,
+            spatial_shapes,
+            reference_points,
+            offsets.reshape(batch, queries, heads, levels, points, 2),
+            logits.reshape(batch, queries, heads, levels * points),
+        )
+        return self.output_proj(output)
+
+    def extra_repr(self) -> str:
+        return (
+            f'd_model={self.d_model}, n_levels={self.n_levels}, n_heads={self.n_heads}, '
+            f'n_points={self.n_points}, ratio={self.ratio}'
+        )
