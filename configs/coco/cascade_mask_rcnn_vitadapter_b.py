@@ -1,0 +1,15 @@
+"""Cascade Mask R-CNN, ViT-Adapter-B, DeiT-B weights, 3x with multi-scale training."""
+
+_base_ = [
+    '../_base_/models/cascade_mask_rcnn_fpn.py',
+    '../_base_/models/vitadapter_b.py',
+    '../_base_/datasets/coco_instance_ms.py',
+    '../_base_/schedules/adamw_3x.py',
+    '../_base_/runtime/detection.py',
+]
+
+model = _base_.preset
+
+# fp16 with dynamic loss scaling from 512
+# (ViT-Adapter, detection/configs/cascade_rcnn/*.py: `fp16`).
+optim_wrapper = dict(type='AutocastOptimWrapper', dtype='float16', loss_scale=dict(init_scale=512))
