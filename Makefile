@@ -1,0 +1,59 @@
+# make train | make test | make help. The logic lives in tools/setup_env.py and tools/train_and_show.py.
+
+CONFIG ?= configs/shapes/mask_rcnn_vitadapter_xs.py
+ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+# The interpreter the environment is made with: PYTHON=..., else the one it was made with, else the
+# first that fits.
+ifndef PYTHON
+PYTHON := $(firstword $(foreach p,$(RUN) python3.12 python3.11 python3,$(shell \
+  $(p) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $(p))))
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help env train test test-all lint clean clean-env
+
+help:
+	@echo 'make train     set up, train the quick start, evaluate it, draw pictures and curves (30 minutes)'
+	@echo '               CONFIG=configs/...py  another config'
+	@echo "               ARGS='...'            further arguments of tools/train.py, e.g. --data-root"
+	@echo 'make test      set up, lint, fast tests'
+	@echo 'make test-all  set up, lint, all tests, the slow ones included (30 minutes on 2 cores)'
+	@echo 'make env       set up only: .venv with everything pinned (first time: 15 to 25 minutes,'
+	@echo '               most of it compiling mmcv); PYTHON=python3.12 chooses the interpreter'
+	@echo 'make lint      ruff, rules and format'
+	@echo 'make clean     remove caches and what was built; data/, work_dirs/ and .venv stay'
+	@echo 'make clean-env remove .venv'
+
+env:
+	@command -v '$(PYTHON)' >/dev/null 2>&1 || { \
+	  echo '[make] FAILED: no Python 3.11 or 3.12 found ($(or $(PYTHON),python3.12, python3.11, python3)).' \
+	    'Mend: install one and name it, as in: make env PYTHON=/path/to/python3.12' >&2; exit 1; }
+	@'$(PYTHON)' tools/setup_env.py --venv $(VENV)
+
+train: env
+	@$(RUN) tools/train_and_show.py $(CONFIG) $(ARGS)
+
+lint: env
+	@echo '[make] lint (some seconds)'
+	@$(RUN) -m ruff check . || { echo '[make] Mend: ruff check --fix . does what it can' >&2; exit 1; }
+	@$(RUN) -m ruff format --check . || { echo '[make] Mend: ruff format .' >&2; exit 1; }
+
+test: lint
+	@echo '[make] fast tests (some minutes)'
+	@$(RUN) -m pytest -m 'not slow'
+
+test-all: lint
+	@echo '[make] all tests, the slow ones included (30 minutes at most on 2 cores)'
+	@$(RUN) -m pytest
+
+clean:
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo '[make] caches and build folders removed'
+
+clean-env:
+	@rm -rf $(VENV) $(VENV).lock
+	@echo '[make] $(VENV) removed; make env makes it anew'

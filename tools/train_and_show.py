@@ -1,0 +1,116 @@
+"""What `make train` does once the environment stands: data, training, evaluation, pictures, curves.
+
+    python tools/train_and_show.py configs/shapes/mask_rcnn_vitadapter_xs.py
+
+Runs the project's own tools one after the other, times each, and lists what they wrote. A run that
+was stopped goes on from its last checkpoint; a finished one is evaluated again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from steps import StepError, duration, run_shown, say, stop
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / 'tools'
+PICTURES = 24
+LISTED_FILES = 8
+
+
+def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Reads what concerns more than the training; the rest is for tools/train.py."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', type=Path, help='configuration file')
+    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/<config name>')
+    parser.add_argument('--data-root', help='data folder, for training and evaluation')
+    parser.add_argument('--cfg-options', nargs='+', help='for training and evaluation')
+    return parser.parse_known_args(argv)
+
+
+def shared_options(args: argparse.Namespace) -> list[str]:
+    """The options that training and evaluation must agree on."""
+    options = ['--work-dir', str(args.work_dir)]
+    if args.data_root:
+        options += ['--data-root', args.data_root]
+    if args.cfg_options:
+        options += ['--cfg-options', *args.cfg_options]
+    return options
+
+
+def train_command(args: argparse.Namespace, extra: Sequence[str]) -> list[str]:
+    """The training; it goes on with what is in the work directory unless told where to start."""
+    chosen = any(word.split('=')[0] in ('--resume', '--load-from') for word in extra)
+    resume = [] if chosen else ['--resume']
+    return ['train.py', str(args.config), *shared_options(args), *resume, *extra]
+
+
+def steps(args: argparse.Namespace, extra: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Lists `(what is done, tool and arguments)` in order."""
+    todo = []
+    if 'shapes' in args.config.parts and not args.data_root:
+        command = ['dataset/make_shapes.py', str(ROOT / 'data' / 'shapes')]
+        todo.append(('the small data set (a minute or two the first time)', command))
+    todo.append(('training (the quick start: 15 minutes on 2 cores)', train_command(args, extra)))
+    show = ['--show-dir', str(args.work_dir / 'pictures'), '--max-pictures', str(PICTURES)]
+    command = ['test.py', str(args.config), str(args.work_dir), *shared_options(args), *show]
+    todo.append(('evaluation, and pictures of predictions beside ground truth', command))
+    todo.append(('curves of losses and metrics', ['analysis/plot_logs.py', str(args.work_dir)]))
+    return todo
+
+
+def written_since(start: float, folders: Sequence[Path]) -> list[str]:
+    """Names every file of the folders that is newer than a time; full folders in one line."""
+    lines = []
+    for folder in folders:
+        by_parent: dict[Path, list[Path]] = {}
+        for path in sorted(folder.rglob('*')):
+            if path.is_file() and path.stat().st_mtime >= start:
+                by_parent.setdefault(path.parent, []).append(path)
+        for parent, files in by_parent.items():
+            if len(files) > LISTED_FILES:
+                lines.append(f'{parent}/ ({len(files)} files)')
+            else:
+                lines += [str(file) for file in files]
+    return lines
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs every step, or ends with the one that failed."""
+    args, extra = parse_args(argv)
+    args.work_dir = args.work_dir or Path('work_dirs') / args.config.stem
+    started = time.time()
+    try:
+        if not args.config.is_file():
+            raise StepError(
+                f'there is no {args.config}; configs/ has: {", ".join(known_configs())}'
+            )
+        if any(args.work_dir.glob('*.pth')):
+            say(f'{args.work_dir} holds a run: going on with it (remove it to begin anew)')
+        todo = steps(args, extra)
+        for number, (what, command) in enumerate(todo, start=1):
+            say(f'step {number}/{len(todo)}: {what}')
+            begun = time.monotonic()
+            run_shown([sys.executable, str(TOOLS / command[0]), *command[1:]])
+            say(f'  done in {duration(time.monotonic() - begun)}')
+    except StepError as error:
+        stop(error)
+    except KeyboardInterrupt:
+        stop(StepError('stopped. The same command goes on from the last checkpoint.'))
+    say(f'finished in {duration(time.time() - started)}. Written:')
+    for line in written_since(started, [ROOT / 'data' / 'shapes', args.work_dir]):
+        print(f'  {line}')
+
+
+def known_configs() -> list[str]:
+    """The configs that can be trained, relative to the project."""
+    files = sorted((ROOT / 'configs').glob('[!_]*/*.py'))
+    return [str(file.relative_to(ROOT)) for file in files]
+
+
+if __name__ == '__main__':
+    main()
