@@ -79,7 +79,10 @@ def _check_kind(value: Tensor, others: dict[str, Tensor], coordinates: dict[str,
 
 
 def ms_deform_attn(
-    value: Tensor, spatial_shapes: LevelShapes, sampling_locations: Tensor, attention_weights: Tensor
+    value: Tensor,
+    spatial_shapes: LevelShapes,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
 ) -> Tensor:
     """Weighted sum of bilinear samples of several value maps (Deformable DETR, equation 3).
 

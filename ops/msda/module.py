@@ -46,7 +46,12 @@ class MSDeformAttn(nn.Module):
                 f'n_heads={n_heads} does not divide the value width int(d_model * ratio) = '
                 f'int({d_model} * {ratio}) = {value_dim}; choose heads that do'
             )
-        self.d_model, self.n_levels, self.n_heads, self.n_points = d_model, n_levels, n_heads, n_points
+        self.d_model, self.n_levels, self.n_heads, self.n_points = (
+            d_model,
+            n_levels,
+            n_heads,
+            n_points,
+        )
         self.ratio = ratio
         self.sampling_offsets = nn.Linear(d_model, n_heads * n_levels * n_points * 2)
         self.attention_weights = nn.Linear(d_model, n_heads * n_levels * n_points)

@@ -102,9 +102,7 @@ def attend_backward(
     batch, _, heads, channels = value.shape
     queries, points = locations.shape[1], locations.shape[4]
     grad_value = torch.zeros_like(value, dtype=dtype, memory_format=torch.contiguous_format)
-    grad_locations = torch.zeros_like(
-        locations, dtype=dtype, memory_format=torch.contiguous_format
-    )
+    grad_locations = torch.zeros_like(locations, dtype=dtype, memory_format=torch.contiguous_format)
     grad_weights = torch.zeros_like(weights, dtype=dtype, memory_format=torch.contiguous_format)
     if batch * queries * heads * channels == 0:
         return grad_value.to(value), grad_locations.to(locations), grad_weights.to(weights)
@@ -141,7 +139,9 @@ def _size_of_offsets(
     """
     if reference_points.shape[-1] == 4:
         return reference_points[:, :, None, :, None, 2:] * (0.5 / num_points)
-    sizes = reference_points.new_tensor(list(spatial_shapes)).view(-1, 2).flip(-1)  # (L, 2) as (W, H)
+    sizes = (
+        reference_points.new_tensor(list(spatial_shapes)).view(-1, 2).flip(-1)
+    )  # (L, 2) as (W, H)
     return (1 / sizes.clamp(min=1))[None, None, None, :, None]
 
 

@@ -1,0 +1,8 @@
+"""The modules of ViT-Adapter (https://arxiv.org/abs/2205.08534): plain tensors in and out."""
+
+from vitadapter_dense.adapter.extractor import ConvFFN, Extractor
+from vitadapter_dense.adapter.injector import Injector
+from vitadapter_dense.adapter.interaction import Interaction
+from vitadapter_dense.adapter.spatial_prior import SpatialPriorModule
+
+__all__ = ['ConvFFN', 'Extractor', 'Injector', 'Interaction', 'SpatialPriorModule']

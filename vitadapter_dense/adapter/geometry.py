@@ -1,0 +1,132 @@
+"""Sizes and positions of the levels: where a query of one grid stands on another.
+
+Levels are maps whose cell (i, j) is centred at pixel ``((i + 0.5) * stride, (j + 0.5) * stride)`` of the
+image. Sizes are rounded up, so that images of any size work; a map then reaches beyond the image, and two
+maps of different strides may reach differently far. Positions are therefore taken in pixels, never by
+assuming that 1/8, 1/16 and 1/32 divide the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Level:
+    """A grid of ``height x width`` cells, ``stride`` pixels apart."""
+
+    height: int
+    width: int
+    stride: int
+
+    @classmethod
+    def of_image(cls, height: int, width: int, stride: int) -> Level:
+        """The level that covers an image of ``height x width`` pixels."""
+        return cls(-(-height // stride), -(-width // stride), stride)
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return self.height * self.width
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Pixels covered, ``(height, width)``."""
+        return self.height * self.stride, self.width * self.stride
+
+
+def reference_points(
+    queries: Sequence[Level], values: Sequence[Level], device: torch.device
+) -> Tensor:
+    """The centres of the queries' cells, normalised to each value level.
+
+    Args:
+        queries: levels whose cells are the queries, one level after the other.
+        values: levels that the queries look at.
+        device: of the result.
+
+    Returns:
+        ``(1, Lq, 1|L, 2)`` float32, (x, y); one entry serves all levels if they cover the same pixels.
+    """
+    centres = []
+    for level in queries:
+        y = (torch.arange(level.height, dtype=torch.float32, device=device) + 0.5) * level.stride
+        x = (torch.arange(level.width, dtype=torch.float32, device=device) + 0.5) * level.stride
+        y, x = torch.meshgrid(y, x, indexing='ij')
+        centres.append(torch.stack([x.flatten(), y.flatten()], dim=-1))
+    pixels = torch.cat(centres)[None, :, None]  # (1, Lq, 1, 2)
+    extents = [level.extent for level in values]
+    if all(extent == extents[0] for extent in extents):
+        extents = extents[:1]
+    return pixels / pixels.new_tensor([[width, height] for height, width in extents])
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the tokens of a ViT and the cells of a pyramid stand; computed once an image size.
+
+    Attributes:
+        token_level: the ViT's map.
+        levels: the pyramid's maps, the largest first.
+        token_points: ``(1, N, 1|L, 2)``, the tokens' positions on the pyramid.
+        pyramid_points: ``(1, S, 1, 2)``, the pyramid's positions on the ViT's map.
+    """
+
+    token_level: Level
+    levels: tuple[Level, ...]
+    token_points: Tensor
+    pyramid_points: Tensor
+
+    @classmethod
+    def of(cls, token_level: Level, levels: Sequence[Level], device: torch.device) -> Geometry:
+        """The geometry of a ViT's map and a pyramid, with its points on ``device``."""
+        return cls(
+            token_level,
+            tuple(levels),
+            token_points=reference_points([token_level], levels, device),
+            pyramid_points=reference_points(levels, [token_level], device),
+        )
+
+
+def resample(feature_map: Tensor, source: Level, target: Level) -> Tensor:
+    """Bilinear resampling of a map from one level's cells to another's.
+
+    Args:
+        feature_map: ``(B, C, H, W)`` at ``source``.
+        source: where it is.
+        target: where it shall be.
+
+    Returns:
+        ``(B, C, H', W')`` at ``target``.
+    """
+    if source == target:
+        return feature_map
+    if source.extent == target.extent:
+        return F.interpolate(feature_map, size=target.hw, mode='bilinear', align_corners=False)
+    centres = reference_points([target], [source], feature_map.device)
+    grid = centres.view(1, target.height, target.width, 2) * 2 - 1
+    grid = grid.to(feature_map.dtype).expand(feature_map.shape[0], -1, -1, -1)
+    return F.grid_sample(feature_map, grid, padding_mode='border', align_corners=False)
+
+
+def flatten_maps(maps: Sequence[Tensor]) -> Tensor:
+    """Maps ``(B, C, H, W)`` -> one sequence ``(B, sum(H * W), C)``."""
+    return torch.cat([feature_map.flatten(2).transpose(1, 2) for feature_map in maps], dim=1)
+
+
+def split_maps(tokens: Tensor, levels: Sequence[Level]) -> list[Tensor]:
+    """Undoes :func:`flatten_maps`: ``(B, sum(H * W), C)`` -> maps ``(B, C, H, W)``."""
+    parts = tokens.split([level.size for level in levels], dim=1)
+    return [
+        part.transpose(1, 2).unflatten(2, level.hw)
+        for part, level in zip(parts, levels, strict=True)
+    ]

@@ -1,0 +1,23 @@
+"""Encoders: what is pre-trained and may be frozen."""
+
+from vitadapter_dense.encoders.timm_stages import TimmStages
+from vitadapter_dense.encoders.timm_vit import TimmViT
+from vitadapter_dense.encoders.tokens import Tokens
+from vitadapter_dense.encoders.weights import (
+    LoadReport,
+    WeightsError,
+    load_checked,
+    read_checkpoint,
+    state_dict_of,
+)
+
+__all__ = [
+    'LoadReport',
+    'TimmStages',
+    'TimmViT',
+    'Tokens',
+    'WeightsError',
+    'load_checked',
+    'read_checkpoint',
+    'state_dict_of',
+]

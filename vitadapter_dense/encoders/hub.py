@@ -1,0 +1,104 @@
+"""Pre-trained weights of timm models, from timm's hub, a file or a URL."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+
+import timm
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from vitadapter_dense.encoders.weights import (
+    LoadReport,
+    WeightsError,
+    load_checked,
+    read_checkpoint,
+    state_dict_of,
+)
+
+# A hub or file state dict covers everything but what the user added (layer scale); below this it is another
+# architecture.
+_MIN_SHARE = 0.9
+
+
+def check_model_name(model_name: str) -> None:
+    """Raises a ``ValueError`` with the nearest names if timm does not know ``model_name``."""
+    architecture = model_name.split('.', 1)[0]
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=5, cutoff=0.4)
+        raise ValueError(
+            f'timm has no model {model_name!r}; the nearest names are {near}. '
+            f'timm.list_models() lists all of them.'
+        )
+
+
+def _from_hub(model_name: str, image_args: dict[str, object]) -> dict[str, Tensor]:
+    try:
+        source = timm.create_model(model_name, pretrained=True, num_classes=0, **image_args)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(
+            f'cannot get the weights of {model_name!r} from the hub ({reason}). Either connect to the '
+            f'network; or fetch the file elsewhere and set pretrained="path/to/file"; or train from '
+            f'random weights with pretrained=False.'
+        ) from error
+    return source.state_dict()
+
+
+def _from_file(
+    model_name: str, source: str | Path, image_args: dict[str, object]
+) -> dict[str, Tensor]:
+    scratch = timm.create_model(model_name, pretrained=False, num_classes=0, **image_args)
+    if str(source).endswith('.npz'):
+        if not hasattr(scratch, 'load_pretrained'):
+            raise WeightsError(
+                f'timm cannot read .npz weights into {model_name!r}: {str(source)!r}'
+            )
+        if not Path(source).is_file():
+            raise WeightsError(f'no checkpoint file at {str(source)!r}; check the path')
+        scratch.load_pretrained(str(source))
+        return scratch.state_dict()
+    state_dict = state_dict_of(read_checkpoint(source))
+    # timm's modules know the foreign names and layouts of their family (MAE, DINOv2, CLIP, ...)
+    to_timm = getattr(sys.modules[type(scratch).__module__], 'checkpoint_filter_fn', None)
+    if to_timm is None:
+        return state_dict
+    try:
+        return dict(to_timm(state_dict, scratch))
+    except (KeyError, RuntimeError, AssertionError) as error:
+        raise WeightsError(
+            f'{str(source)!r} does not look like weights of {model_name!r} '
+            f'({type(error).__name__}: {error})'
+        ) from error
+
+
+def load_pretrained(
+    module: nn.Module,
+    model_name: str,
+    pretrained: bool | str | Path,
+    *,
+    image_args: dict[str, object] | None = None,
+) -> LoadReport:
+    """Loads pre-trained weights into ``module``, whose parameters carry timm's names.
+
+    Args:
+        module: the encoder.
+        model_name: timm's name, with a tag for particular weights (``vit_base_patch16_224.augreg_in21k``).
+        pretrained: ``True`` for timm's hub, otherwise a file or a URL.
+        image_args: timm arguments that change the shape of the weights (``img_size``, ``patch_size``); timm
+            resamples the weights to them.
+
+    Raises:
+        WeightsError: not reachable, not readable, or of another architecture.
+    """
+    image_args = image_args or {}
+    if pretrained is True:
+        state_dict = _from_hub(model_name, image_args)
+    else:
+        state_dict = _from_file(model_name, pretrained, image_args)
+    what = f'pre-trained {model_name}' + ('' if pretrained is True else f' from {pretrained}')
+    report = load_checked(module, state_dict, min_share=_MIN_SHARE, what=what)
+    print_log(f'{what}: {report}', logger='current')
+    return report

@@ -1,0 +1,84 @@
+"""``TimmStages``: any hierarchical timm model (ResNet, RegNet, ConvNeXt, Swin) as a pyramid of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from vitadapter_dense.encoders.hub import check_model_name, load_pretrained
+
+
+@MODELS.register_module()
+class TimmStages(BaseModule):
+    """A hierarchical timm model; as a backbone it gives one map a stage.
+
+    The timm model is the child ``model``, its parameters keep timm's names behind that.
+
+    Args:
+        model_name: timm's name, e.g. ``convnext_tiny.fb_in1k``.
+        pretrained: ``True`` (timm's hub), ``False``, a file or a URL; read in :meth:`init_weights` only.
+        strides: which maps to return, by their stride; one map each.
+        frozen: no parameter trains, and the model stays in eval mode.
+        **timm_args: arguments of the timm model, handed on as they are.
+
+    Raises:
+        ValueError: unknown model name, or a stride that the model does not have.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        pretrained: bool | str | Path = False,
+        *,
+        strides: Sequence[int] = (4, 8, 16, 32),
+        frozen: bool = False,
+        **timm_args: Any,
+    ) -> None:
+        super().__init__()
+        check_model_name(model_name)
+        self.model_name, self.pretrained, self.frozen = model_name, pretrained, frozen
+        self._image_args = {k: v for k, v in timm_args.items() if k == 'img_size'}
+        self.model = timm.create_model(model_name, pretrained=False, num_classes=0, **timm_args)
+        if not hasattr(self.model, 'forward_intermediates'):
+            raise ValueError(
+                f"timm's {model_name!r} does not give intermediate maps; choose a model with "
+                f'forward_intermediates (ResNet, RegNet, ConvNeXt, Swin, ...)'
+            )
+        # the deepest map of a stride is the stage's output
+        by_stride = {info['reduction']: index for index, info in enumerate(self.model.feature_info)}
+        absent = [stride for stride in strides if stride not in by_stride]
+        if absent:
+            raise ValueError(
+                f'{model_name!r} has no map of stride {absent[0]}; it has {sorted(by_stride)}. '
+                f"Plain ViTs are type='TimmViT'."
+            )
+        self.strides = tuple(strides)
+        self._indices = [by_stride[stride] for stride in strides]
+        self.out_channels = [self.model.feature_info[index]['num_chs'] for index in self._indices]
+        if frozen:
+            self.requires_grad_(False)
+
+    def init_weights(self) -> None:
+        """Loads the pre-trained weights unless ``skip_pretrained`` is set on this module."""
+        if self.pretrained and not getattr(self, 'skip_pretrained', False):
+            load_pretrained(
+                self.model, self.model_name, self.pretrained, image_args=self._image_args
+            )
+        self._is_init = True
+
+    def train(self, mode: bool = True) -> TimmStages:
+        """A frozen model stays in eval mode."""
+        return super().train(mode and not self.frozen)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """``(B, 3, H, W)`` -> one map ``(B, C_s, ceil(H / s), ceil(W / s))`` for each stride s."""
+        maps = self.model.forward_intermediates(
+            images, indices=self._indices, output_fmt='NCHW', intermediates_only=True
+        )
+        return tuple(maps)

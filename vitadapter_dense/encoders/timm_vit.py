@@ -1,0 +1,211 @@
+"""``TimmViT``: any plain timm ViT behind one contract. The ViT itself is timm's.
+
+An encoder embeds an image into :class:`Tokens` and runs spans of blocks on them, so that an adapter can step
+in between (ViT-Adapter, https://arxiv.org/abs/2205.08534, figure 4) and tuning methods can hook every block.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import timm
+import torch
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from vitadapter_dense.encoders.attention import WindowedAttention, WindowPad
+from vitadapter_dense.encoders.hub import check_model_name, load_pretrained
+from vitadapter_dense.encoders.position import resample_grid_embedding
+from vitadapter_dense.encoders.tokens import Tokens
+
+_PREFIX_TOKENS = ('cls_token', 'dist_token', 'reg_token')  # in the order of timm's sequence
+
+
+class BlockHook(Protocol):
+    """What may act around every block; tuning methods do."""
+
+    def before_block(self, index: int, tokens: Tokens) -> Tokens: ...
+
+    def after_block(self, index: int, tokens: Tokens) -> Tokens: ...
+
+
+@MODELS.register_module()
+class TimmViT(BaseModule):
+    """A plain ViT of timm as an encoder of tokens.
+
+    Parameters carry timm's names (``blocks.0.attn.qkv.weight``). What dense prediction does not use (head,
+    final norm, a dropped CLS token) is not there; the position embedding is, whole.
+
+    Args:
+        model_name: timm's name, e.g. ``deit_small_patch16_224.fb_in1k``.
+        pretrained: ``True`` (timm's hub), ``False`` (random), a file or a URL. Read in
+            :meth:`init_weights` only: building a model touches neither the network nor the disk.
+        window_sizes: side of the attention windows in tokens for each block, ``None`` for global attention.
+        window_pad: where a map that is no multiple of the window is padded, see
+            :mod:`vitadapter_dense.encoders.attention`.
+        drop_path_rate: of the last block; grows linearly from 0 at the first.
+        keep_prefix_tokens: keep CLS and register tokens in the sequence.
+        frozen: no parameter trains, and the encoder stays in eval mode.
+        with_cp: recompute blocks in the backward pass instead of storing their activations.
+        **timm_args: arguments of the timm model (``img_size``, ``embed_dim``, ``depth``, ``init_values``, ...).
+            They are timm's own, hence handed on as they are.
+
+    Raises:
+        ValueError: unknown model name (the message lists the nearest), or ``window_sizes`` of wrong length.
+        TypeError: a timm model that is not a plain ViT.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        pretrained: bool | str | Path = False,
+        *,
+        window_sizes: Sequence[int | None] | None = None,
+        window_pad: WindowPad = 'qkv',
+        drop_path_rate: float = 0.0,
+        keep_prefix_tokens: bool = False,
+        frozen: bool = False,
+        with_cp: bool = False,
+        **timm_args: Any,
+    ) -> None:
+        super().__init__()
+        check_model_name(model_name)
+        vit = timm.create_model(
+            model_name,
+            pretrained=False,
+            num_classes=0,
+            drop_path_rate=drop_path_rate,
+            **timm_args,
+        )
+        if not isinstance(vit, VisionTransformer) or not hasattr(vit.patch_embed, 'proj'):
+            raise TypeError(
+                f'{model_name!r} is a {type(vit).__name__}, not a plain ViT of timm '
+                f"(VisionTransformer with a patch embedding); use type='TimmStages' for hierarchical models"
+            )
+        self.model_name, self.pretrained = model_name, pretrained
+        self.drop_path_rate = drop_path_rate
+        self.frozen, self.with_cp = frozen, with_cp
+        self.embed_dim: int = vit.embed_dim
+        self.depth: int = len(vit.blocks)
+        self.patch_size: int = vit.patch_embed.patch_size[0]
+        self._image_args = {k: v for k, v in timm_args.items() if k in ('img_size', 'patch_size')}
+        self._position_hw: tuple[int, int] = tuple(vit.patch_embed.grid_size)
+        self.block_hooks: list[BlockHook] = []
+
+        self.patch_embed = vit.patch_embed
+        self.pos_embed = vit.pos_embed
+        self._position_prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
+        self._prefix_names = []
+        if keep_prefix_tokens:
+            for name in _PREFIX_TOKENS:
+                if getattr(vit, name, None) is not None:
+                    self.register_parameter(name, getattr(vit, name))
+                    self._prefix_names.append(name)
+        self.num_prefix = vit.num_prefix_tokens if keep_prefix_tokens else 0
+        self.pos_drop, self.norm_pre = vit.pos_drop, vit.norm_pre
+        self.blocks = vit.blocks
+        self.window_sizes = self._use_windows(window_sizes, window_pad)
+        if frozen:
+            self.requires_grad_(False)
+
+    def _use_windows(
+        self, window_sizes: Sequence[int | None] | None, pad: WindowPad
+    ) -> tuple[int | None, ...]:
+        if window_sizes is None:
+            return (None,) * self.depth
+        if len(window_sizes) != self.depth:
+            raise ValueError(
+                f'window_sizes has {len(window_sizes)} entries, but {self.model_name!r} has '
+                f'{self.depth} blocks: give one entry a block, None for global attention'
+            )
+        for block, window in zip(self.blocks, window_sizes, strict=True):
+            if window is not None:
+                block.attn = WindowedAttention(block.attn, window, pad=pad)
+        return tuple(window_sizes)
+
+    def init_weights(self) -> None:
+        """Loads the pre-trained weights, unless the whole model is loaded from a checkpoint anyway.
+
+        A module with the attribute ``skip_pretrained`` set keeps what it has.
+        """
+        if self.pretrained and not getattr(self, 'skip_pretrained', False):
+            load_pretrained(self, self.model_name, self.pretrained, image_args=self._image_args)
+        self._is_init = True
+
+    def train(self, mode: bool = True) -> TimmViT:
+        """A frozen encoder stays in eval mode."""
+        return super().train(mode and not self.frozen)
+
+    def embed(self, images: Tensor) -> Tokens:
+        """Patches, prefix tokens and positions.
+
+        Args:
+            images: ``(B, 3, H, W)`` of any size; zeros are added at the bottom and right up to whole patches.
+
+        Returns:
+            A map of ``ceil(H / patch_size) x ceil(W / patch_size)`` tokens.
+        """
+        height, width = images.shape[-2:]
+        images = F.pad(images, (0, -width % self.patch_size, 0, -height % self.patch_size))
+        patches = self.patch_embed.proj(images)
+        hw = (patches.shape[-2], patches.shape[-1])
+        x = self.patch_embed.norm(patches.flatten(2).transpose(1, 2))  # (B, H*W, C)
+        prefix = [getattr(self, name).expand(x.shape[0], -1, -1) for name in self._prefix_names]
+        if self.pos_embed is not None:
+            of_prefix, of_map = self.pos_embed.tensor_split([self._position_prefix], dim=1)
+            x = x + resample_grid_embedding(of_map, self._position_hw, hw)
+            if prefix:
+                joined = torch.cat(prefix, dim=1)
+                prefix = [joined + of_prefix if self._position_prefix else joined]
+        x = torch.cat([*prefix, x], dim=1) if prefix else x
+        return Tokens(self.norm_pre(self.pos_drop(x)), hw, self.num_prefix)
+
+    def run(self, tokens: Tokens, start: int = 0, stop: int | None = None) -> Tokens:
+        """Runs blocks ``start`` to ``stop`` (exclusive; ``None``: to the end) with their hooks."""
+        stop = self.depth if stop is None else stop
+        for index in range(start, stop):
+            for hook in self.block_hooks:
+                tokens = hook.before_block(index, tokens)
+            tokens = tokens.with_x(self._run_block(self.blocks[index], tokens))
+            for hook in self.block_hooks:
+                tokens = hook.after_block(index, tokens)
+        return tokens
+
+    def _run_block(self, block: nn.Module, tokens: Tokens) -> Tensor:
+        def forward(x: Tensor) -> Tensor:
+            if isinstance(block.attn, WindowedAttention):
+                block.attn.set_layout(tokens.hw, tokens.num_prefix)
+            return block(x)
+
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(forward, tokens.x, use_reentrant=False)
+        return forward(tokens.x)
+
+    def get_layer_depth(self, name: str) -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay.
+
+        Args:
+            name: the parameter's name relative to this encoder.
+
+        Returns:
+            ``(depth, number of layers)``: 0 for the embeddings, ``i + 1`` for block i, the last layer for
+            everything else; there are ``self.depth + 2`` layers.
+        """
+        num_layers = self.depth + 2
+        block = re.match(r'blocks\.(\d+)\.', name)
+        if block:
+            return int(block.group(1)) + 1, num_layers
+        if name.startswith(('patch_embed.', 'norm_pre.')) or name in ('pos_embed', *_PREFIX_TOKENS):
+            return 0, num_layers
+        return num_layers - 1, num_layers
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of parameters that are usually not decayed, relative to this encoder."""
+        return {'pos_embed', *self._prefix_names}

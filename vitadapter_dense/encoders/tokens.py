@@ -1,0 +1,54 @@
+"""``Tokens``: the only way tokens travel between encoders, tuning methods and backbones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A sequence of tokens that knows which of them form a map.
+
+    Attributes:
+        x: ``(B, num_prefix + H * W, C)``; CLS, registers and prompts first, then the map row by row.
+        hw: ``(H, W)`` of the map.
+        num_prefix: how many tokens stand before the map.
+    """
+
+    x: Tensor
+    hw: tuple[int, int]
+    num_prefix: int = 0
+
+    def __post_init__(self) -> None:
+        height, width = self.hw
+        if self.x.shape[1] != self.num_prefix + height * width:
+            raise ValueError(
+                f'x has {self.x.shape[1]} tokens, but num_prefix={self.num_prefix} and a map of '
+                f'{height} x {width} make {self.num_prefix + height * width}'
+            )
+
+    @property
+    def prefix(self) -> Tensor:
+        """``(B, num_prefix, C)``."""
+        return self.x[:, : self.num_prefix]
+
+    @property
+    def grid(self) -> Tensor:
+        """``(B, H * W, C)``: the tokens of the map."""
+        return self.x[:, self.num_prefix :]
+
+    def with_x(self, x: Tensor) -> Tokens:
+        """The same layout with other values ``(B, num_prefix + H * W, C)``."""
+        return replace(self, x=x)
+
+    def with_grid(self, grid: Tensor) -> Tokens:
+        """The same prefix before another map ``(B, H * W, C)``."""
+        return self.with_x(torch.cat([self.prefix, grid], dim=1) if self.num_prefix else grid)
+
+    def as_map(self) -> Tensor:
+        """``(B, C, H, W)``, contiguous."""
+        height, width = self.hw
+        return self.grid.transpose(1, 2).reshape(self.x.shape[0], -1, height, width)
