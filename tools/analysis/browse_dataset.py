@@ -1,0 +1,82 @@
+"""Writes samples of a configuration's data set as the model sees them, with their labels.
+
+python tools/analysis/browse_dataset.py configs/coco/mask_rcnn_vitadapter_s.py --num 20
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# A checkout that is not installed works too; an installed package goes first.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
+
+import numpy as np
+from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
+from mmengine.runner import set_random_seed
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from vitadapter_dense.datasets.check_coco import check_config_datasets
+from vitadapter_dense.engine.command_line import (
+    config_parser,
+    errors_as_message,
+    read_config,
+)
+from vitadapter_dense.engine.pictures import draw_sample
+from vitadapter_dense.engine.progress import track
+
+
+def to_rgb(inputs: Tensor) -> np.ndarray:
+    """Turns a pipeline's image, (3, H, W) in BGR, into (H, W, 3) in RGB, 0 to 255."""
+    # (3, H, W) -> (H, W, 3)
+    image = inputs.permute(1, 2, 0).numpy()[..., ::-1]
+    return np.ascontiguousarray(image.clip(0, 255).astype(np.uint8))
+
+
+def plain_boxes(sample: BaseDataElement) -> BaseDataElement:
+    """Replaces the toolbox's box objects by the tensors that its visualizer expects."""
+    instances = sample.get('gt_instances')
+    if instances is not None and hasattr(instances.get('bboxes'), 'tensor'):
+        boxes = instances.bboxes.tensor
+        del instances.bboxes
+        instances.bboxes = boxes
+    return sample
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit status."""
+    parser = config_parser('Write augmented samples of a data set as PNGs.')
+    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
+    parser.add_argument('--num', type=int, default=20, help='how many samples (default: 20)')
+    parser.add_argument('--out-dir', default='browse', help='folder of the PNGs')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the augmentations')
+    args = parser.parse_args(argv)
+    with errors_as_message():
+        cfg = read_config(args)
+        loader = f'{args.split}_dataloader'
+        if cfg.get(loader) is None:
+            raise ValueError(f'{args.config} has no {loader}.')
+        check_config_datasets(cfg, loaders=(args.split,))
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    set_random_seed(args.seed)
+    dataset = DATASETS.build(cfg[loader].dataset)
+    visualizer = VISUALIZERS.build(dict(cfg.visualizer, vis_backends=None, name='browse'))
+    visualizer.dataset_meta = dataset.metainfo
+    out_dir = Path(args.out_dir)
+    indices = range(min(args.num, len(dataset)))
+    for index in track(indices, 'samples'):
+        item = dataset[index]
+        sample = plain_boxes(item['data_samples'])
+        out_file = out_dir / f'{index:05d}_{Path(sample.img_path).stem}.png'
+        draw_sample(
+            visualizer, to_rgb(item['inputs']), sample=sample, out_file=out_file, prediction=False
+        )
+    print(f'{len(indices)} of {len(dataset)} samples written to {out_dir}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

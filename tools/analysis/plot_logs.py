@@ -1,0 +1,147 @@
+"""Plots the loss and the validation metrics of one or more runs.
+
+    python tools/analysis/plot_logs.py work_dirs/mask_rcnn_vitadapter_s work_dirs/mask_rcnn_vit_s
+
+Reads every `*/vis_data/scalars.json` of a work directory, so that a run and its resumptions make
+one curve: where they overlap, the later one stands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# A checkout that is not installed works too; an installed package goes first.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
+
+import matplotlib
+
+matplotlib.use('Agg')
+
+from matplotlib import pyplot as plt
+
+from vitadapter_dense.engine.run_files import scalar_files
+
+DEFAULT_METRICS = ('bbox_mAP', 'segm_mAP', 'mIoU')
+
+
+@dataclass
+class Curves:
+    """What one run logged: values by iteration for training, by evaluation step for metrics."""
+
+    name: str
+    train: dict[int, dict[str, float]] = field(default_factory=dict)
+    metrics: dict[int, dict[str, float]] = field(default_factory=dict)
+    broken_lines: int = 0
+
+    @property
+    def step_name(self) -> str:
+        """What evaluation steps count: epochs, or iterations."""
+        epochs = [record['epoch'] for record in self.train.values() if 'epoch' in record]
+        counted = epochs and self.metrics and max(self.metrics) <= max(epochs)
+        return 'epoch' if counted else 'iteration'
+
+
+def read_curves(work_dir: str | Path) -> Curves:
+    """Reads what the runs of a work directory logged.
+
+    Raises:
+        FileNotFoundError: when nothing was logged there.
+    """
+    files = scalar_files(work_dir)
+    if not files:
+        raise FileNotFoundError(
+            f'{work_dir} holds no */vis_data/scalars.json: is it the work directory of a training?'
+        )
+    curves = Curves(Path(work_dir).resolve().name)
+    for file in files:
+        for line in file.read_text().splitlines():
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                # A killed run may leave half a line.
+                curves.broken_lines += 1
+                continue
+            if 'loss' in record:
+                curves.train[int(record.get('iter', record.get('step', 0)))] = record
+            elif 'step' in record and any('/' in key or 'mIoU' in key for key in record):
+                curves.metrics[int(record['step'])] = record
+    return curves
+
+
+def chosen_metrics(runs: Sequence[Curves], keys: Sequence[str] | None) -> list[str]:
+    """Names of the metrics to plot: those asked for, else the usual ones that were logged.
+
+    Raises:
+        ValueError: when a metric was asked for that no run has.
+    """
+    logged = {key for run in runs for record in run.metrics.values() for key in record}
+    if keys is None:
+        return sorted(key for key in logged if key.split('/')[-1] in DEFAULT_METRICS)
+    unknown = [key for key in keys if key not in logged]
+    if unknown:
+        known = ', '.join(sorted(logged - {'step'}))
+        raise ValueError(f'no run logged {", ".join(unknown)}; logged: {known or "no metric"}')
+    return list(keys)
+
+
+def plot(
+    runs: Sequence[Curves], *, losses: Sequence[str], metrics: Sequence[str], out: Path
+) -> None:
+    """Draws losses on the left and metrics on the right and writes the picture."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5))
+    for run in runs:
+        for key in losses:
+            points = [(step, rec[key]) for step, rec in sorted(run.train.items()) if key in rec]
+            left.plot(*zip(*points, strict=True), label=f'{run.name}: {key}') if points else None
+        for key in metrics:
+            points = [(step, rec[key]) for step, rec in sorted(run.metrics.items()) if key in rec]
+            if points:
+                right.plot(*zip(*points, strict=True), marker='o', label=f'{run.name}: {key}')
+    left.set(title='Training', xlabel='iteration', ylabel='loss')
+    right.set(title='Validation', xlabel=runs[0].step_name, ylabel='metric')
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize='small')
+    figure.tight_layout()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=120)
+    plt.close(figure)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit status."""
+    parser = argparse.ArgumentParser(description='Plot losses and validation metrics of runs.')
+    parser.add_argument('work_dirs', nargs='+', help='work directories')
+    parser.add_argument('--out', help='picture to write (default: curves.png in the first one)')
+    parser.add_argument('--losses', nargs='+', default=['loss'], help='scalars of the left plot')
+    parser.add_argument(
+        '--metrics', nargs='+', help='scalars of the right plot (default: mAP, mIoU)'
+    )
+    args = parser.parse_args(argv)
+    try:
+        runs = [read_curves(work_dir) for work_dir in args.work_dirs]
+        metrics = chosen_metrics(runs, args.metrics)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from error
+    out = Path(args.out or Path(args.work_dirs[0]) / 'curves.png')
+    plot(runs, losses=args.losses, metrics=metrics, out=out)
+    for run in runs:
+        if run.broken_lines:
+            print(f'{run.name}: {run.broken_lines} broken line(s) of the log left out')
+        for key in metrics:
+            values = [record[key] for _, record in sorted(run.metrics.items()) if key in record]
+            if values:
+                print(f'{run.name}: {key} last {values[-1]:.4f}, best {max(values):.4f}')
+    print(f'Curves written to {out}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

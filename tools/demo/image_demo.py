@@ -1,0 +1,120 @@
+"""Draws predictions on images: a file, a folder or a pattern in, annotated PNGs out.
+
+    python tools/demo/image_demo.py photos CONFIG CHECKPOINT --out-dir drawn
+
+Works with any configuration whose test pipeline reads images from files, detection and segmentation
+alike. An image that cannot be read is named and left out; the exit status is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# A checkout that is not installed works too; an installed package goes first.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
+
+import torch
+from mmengine.config import DictAction
+
+from vitadapter_dense.engine.command_line import errors_as_message, read_config
+from vitadapter_dense.engine.inference import Predictor
+from vitadapter_dense.engine.pictures import draw_sample, read_rgb
+from vitadapter_dense.engine.progress import track
+from vitadapter_dense.engine.run_files import find_checkpoint
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description='Draw predictions on images.')
+    parser.add_argument('images', help='image file, folder, or quoted pattern such as "a/*.jpg"')
+    parser.add_argument('config', help='configuration file')
+    parser.add_argument('checkpoint', help='checkpoint, or a work directory (its best or last one)')
+    parser.add_argument('--out-dir', default='demo_out', help='folder of the PNGs')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, help='lowest score that is drawn (default: 0.3)'
+    )
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='where to compute (default: %(default)s)',
+    )
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    args = parser.parse_args(argv)
+    args.data_root = None
+    return args
+
+
+def find_images(source: str) -> list[Path]:
+    """Lists the images that a file name, a folder or a pattern stands for, sorted.
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+        kinds = ' '.join(IMAGE_SUFFIXES)
+        mend = f'The folder {path} holds no image ({kinds}).'
+    else:
+        found = [Path(file) for file in glob.glob(source, recursive=True) if Path(file).is_file()]
+        mend = f'Nothing matches {source!r}: give an image, a folder or a quoted pattern.'
+    if not found:
+        raise FileNotFoundError(mend)
+    return sorted(found)
+
+
+def picture_names(images: Sequence[Path]) -> list[str]:
+    """A PNG name for each image, told apart by the suffix and a number where stems repeat."""
+    names: list[str] = []
+    for image in images:
+        name = f'{image.stem}.png'
+        number = 1
+        while name in names:
+            name = f'{image.stem}_{number}.png'
+            number += 1
+        names.append(name)
+    return names
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the demo; returns the exit status."""
+    args = parse_args(argv)
+    with errors_as_message():
+        images = find_images(args.images)
+        cfg = read_config(args)
+        predictor = Predictor(cfg, find_checkpoint(args.checkpoint), device=args.device)
+    visualizer = predictor.make_visualizer()
+    out_dir = Path(args.out_dir)
+    unreadable = []
+    for image, name in track(list(zip(images, picture_names(images), strict=True)), 'images'):
+        try:
+            inputs = predictor.prepare(image)
+        except Exception as error:
+            unreadable.append(f'{image} ({error})')
+            continue
+        sample = predictor.predict(inputs)
+        draw_sample(
+            visualizer,
+            read_rgb(image),
+            sample=sample,
+            out_file=out_dir / name,
+            score_thr=args.score_thr,
+            ground_truth=False,
+        )
+    print(f'{len(images) - len(unreadable)} of {len(images)} pictures written to {out_dir}')
+    for line in unreadable:
+        print(f'not readable, left out: {line}', file=sys.stderr)
+    return 1 if unreadable else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Evaluates a checkpoint, for MMDetection and MMSegmentation configurations alike.
+
+    python tools/test.py configs/coco/mask_rcnn_vitadapter_s.py work_dirs/mask_rcnn_vitadapter_s
+
+In place of a checkpoint a work directory may stand: its best checkpoint is taken, or its last one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# A checkout that is not installed works too; an installed package goes first.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from vitadapter_dense.datasets.check_coco import check_config_datasets
+from vitadapter_dense.encoders.weights import WeightsError
+from vitadapter_dense.engine.command_line import (
+    add_launcher_argument,
+    build_runner,
+    config_parser,
+    errors_as_message,
+    is_first_process,
+    prepare_launch,
+    read_config,
+)
+from vitadapter_dense.engine.config import add_hook, set_work_dir
+from vitadapter_dense.engine.run_files import find_checkpoint
+from vitadapter_dense.engine.tta import apply_tta
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = config_parser('Evaluate a detector or a segmentor.')
+    parser.add_argument('checkpoint', help='checkpoint, or a work directory (its best or last one)')
+    parser.add_argument(
+        '--work-dir',
+        help='where the log goes (default: the work directory, or work_dirs/<config name>)',
+    )
+    parser.add_argument(
+        '--show-dir',
+        nargs='?',
+        const='',
+        help='write pictures of predictions beside ground truth (default: <work dir>/pictures)',
+    )
+    parser.add_argument('--max-pictures', type=int, metavar='N', help='stop drawing after N images')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, help='lowest score that is drawn (default: 0.3)'
+    )
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument(
+        '--out', help='a .pkl for the predictions of every image, or a .json for the metrics'
+    )
+    add_launcher_argument(parser)
+    return parser.parse_args(argv)
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """Makes the configuration that the command line asks for."""
+    cfg = read_config(args)
+    if cfg.get('test_dataloader') is None:
+        raise ValueError(f'{args.config} has no test_dataloader: it describes nothing to test.')
+    source = Path(args.checkpoint)
+    work_dir = args.work_dir or (source if source.is_dir() else None)
+    set_work_dir(cfg, args.config, work_dir=work_dir)
+    cfg.load_from = str(find_checkpoint(source))
+    cfg.resume = False
+    if args.tta:
+        apply_tta(cfg)
+    if args.show_dir is not None:
+        args.show_dir = args.show_dir or str(Path(cfg.work_dir) / 'pictures')
+        options = dict(score_thr=args.score_thr, max_pictures=args.max_pictures)
+        add_hook(cfg, dict(type='PredictionPicturesHook', out_dir=args.show_dir, **options))
+    if args.out:
+        add_output(cfg, args.out)
+    prepare_launch(cfg, args.launcher)
+    add_hook(cfg, dict(type='ProgressBarHook'))
+    return cfg
+
+
+def add_output(cfg: Config, out: str) -> None:
+    """Has the evaluator write every prediction when `out` is a pickle.
+
+    Raises:
+        ValueError: when the file name ends otherwise than .pkl, .pickle or .json.
+    """
+    suffix = Path(out).suffix
+    if suffix in ('.pkl', '.pickle'):
+        evaluators = cfg.test_evaluator
+        listed = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+        kind = 'DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
+        cfg.test_evaluator = [*listed, dict(type=kind, out_file_path=out)]
+    elif suffix != '.json':
+        raise ValueError(f'--out must end with .pkl, .pickle or .json, got {out!r}.')
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Runs the evaluation that the command line describes and returns the metrics."""
+    args = parse_args(argv)
+    with errors_as_message():
+        cfg = configure(args)
+        if is_first_process(args.launcher):
+            check_config_datasets(cfg, loaders=('test',))
+    try:
+        metrics = build_runner(cfg).test()
+    except WeightsError as error:
+        raise SystemExit(f'error: {error}') from error
+    if is_main_process():
+        report(args, cfg, metrics)
+    return metrics
+
+
+def report(args: argparse.Namespace, cfg: Config, metrics: dict[str, float]) -> None:
+    """Prints the metrics and where everything was written."""
+    print(f'Metrics of {cfg.load_from}:')
+    for name, value in metrics.items():
+        print(f'  {name:<28} {value:.4f}' if isinstance(value, float) else f'  {name:<28} {value}')
+    if args.out and args.out.endswith('.json'):
+        Path(args.out).write_text(json.dumps(metrics, indent=2, default=float) + '\n')
+    print('Written:')
+    written = {'log': cfg.work_dir, 'results': args.out, 'pictures': args.show_dir}
+    for label, path in written.items():
+        if path:
+            print(f'  {label:<16} {path}')
+
+
+if __name__ == '__main__':
+    main()

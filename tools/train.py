@@ -1,0 +1,151 @@
+"""Trains the model of a configuration, for MMDetection and MMSegmentation configurations alike.
+
+    python tools/train.py configs/coco/mask_rcnn_vitadapter_s.py --data-root data/coco --amp
+
+Before anything is built, the environment, the configuration and the data are checked, so that a
+fault shows in seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# A checkout that is not installed works too; an installed package goes first.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from vitadapter_dense.datasets.check_coco import check_config_datasets
+from vitadapter_dense.encoders.weights import WeightsError
+from vitadapter_dense.engine.command_line import (
+    add_launcher_argument,
+    build_runner,
+    config_parser,
+    errors_as_message,
+    is_first_process,
+    prepare_launch,
+    read_config,
+)
+from vitadapter_dense.engine.config import (
+    add_hook,
+    apply_amp,
+    enable_auto_scale_lr,
+    set_work_dir,
+)
+from vitadapter_dense.engine.run_files import last_checkpoint, written_files
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = config_parser('Train a detector or a segmentor.')
+    parser.add_argument('--work-dir', help='where results go (default: work_dirs/<config name>)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a value, from the last one in the work directory',
+    )
+    parser.add_argument('--load-from', metavar='CHECKPOINT', help='start from these weights')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bfloat16',
+        choices=('float16', 'bfloat16'),
+        help='automatic mixed precision (default type: bfloat16), on the CPU too',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the total batch size',
+    )
+    parser.add_argument('--seed', type=int, help='seed of every random generator')
+    add_launcher_argument(parser)
+    return parser.parse_args(argv)
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """Makes the configuration that the command line asks for."""
+    cfg = read_config(args)
+    if cfg.get('train_dataloader') is None:
+        raise ValueError(f'{args.config} has no train_dataloader: it describes nothing to train.')
+    set_work_dir(cfg, args.config, work_dir=args.work_dir)
+    if args.amp:
+        apply_amp(cfg, args.amp)
+    if args.auto_scale_lr:
+        enable_auto_scale_lr(cfg)
+    if args.seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
+    choose_start(cfg, resume=args.resume, load_from=args.load_from)
+    prepare_launch(cfg, args.launcher)
+    add_hook(cfg, dict(type='ProgressBarHook'))
+    return cfg
+
+
+def choose_start(cfg: Config, *, resume: str | None, load_from: str | None) -> None:
+    """Sets where the weights come from.
+
+    Raises:
+        FileNotFoundError: when the checkpoint to resume from is not there.
+        ValueError: when both a resume and other weights are asked for.
+    """
+    if resume and load_from:
+        raise ValueError(
+            '--resume goes on with a run and --load-from starts one: give one of them.'
+        )
+    if load_from:
+        cfg.load_from = load_from
+    if not resume:
+        return
+    source = last_checkpoint(cfg.work_dir) if resume == 'auto' else Path(resume)
+    if source is not None and source.is_dir():
+        source = last_checkpoint(source) or source
+    if source is None:
+        print(f'No checkpoint to resume from in {cfg.work_dir}: the run starts from the beginning.')
+        return
+    if not source.is_file():
+        raise FileNotFoundError(f'There is no checkpoint to resume from at {source}.')
+    cfg.resume = True
+    cfg.load_from = str(source)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the training that the command line describes."""
+    args = parse_args(argv)
+    with errors_as_message():
+        cfg = configure(args)
+        if is_first_process(args.launcher):
+            check_config_datasets(cfg, loaders=('train', 'val'))
+    try:
+        build_runner(cfg).train()
+    except WeightsError as error:
+        raise SystemExit(f'error: {error}') from error
+    except BaseException:
+        tell_how_to_go_on(args, cfg)
+        raise
+    if is_main_process():
+        print('Training is done. Written:')
+        for label, path in written_files(cfg.work_dir).items():
+            print(f'  {label:<16} {path}')
+
+
+def tell_how_to_go_on(args: argparse.Namespace, cfg: Config) -> None:
+    """Says, after a stop on the way, which checkpoint is whole and how to continue."""
+    checkpoint = last_checkpoint(cfg.work_dir)
+    if checkpoint is None or not is_main_process():
+        return
+    print(
+        f'Training stopped. The last whole checkpoint is {checkpoint}.\n'
+        f'Continue with: python tools/train.py {args.config} --work-dir {cfg.work_dir} --resume '
+        '(and the other options as before)',
+        file=sys.stderr,
+    )
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,88 @@
+"""What must be installed before a tool can run, and how to mend what is not.
+
+A build of mmcv in an isolated environment silently gives a package without its compiled operators,
+and the detection toolbox then imports well and fails much later (no NMS, no RoIAlign). So the
+compiled extension itself is imported here, before any configuration is read.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+MIN_PYTHON = (3, 11)
+MAX_PYTHON = (3, 12)
+TOOLBOXES = {
+    'mmdet': 'onedl-mmdetection==3.5.1',
+    'mmseg': 'onedl-mmsegmentation==1.4.2',
+}
+REBUILD_MMCV = (
+    'pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps onedl-mmcv==2.3.6'
+)
+SETUP = 'run `make` in the project folder (it makes .venv and builds what must be compiled)'
+
+
+def missing_pieces(toolboxes: Sequence[str] = ()) -> list[str]:
+    """Names what the environment lacks; one line for each problem, with its mend.
+
+    Args:
+        toolboxes: import names among `mmdet` and `mmseg` that the work at hand needs.
+
+    Returns:
+        A list of messages, empty when all is well.
+    """
+    problems = []
+    version = sys.version_info[:2]
+    if not MIN_PYTHON <= version <= MAX_PYTHON:
+        problems.append(
+            f'Python {version[0]}.{version[1]} is not supported: use 3.11 or 3.12, then {SETUP}.'
+        )
+    problems += _missing_module('mmengine', 'onedl-mmengine==0.10.12')
+    mmcv = _missing_module('mmcv', 'onedl-mmcv==2.3.6', options='--no-build-isolation ')
+    problems += mmcv
+    if not mmcv:
+        problems += _missing_operators()
+    for name in toolboxes:
+        if name not in TOOLBOXES:
+            raise ValueError(f'unknown toolbox {name!r}; known: {", ".join(TOOLBOXES)}')
+        problems += _missing_module(name, TOOLBOXES[name])
+    return problems
+
+
+def require_openmmlab(toolboxes: Sequence[str] = ()) -> None:
+    """Stops the program, with the mend, when the OpenMMLab stack is not whole.
+
+    Args:
+        toolboxes: import names among `mmdet` and `mmseg` that the work at hand needs.
+
+    Raises:
+        SystemExit: its message lists every problem.
+    """
+    problems = missing_pieces(toolboxes)
+    if problems:
+        listed = '\n'.join(f'  - {problem}' for problem in problems)
+        raise SystemExit(f'The environment is not complete:\n{listed}')
+
+
+def _missing_module(name: str, requirement: str, *, options: str = '') -> list[str]:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        return [
+            f'{name} cannot be imported ({error}). Mend: {SETUP}, or '
+            f'`pip install {options}{requirement}`.'
+        ]
+    return []
+
+
+def _missing_operators() -> list[str]:
+    try:
+        importlib.import_module('mmcv._ext')
+        importlib.import_module('mmcv.ops')
+    except (ImportError, OSError) as error:
+        return [
+            f'mmcv has no working compiled operators ({error}): it was built in isolation or for '
+            f'another torch. Mend: {SETUP}, or `{REBUILD_MMCV}`.'
+        ]
+    return []

@@ -1,0 +1,103 @@
+"""Predictions on single images with the model of any configuration, of both toolboxes.
+
+The toolboxes have an inferencer each, with interfaces of their own and loading that lets a bad
+match pass; this one builds the model, loads it through the checked loader and never fetches
+pre-trained weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
+from mmengine.structures import BaseDataElement
+from mmengine.visualization import Visualizer
+
+from vitadapter_dense.encoders.weights import load_checked, read_checkpoint, state_dict_of
+from vitadapter_dense.engine.config import iter_datasets
+
+
+def build_model(cfg: Config) -> torch.nn.Module:
+    """Builds the model of a configuration, without weights, as a runner would."""
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    model_cfg = copy.deepcopy(cfg.model)
+    if cfg.get('data_preprocessor') is not None:
+        model_cfg.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return MODELS.build(model_cfg)
+
+
+def build_model_on_meta(cfg: Config) -> torch.nn.Module:
+    """Builds the model without memory for its parameters; on the CPU where a part refuses that.
+
+    Some backbones of the toolboxes (Swin, for one) read values while they are built.
+    """
+    try:
+        with torch.device('meta'):
+            return build_model(cfg)
+    except (NotImplementedError, RuntimeError) as error:
+        print_log(f'not built on the meta device, but on the CPU: {error}', logger='current')
+        return build_model(cfg)
+
+
+class Predictor:
+    """A trained model with the pipeline that its images need.
+
+    Args:
+        cfg: the configuration; its test loader names the pipeline.
+        checkpoint: file with the whole model's weights.
+        device: where to compute.
+
+    Raises:
+        WeightsError: when the checkpoint does not fit the model.
+    """
+
+    def __init__(self, cfg: Config, checkpoint: str | Path, *, device: str = 'cpu') -> None:
+        model = revert_sync_batchnorm(build_model(cfg))
+        content = read_checkpoint(str(checkpoint))
+        load_checked(model, state_dict_of(content), what=f'checkpoint {checkpoint}')
+        self.model = model.to(device).eval()
+        dataset = next(iter_datasets(cfg.test_dataloader.dataset))
+        steps = [step for step in dataset.pipeline if 'Annotations' not in step['type']]
+        self.pipeline = Compose(steps)
+        self.dataset_meta = _dataset_meta(content, dataset)
+        self._visualizer_cfg = cfg.get('visualizer') or dict(type='Visualizer')
+
+    def prepare(self, image_file: str | Path) -> dict[str, Any]:
+        """Reads an image and makes the model's input.
+
+        Raises:
+            Exception: what the pipeline raises when the file is no readable image.
+        """
+        data = self.pipeline(dict(img_path=str(image_file), img_id=0))
+        if data is None:
+            raise ValueError(f'the pipeline returned nothing for {image_file}')
+        return {key: [value] for key, value in data.items()}
+
+    @torch.no_grad()
+    def predict(self, inputs: dict[str, Any]) -> BaseDataElement:
+        """The data sample of one prepared image, predictions in the image's original size."""
+        return self.model.test_step(inputs)[0]
+
+    def make_visualizer(self) -> Visualizer:
+        """The configuration's visualizer, without storage, knowing the class names and colours."""
+        options = dict(self._visualizer_cfg, vis_backends=None, name='predictor')
+        visualizer = VISUALIZERS.build(options)
+        visualizer.dataset_meta = self.dataset_meta
+        return visualizer
+
+
+def _dataset_meta(checkpoint: dict, dataset: Config) -> dict[str, Any]:
+    """Class names and colours: the checkpoint's, completed by the configuration's data set."""
+    registered = DATASETS.get(dataset['type'])
+    meta = dict(getattr(registered, 'METAINFO', None) or {})
+    meta.update(dataset.get('metainfo') or {})
+    stored = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    meta.update({key.lower(): value for key, value in stored.items()})
+    return meta

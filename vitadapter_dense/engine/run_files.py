@@ -1,0 +1,70 @@
+"""What a run leaves in its work directory, and how to find it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def find_checkpoint(source: str | Path) -> Path:
+    """Finds the checkpoint to test: the file, or a work directory's best one, else its last one.
+
+    Args:
+        source: a checkpoint file or a work directory.
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise FileNotFoundError(f'There is no checkpoint file and no work directory at {path}.')
+    found = best_checkpoint(path) or last_checkpoint(path)
+    if found is None:
+        raise FileNotFoundError(f'{path} holds no checkpoint (*.pth): train first, or name a file.')
+    return found
+
+
+def best_checkpoint(work_dir: str | Path) -> Path | None:
+    """The newest of the checkpoints that `save_best` left, or `None`."""
+    return _newest(Path(work_dir), 'best_*.pth')
+
+
+def last_checkpoint(work_dir: str | Path) -> Path | None:
+    """The last whole checkpoint of a work directory, or `None`."""
+    work_dir = Path(work_dir)
+    record = work_dir / 'last_checkpoint'
+    if record.is_file():
+        recorded = Path(record.read_text().strip())
+        # The second place is where the file lies when the folder has been moved.
+        for candidate in (recorded, work_dir / recorded.name):
+            if candidate.is_file():
+                return candidate
+    return _newest(work_dir, 'epoch_*.pth', 'iter_*.pth')
+
+
+def scalar_files(work_dir: str | Path) -> list[Path]:
+    """The scalars that the runs in a work directory logged, oldest first."""
+    return sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+
+
+def written_files(work_dir: str | Path) -> dict[str, Path]:
+    """What to tell the user about after a run: label and path of everything that is there."""
+    work_dir = Path(work_dir)
+    logs = sorted(work_dir.glob('*/*.log'))
+    scalars = scalar_files(work_dir)
+    configs = sorted(work_dir.glob('*.py'), key=lambda file: file.stat().st_mtime)
+    files = {
+        'work directory': work_dir,
+        'last checkpoint': last_checkpoint(work_dir),
+        'best checkpoint': best_checkpoint(work_dir),
+        'log': logs[-1] if logs else None,
+        'scalars': scalars[-1] if scalars else None,
+        'configuration': configs[-1] if configs else None,
+    }
+    return {label: path for label, path in files.items() if path is not None}
+
+
+def _newest(folder: Path, *patterns: str) -> Path | None:
+    files = [file for pattern in patterns for file in folder.glob(pattern)]
+    return max(files, key=lambda file: file.stat().st_mtime, default=None)
