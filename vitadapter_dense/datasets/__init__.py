@@ -1,0 +1,26 @@
+"""Data: the generated shapes, the check of COCO files, and the checked image loader."""
+
+from __future__ import annotations
+
+from .check_coco import (
+    CocoSummary,
+    check_coco_annotations,
+    check_config_datasets,
+    check_dataset_config,
+)
+from .errors import DatasetError
+from .loading import LoadImageChecked
+from .shapes import SHAPES_CLASSES, SHAPES_METAINFO, SHAPES_PALETTE, generate_shapes
+
+__all__ = [
+    'SHAPES_CLASSES',
+    'SHAPES_METAINFO',
+    'SHAPES_PALETTE',
+    'CocoSummary',
+    'DatasetError',
+    'LoadImageChecked',
+    'check_coco_annotations',
+    'check_config_datasets',
+    'check_dataset_config',
+    'generate_shapes',
+]
