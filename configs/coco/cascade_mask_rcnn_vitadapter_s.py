@@ -10,6 +10,6 @@ _base_ = [
 
 model = _base_.preset
 
-# fp16 with dynamic loss scaling from 512
-# (ViT-Adapter, detection/configs/cascade_rcnn/*.py: `fp16`).
-optim_wrapper = dict(type='AutocastOptimWrapper', dtype='float16', loss_scale=dict(init_scale=512))
+# float16 with dynamic loss scaling from 512 (ViT-Adapter, detection/configs/cascade_rcnn/*.py). No
+# `dtype` is float16 on a GPU, and bfloat16, which needs no scaling, on the CPU.
+optim_wrapper = dict(type='AutocastOptimWrapper', loss_scale=dict(init_scale=512))

@@ -1,7 +1,7 @@
 """HTC without the semantic branch, ViT-Adapter-S, DeiT-S weights, 3x with multi-scale training.
 
-Ours: the original published HTC++ with the L backbone alone. Heads as in MMDetection's HTC, backbone
-and schedule as in our Mask R-CNN with the same backbone.
+Ours: the original published HTC++ with the L backbone alone. Heads as in MMDetection's HTC,
+backbone and schedule as in our Mask R-CNN with the same backbone.
 """
 
 _base_ = [

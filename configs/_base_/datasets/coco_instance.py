@@ -68,8 +68,8 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-# `tools/test.py --tta`: three sizes, each also flipped. MMDetection merges the boxes of the views and
-# no masks, so only box mAP is meaningful then.
+# `tools/test.py --tta`: three sizes, each also flipped. MMDetection merges the boxes of the views
+# and no masks, so only box mAP is meaningful then.
 tta_model = dict(
     type='DetTTAModel',
     tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),

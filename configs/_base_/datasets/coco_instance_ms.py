@@ -1,7 +1,7 @@
 """COCO 2017 instance segmentation, multi-scale training: the 3x pipeline of ViT-Adapter.
 
-Source: ViT-Adapter, detection/configs/mask_rcnn/*_3x_coco.py. Either a resize of the shorter side to
-480..800, or a resize to 400..600, a crop of 384..600 px and that resize; then a crop of at most
+Source: ViT-Adapter, detection/configs/mask_rcnn/*_3x_coco.py. Either a resize of the shorter side
+to 480..800, or a resize to 400..600, a crop of 384..600 px and that resize; then a crop of at most
 1024 x 1024 (after DETR and Sparse R-CNN). Validation is coco_instance.py's.
 """
 

@@ -4,8 +4,8 @@ What differs from the cascade is written here, the rest comes from its file. The
 of HTC R50-FPN without semantic branch in MMDetection (htc_without_semantic_r50_fpn_1x_coco.py): the
 box heads are two shared linear layers, one box for all classes, and each stage has its mask head,
 fed by the one before it. No annotation beyond COCO's instances is needed. One flag is the cascade's
-instead: `match_low_quality=False` in the stages' assigners, which changes next to nothing there since
-`min_pos_iou` equals `pos_iou_thr`.
+instead: `match_low_quality=False` in the stages' assigners, which changes next to nothing there
+since `min_pos_iou` equals `pos_iou_thr`.
 """
 
 _base_ = './cascade_mask_rcnn_fpn.py'

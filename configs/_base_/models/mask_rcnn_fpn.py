@@ -2,7 +2,7 @@
 
 The numbers are those of Mask R-CNN R50-FPN in MMDetection 2.22, on which ViT-Adapter was trained
 (ViT-Adapter, detection/configs/_base_/models/mask_rcnn_r50_fpn.py). The detector expects four maps
-of one width at strides 4, 8, 16, 32; `model.backbone` and `model.neck.in_channels` are the preset's.
+of one width at strides 4, 8, 16, 32; `backbone` and `neck.in_channels` come with the preset.
 """
 
 model = dict(

@@ -7,7 +7,7 @@ Source: ViT-Adapter, detection/configs/mask_rcnn/mask_rcnn_augreg_adapter_large_
 _base_ = './vitadapter_s.py'
 
 preset = dict(
-    # AugReg models were trained on RGB scaled to [-1, 1]; the original does so in training and test.
+    # AugReg models were trained on RGB scaled to [-1, 1], and so does the original.
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
     backbone=dict(
         encoder=dict(

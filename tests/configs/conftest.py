@@ -1,0 +1,58 @@
+"""Every configuration, read once, and every model, built once on the meta device."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[2] / 'configs'
+
+
+def config_files() -> list[str]:
+    """Paths below configs/ of what a user can train: all files but the bases."""
+    files = (path.relative_to(ROOT) for path in ROOT.rglob('*.py'))
+    return sorted(str(path) for path in files if path.parts[0] != '_base_')
+
+
+@cache
+def read(name: str) -> Config:
+    return Config.fromfile(ROOT / name)
+
+
+@cache
+def build(name: str) -> nn.Module:
+    pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+    from mmengine.registry import MODELS, init_default_scope
+
+    cfg = deepcopy(read(name))
+    init_default_scope(cfg.default_scope)
+    with torch.device('meta'):
+        return MODELS.build(cfg.model)
+
+
+@pytest.fixture(scope='session')
+def read_config():
+    """Reads a configuration by its path below configs/; a copy, to be changed at will."""
+    return lambda name: deepcopy(read(name))
+
+
+@pytest.fixture(scope='session')
+def build_model():
+    """Builds a configuration's model on the meta device; shared, not to be changed."""
+    return build
+
+
+@pytest.fixture(scope='session')
+def configs_root() -> Path:
+    return ROOT
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if 'config' in metafunc.fixturenames:
+        metafunc.parametrize('config', config_files())

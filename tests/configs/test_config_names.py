@@ -1,0 +1,77 @@
+"""File names: legal identifiers, `{framework}_{backbone}_{size}[_...]`, and true."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+# What a name says, and the types in the file. A new framework or backbone gets its line here.
+FRAMEWORKS = {
+    'mask_rcnn': 'MaskRCNN',
+    'cascade_mask_rcnn': 'CascadeRCNN',
+    'htc': 'HybridTaskCascade',
+}
+BACKBONES = {'vitadapter': 'ViTAdapter', 'vit': 'SimplePyramid'}
+WIDTHS = {'t': 192, 's': 384, 'b': 768, 'l': 1024}
+NAME = re.compile(r'(?P<framework>[a-z0-9_]+?)_(?P<backbone>vit[a-z]*)_(?P<size>xs|[tsblg])(_|$)')
+
+
+def test_every_file_name_is_an_identifier(configs_root):
+    names = [path.stem for path in configs_root.rglob('*.py')]
+    bad = [name for name in names if not name.isidentifier() or keyword.iskeyword(name)]
+    assert names
+    assert not bad
+
+
+def test_name_says_what_the_file_holds(config, read_config):
+    match = NAME.match(Path(config).stem)
+    assert match, f'{config} is not named {{framework}}_{{backbone}}_{{size}}[_...]'
+    model = read_config(config).model
+    assert model.type == FRAMEWORKS[match['framework']]
+    assert model.backbone.type == BACKBONES[match['backbone']]
+    widths = set(model.neck.in_channels)
+    assert len(widths) == 1
+    assert match['size'] not in WIDTHS or widths == {WIDTHS[match['size']]}
+
+
+def test_names_of_coco_configs_are_the_promised_ones(configs_root):
+    sizes = 'tsbl'
+    expected = {f'mask_rcnn_vitadapter_{size}' for size in sizes}
+    expected |= {f'mask_rcnn_vitadapter_{size}_1x' for size in sizes}
+    expected |= {f'mask_rcnn_vit_{size}' for size in 'tsb'}
+    expected |= {f'cascade_mask_rcnn_vitadapter_{size}' for size in 'sb'}
+    expected |= {'htc_vitadapter_s'}
+    assert expected <= {path.stem for path in (configs_root / 'coco').glob('*.py')}
+
+
+def test_bases_are_our_own(configs_root):
+    """A toolbox's own configuration (`mmdet::...`) is not there in every installation."""
+    for path in configs_root.rglob('*.py'):
+        assert not re.search(r"'mm\w+::", path.read_text()), path
+
+
+@pytest.mark.parametrize('name', ['data_root', 'preset'])
+def test_variables_of_the_bases_arrive_in_the_parts(name, read_config):
+    """`_base_` variables are copies: what a file reads from them is what it shows."""
+    cfg = read_config('coco/mask_rcnn_vitadapter_s.py')
+    if name == 'data_root':
+        assert cfg.train_dataloader.dataset.data_root == cfg.data_root
+        assert cfg.val_evaluator.ann_file.startswith(cfg.data_root)
+    else:
+        assert cfg.model.backbone == cfg.preset.backbone
+
+
+def test_config_of_the_readme_can_be_read(configs_root, tmp_path):
+    text = (configs_root / 'coco' / 'README.md').read_text()
+    (block,) = re.findall(r'```python\n(.*?)```', text, flags=re.DOTALL)
+    path = tmp_path / 'mask_rcnn_vitadapter_s_mine.py'
+    path.write_text(block.replace('../_base_', str(configs_root / '_base_')))
+    model = Config.fromfile(path).model
+    assert model.backbone.encoder.with_cp is True
+    assert model.backbone.encoder.model_name == 'deit_small_patch16_224.fb_in1k'
+    assert model.roi_head.bbox_head.num_classes == model.roi_head.mask_head.num_classes == 3
+    assert model.roi_head.bbox_head.type == 'Shared2FCBBoxHead'
