@@ -15,6 +15,10 @@ import sys
 import time
 from pathlib import Path
 
+# A checkout that is not installed works too; an installed package goes first.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
+
 import cv2
 
 from vitadapter_dense.datasets.errors import DatasetError

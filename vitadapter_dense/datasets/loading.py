@@ -1,8 +1,9 @@
 """Load an image as MMCV's `LoadImageFromFile` does, but whole or with an error that names the file.
 
-OpenCV decodes a truncated JPEG without a word, the missing part grey, and MMCV's own transform ends
-in an assertion or an error of the codec. Here a missing, broken or cut-off image, or one that is
-not the size its annotations are for, is a `DatasetError` that names the file.
+MMCV's own transform ends in an assertion or an error of the codec, and OpenCV, depending on its
+version and on where the bytes come from, decodes a truncated JPEG without a word, the missing part
+grey. Here a missing, broken or cut-off image, or one that is not the size its annotations are for,
+is a `DatasetError` that names the file and the mend.
 """
 
 from __future__ import annotations
