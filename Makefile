@@ -29,7 +29,7 @@ help:
 
 env:
 	@command -v '$(PYTHON)' >/dev/null 2>&1 || { \
-	  echo '[make] FAILED: no Python 3.11 or 3.12 found ($(or $(PYTHON),python3.12, python3.11, python3)).' \
+	  echo '[make] FAILED: no Python 3.11 or 3.12 found$(if $(PYTHON), under the name $(PYTHON)).' \
 	    'Mend: install one and name it, as in: make env PYTHON=/path/to/python3.12' >&2; exit 1; }
 	@'$(PYTHON)' tools/setup_env.py --venv $(VENV)
 

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -277,6 +278,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--venv', type=Path, default=ROOT / '.venv', help='default: .venv')
     folder = parser.parse_args().venv.absolute()
+    # As Ctrl-C: the pip that runs must end too, before a further set-up starts one.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         check_python(sys.version_info[:2])
         with only_one(folder.with_name(f'{folder.name}.lock')):

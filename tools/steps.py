@@ -26,7 +26,7 @@ MENDS = (
     (
         r'Temporary failure in name resolution|NewConnectionError|Network is unreachable'
         r'|Failed to establish a new connection|ReadTimeoutError|ConnectTimeout|ProxyError'
-        r'|SSLError|Could not find a version that satisfies|No matching distribution found',
+        r'|SSLError|Could not find a version that satisfies|No matching distribution',
         'pip could not get a package. Check the network (and the proxy variables), or name a '
         'package mirror or a folder of wheels with PIP_INDEX_URL or PIP_FIND_LINKS. A further run '
         'goes on where this one stopped.',
