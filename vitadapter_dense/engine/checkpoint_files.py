@@ -1,0 +1,111 @@
+"""Checkpoint files on disk: written whole or not at all, and found again.
+
+A file is written under a temporary name in the same folder, flushed to the disk and then renamed
+over the target, which POSIX does in one step: whoever looks sees the old file or the new one, never
+half of one.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from mmengine.fileio import LocalBackend, get_file_backend
+
+POINTER = 'last_checkpoint'
+_PARTIAL = '.partial'
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """Opens a file that takes the place of ``path`` when the block ends without an exception.
+
+    Args:
+        path: the target, in an existing local folder. Until the block has ended it is untouched.
+    """
+    path = Path(path)
+    partial = path.with_name(f'.{path.name}{_PARTIAL}')
+    try:
+        with partial.open('wb') as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:  # Ctrl-C too must leave nothing half-written behind
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    # The rename itself lives in the folder; some file systems refuse to sync one.
+    with suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_partial_files(folder: str | Path) -> list[Path]:
+    """Removes what killed writes have left in ``folder`` and returns the paths."""
+    partial = sorted(Path(folder).glob(f'.*{_PARTIAL}'))
+    for path in partial:
+        path.unlink(missing_ok=True)
+    return partial
+
+
+def is_local(path: str | Path, backend_args: dict[str, Any] | None = None) -> bool:
+    """Whether ``path`` lies on this machine's file system, not in an object store."""
+    return isinstance(get_file_backend(str(path), backend_args=backend_args), LocalBackend)
+
+
+def write_checkpoint(
+    checkpoint: dict[str, Any], path: str | Path, *, backend_args: dict[str, Any] | None = None
+) -> None:
+    """Writes a checkpoint atomically; an object store's ``put`` is atomic by itself.
+
+    Args:
+        checkpoint: tensors and plain containers.
+        path: local path, or a URI of a storage backend of MMEngine.
+        backend_args: arguments of that storage backend.
+    """
+    if is_local(path, backend_args):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            torch.save(checkpoint, file)
+        return
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    get_file_backend(str(path), backend_args=backend_args).put(buffer.getvalue(), str(path))
+
+
+def write_pointer(work_dir: str | Path, checkpoint: str) -> None:
+    """Records ``checkpoint`` as the newest whole one of ``work_dir``; a resume starts there."""
+    with atomic_write(Path(work_dir) / POINTER) as file:
+        file.write(checkpoint.encode())
+
+
+def latest_checkpoint(work_dir: str | Path) -> str | None:
+    """The newest whole checkpoint of ``work_dir``, or None if there is none yet.
+
+    A work folder that was moved as a whole is understood: its pointer still holds the old place.
+
+    Raises:
+        FileNotFoundError: the folder points to a checkpoint that is gone.
+    """
+    pointer = Path(work_dir) / POINTER
+    if not pointer.is_file():
+        return None
+    checkpoint = pointer.read_text().strip()
+    if not is_local(checkpoint) or Path(checkpoint).is_file():
+        return checkpoint
+    moved = Path(work_dir) / Path(checkpoint).name
+    if moved.is_file():
+        return str(moved)
+    raise FileNotFoundError(
+        f'{str(pointer)!r} names {checkpoint!r}, which does not exist; pass the checkpoint to '
+        f'resume from, or delete {POINTER!r} to start anew'
+    )

@@ -1,0 +1,93 @@
+"""Distributed training on machines without an accelerator, over gloo.
+
+MMEngine's ``init_dist`` selects a GPU even for gloo, and its wrapping of the model passes device
+ids; both fail on a CPU-only machine. There the processes are joined and the model is wrapped here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import subprocess
+from typing import Any
+
+import torch.distributed
+from mmengine.logging import print_log
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.registry import MODEL_WRAPPERS
+from torch import nn
+
+# What each launcher calls the process's number, the number of processes and the number on its
+# machine.
+_VARIABLES = {
+    'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+}
+
+
+def join_cpu_processes(launcher: str, *, timeout: float | None = None) -> None:
+    """Joins the processes of a launcher in one gloo group.
+
+    Args:
+        launcher: ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        timeout: seconds that a collective may take; torch's default if None.
+
+    Raises:
+        ValueError: unknown launcher.
+        RuntimeError: the process was not started by that launcher.
+    """
+    if launcher not in _VARIABLES:
+        raise ValueError(f'launcher={launcher!r} is unknown; choose one of {sorted(_VARIABLES)}')
+    lacking = [name for name in _VARIABLES[launcher] if name not in os.environ]
+    if lacking:
+        raise RuntimeError(
+            f'launcher={launcher!r} needs the environment variables {lacking}; start the script '
+            "through that launcher (e.g. tools/dist_train.sh), or use launcher='none'"
+        )
+    for name, variable in zip(
+        ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), _VARIABLES[launcher], strict=True
+    ):
+        os.environ[name] = os.environ[variable]
+    if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
+        nodes = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+        os.environ['MASTER_ADDR'] = subprocess.check_output(nodes, text=True).split()[0]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    options = {} if timeout is None else dict(timeout=datetime.timedelta(seconds=timeout))
+    torch.distributed.init_process_group(backend='gloo', **options)
+
+
+def wrap_for_cpu(
+    model: nn.Module,
+    wrapper: dict[str, Any] | None = None,
+    *,
+    sync_bn: str | None = None,
+    find_unused_parameters: bool = False,
+) -> nn.Module:
+    """Wraps a model for data-parallel training on the CPU.
+
+    Args:
+        model: the model, on the CPU.
+        wrapper: config of a wrapper class; ``MMDistributedDataParallel`` if None.
+        sync_bn: what the config asks for. Synchronised batch norm takes no CPU tensors: the layers
+            stay, or become, ordinary batch norm, whose statistics are then those of the process's
+            own part of the batch.
+        find_unused_parameters: passed to ``MMDistributedDataParallel`` if ``wrapper`` is None.
+    """
+    synchronised = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+    if sync_bn is not None or synchronised:
+        print_log(
+            'synchronised batch norm needs a GPU: on the CPU every process normalises over its own '
+            'samples',
+            logger='current',
+            level=logging.WARNING,
+        )
+        model = revert_sync_batchnorm(model)
+    if wrapper is None:
+        return MMDistributedDataParallel(
+            module=model, broadcast_buffers=False, find_unused_parameters=find_unused_parameters
+        )
+    return MODEL_WRAPPERS.build(
+        {'type': 'MMDistributedDataParallel', **wrapper}, default_args=dict(module=model)
+    )
