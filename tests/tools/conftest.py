@@ -1,0 +1,38 @@
+"""Fixtures of the tools' tests: a tiny detection task, trained once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.registry import DefaultScope
+from tiny_detection import CLASSES, CONFIG, ROOT, TinyTask, run_tool, write_split
+
+
+@pytest.fixture(autouse=True)
+def _no_scope_left() -> Iterator[None]:
+    """Takes back the default scope that a tool sets."""
+    yield
+    DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture(scope='session')
+def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration file with its data beside it."""
+    folder = tmp_path_factory.mktemp('tiny')
+    generator = np.random.default_rng(0)
+    write_split(folder / 'data', 'train', 6, generator)
+    write_split(folder / 'data', 'val', 3, generator)
+    config = folder / 'tiny.py'
+    config.write_text(CONFIG.format(root=ROOT, data=folder / 'data', classes=CLASSES))
+    return config
+
+
+@pytest.fixture(scope='session')
+def tiny_task(tiny_config: Path) -> TinyTask:
+    """The task after `tools/train.py` has run on it."""
+    work_dir = tiny_config.parent / 'work'
+    _, printed = run_tool('train.py', tiny_config, '--work-dir', work_dir, '--seed', 3)
+    return TinyTask(tiny_config, tiny_config.parent / 'data', work_dir, printed)

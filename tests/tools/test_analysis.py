@@ -1,0 +1,124 @@
+"""tools/analysis: the numbers and pictures are those of the configuration and the run."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from tiny_detection import ROOT, TinyTask, load_tool, run_tool
+from torch import nn
+
+from vitadapter_dense.encoders import read_checkpoint
+
+
+def test_curves_are_drawn_beside_the_run(tiny_task: TinyTask) -> None:
+    status, printed = run_tool('analysis/plot_logs.py', tiny_task.work_dir)
+    assert status == 0
+    assert str(tiny_task.work_dir / 'curves.png') in printed
+    assert 'coco/segm_mAP last' in printed
+    assert cv2.imread(str(tiny_task.work_dir / 'curves.png')).std() > 0
+
+
+def test_resumed_logs_make_one_curve_and_half_a_line_is_left_out(tmp_path: Path) -> None:
+    for start, losses in (
+        ('20260101_000000', [3.0, 2.0, 9.0]),
+        ('20260101_000100', [None, None, 1.0]),
+    ):
+        records = [
+            json.dumps(dict(loss=loss, iter=step, epoch=1))
+            for step, loss in enumerate(losses, start=1)
+            if loss is not None
+        ]
+        folder = tmp_path / start / 'vis_data'
+        folder.mkdir(parents=True)
+        metric = json.dumps({'coco/bbox_mAP': 0.25, 'step': 1})
+        (folder / 'scalars.json').write_text('\n'.join([*records, metric, '{"loss": 0.', '']))
+    curves = load_tool('analysis/plot_logs.py').read_curves(tmp_path)
+    assert {step: record['loss'] for step, record in curves.train.items()} == {1: 3, 2: 2, 3: 1}
+    assert curves.metrics[1]['coco/bbox_mAP'] == 0.25
+    assert curves.step_name == 'epoch'
+    assert curves.broken_lines == 2
+
+
+def test_plot_of_an_empty_folder_or_unknown_metric_is_an_error(
+    tiny_task: TinyTask, tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit, match='scalars.json'):
+        run_tool('analysis/plot_logs.py', tmp_path)
+    with pytest.raises(SystemExit, match='coco/nothing.*coco/bbox_mAP'):
+        run_tool('analysis/plot_logs.py', tiny_task.work_dir, '--metrics', 'coco/nothing')
+
+
+def test_parameter_count_is_the_checkpoints(tiny_task: TinyTask) -> None:
+    options = ['--depth', 1, '--cfg-options', 'model.backbone.encoder.frozen=True']
+    _, printed = run_tool('analysis/count_params.py', tiny_task.config, *options)
+    table = {row.split()[0]: row.split() for row in printed.splitlines() if '%' in row}
+    state = read_checkpoint(tiny_task.work_dir / 'epoch_2.pth')['state_dict']
+    buffers = ('running_mean', 'running_var', 'num_batches_tracked')
+    weights = {name: value for name, value in state.items() if not name.endswith(buffers)}
+    backbone = sum(value.numel() for name, value in weights.items() if name.startswith('backbone.'))
+    encoder = sum(value.numel() for name, value in weights.items() if '.encoder.' in name)
+    assert int(table['backbone'][1].replace(',', '')) == backbone
+    assert int(table['backbone'][2].replace(',', '')) == backbone - encoder
+    total = sum(value.numel() for value in weights.values())
+    assert f'of {total / 1e6:.2f} M' in printed
+
+
+def test_count_of_a_real_configuration_needs_no_weights() -> None:
+    config = ROOT / 'configs' / 'coco' / 'mask_rcnn_vitadapter_s.py'
+    _, printed = run_tool('analysis/count_params.py', config, '--depth', 1)
+    millions = float(re.search(r'of ([\d.]+) M', printed)[1])
+    # 47.8 M in table 1 of the ViT-Adapter paper
+    assert millions == pytest.approx(47.8, abs=0.3)
+
+
+def test_flops_of_known_layers_are_told_by_module() -> None:
+    layers = nn.Sequential()
+    layers.add_module('conv', nn.Conv2d(3, 8, 3, padding=1, bias=False))
+    layers.add_module('pool', nn.AdaptiveAvgPool2d(1))
+    layers.add_module('head', nn.Sequential(nn.Flatten(), nn.Linear(8, 5, bias=False)))
+    count = load_tool('analysis/get_flops.py').count_flops
+    flops = count(layers, lambda: layers(torch.zeros(1, 3, 16, 16)))
+    conv, head = 2 * 16 * 16 * 8 * 3 * 9, 2 * 8 * 5
+    assert flops[''] == conv + head
+    assert flops['conv'] == conv
+    assert flops['head'] == flops['head.1'] == head
+
+
+@pytest.mark.parametrize('part', ['backbone', 'model'])
+def test_flops_of_a_configuration(tiny_task: TinyTask, part: str) -> None:
+    arguments = ['--shape', 64, 96, '--part', part, '--depth', 3]
+    _, printed = run_tool('analysis/get_flops.py', tiny_task.config, *arguments)
+    rows = {row.split()[0]: row.split() for row in printed.splitlines() if '%' in row}
+    prefix = 'backbone.' if part == 'model' else ''
+    children = ('encoder', 'spm', 'interactions')
+    shares = [float(rows[prefix + child][2].rstrip('%')) for child in children]
+    assert all(share > 0 for share in shares)
+    assert sum(shares) <= 100.1
+    if part == 'model':
+        assert float(rows['rpn_head'][1]) > 0
+        assert float(rows['roi_head'][1]) > 0
+
+
+def test_flops_include_deformable_attention(tiny_config: Path) -> None:
+    from mmengine.config import Config
+
+    tool = load_tool('analysis/get_flops.py')
+    cfg = Config.fromfile(tiny_config)
+    few = tool.backbone_flops(cfg, (64, 64))['']
+    cfg.model.backbone.n_points = 8
+    assert tool.backbone_flops(cfg, (64, 64))[''] > few
+
+
+def test_samples_are_drawn_as_the_model_sees_them(tiny_task: TinyTask, tmp_path: Path) -> None:
+    arguments = [tiny_task.config, '--num', 2, '--out-dir', tmp_path]
+    _, printed = run_tool('analysis/browse_dataset.py', *arguments)
+    assert '2 of 6' in printed
+    pictures = sorted(tmp_path.iterdir())
+    assert [picture.name[:5] for picture in pictures] == ['00000', '00001']
+    for picture in pictures:
+        assert cv2.imread(str(picture)).shape == (64, 80, 3)

@@ -1,0 +1,54 @@
+"""tools/demo/image_demo.py: what goes in, what comes out, what happens to a broken image."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny_detection import TinyTask, load_tool, run_tool
+
+DEMO = 'demo/image_demo.py'
+
+
+def test_folder_is_drawn_and_a_broken_image_named(
+    tiny_task: TinyTask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = shutil.copytree(tiny_task.data / 'val', tmp_path / 'images')
+    grey = cv2.imread(str(images / 'val_1.jpg'), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(images / 'val_1.png'), cv2.resize(grey, (47, 33)))
+    (images / 'broken.jpg').write_bytes((images / 'val_2.jpg').read_bytes()[:100])
+    (images / 'notes.txt').write_text('not an image')
+    out = tmp_path / 'drawn'
+
+    arguments = [images, tiny_task.config, tiny_task.work_dir, '--out-dir', out, '--device', 'cpu']
+    status, printed = run_tool(DEMO, *arguments, '--score-thr', 0)
+
+    assert status == 1
+    assert str(images / 'broken.jpg') in capsys.readouterr().err
+    assert '4 of 5' in printed
+    names = sorted(picture.name for picture in out.iterdir())
+    assert names == ['val_0.png', 'val_1.png', 'val_1_1.png', 'val_2.png']
+    drawn, image = cv2.imread(str(out / 'val_0.png')), cv2.imread(str(images / 'val_0.jpg'))
+    assert drawn.shape == image.shape
+    assert np.abs(drawn.astype(int) - image).max() > 30
+    assert cv2.imread(str(out / 'val_1_1.png')).shape == (33, 47, 3)
+
+
+def test_no_prediction_leaves_the_image_as_it_is(tiny_task: TinyTask, tmp_path: Path) -> None:
+    pattern = tiny_task.data / 'val' / 'val_[02].jpg'
+    arguments = [pattern, tiny_task.config, tiny_task.work_dir / 'epoch_1.pth', '--device', 'cpu']
+    status, _ = run_tool(DEMO, *arguments, '--out-dir', tmp_path, '--score-thr', 1.1)
+    assert status == 0
+    for name in ('val_0', 'val_2'):
+        drawn = cv2.imread(str(tmp_path / f'{name}.png'))
+        image = cv2.imread(str(tiny_task.data / 'val' / f'{name}.jpg'))
+        assert np.abs(drawn.astype(int) - image).mean() < 5
+
+
+@pytest.mark.parametrize('source', ['{empty}', '{empty}/*.jpg', '{empty}/missing.jpg'])
+def test_nothing_to_draw_is_an_error(tmp_path: Path, source: str) -> None:
+    with pytest.raises(FileNotFoundError, match='no image|Nothing matches'):
+        load_tool(DEMO).find_images(source.format(empty=tmp_path))

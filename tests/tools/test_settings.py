@@ -1,0 +1,215 @@
+"""What the tools change in a configuration, what they demand of the machine, the progress bar."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from tiny_detection import ROOT, run_script
+
+from vitadapter_dense.engine.config import (
+    apply_amp,
+    apply_options,
+    auto_backend,
+    enable_auto_scale_lr,
+    override_data_root,
+)
+from vitadapter_dense.engine.environment import missing_pieces, require_openmmlab
+from vitadapter_dense.engine.progress import ProgressBarHook, track
+from vitadapter_dense.engine.run_files import find_checkpoint
+
+
+def strings(value: object) -> list[str]:
+    """Every string in nested containers."""
+    if isinstance(value, str):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value
+    return [text for item in items for text in strings(item)] if hasattr(items, '__iter__') else []
+
+
+@pytest.mark.parametrize('name', ['mask_rcnn_vitadapter_s', 'htc_vitadapter_s'])
+def test_data_root_is_replaced_everywhere(name: str) -> None:
+    cfg = Config.fromfile(ROOT / 'configs' / 'coco' / f'{name}.py')
+    assert override_data_root(cfg, '/elsewhere/coco') == 'data/coco/'
+    assert not [text for text in strings(cfg._cfg_dict.to_dict()) if 'data/coco' in text]
+    assert cfg.train_dataloader.dataset.data_root == '/elsewhere/coco/'
+    expected = '/elsewhere/coco/annotations/instances_val2017.json'
+    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == expected
+
+
+def test_data_root_reaches_wrapped_data_sets_and_nothing_else() -> None:
+    plain = dict(type='D', data_root='data/x', data_prefix=dict(img='data/x/img', other='data/xy'))
+    wrapped = dict(type='Repeat', dataset=dict(type='Concat', datasets=[plain, dict(plain)]))
+    evaluators = [dict(ann_file='data/x/a.json'), dict(ann_file='other/a.json')]
+    cfg = Config(
+        dict(
+            train_dataloader=dict(dataset=wrapped),
+            val_evaluator=evaluators,
+            load_from='data/x/weights.pth',
+        )
+    )
+    override_data_root(cfg, '/new/')
+    for dataset in cfg.train_dataloader.dataset.dataset.datasets:
+        assert dataset.data_root == '/new/'
+        assert dataset.data_prefix == dict(img='/new/img', other='data/xy')
+    assert [item.ann_file for item in cfg.val_evaluator] == ['/new/a.json', 'other/a.json']
+    assert cfg.load_from == 'data/x/weights.pth'
+
+
+def test_several_data_roots_cannot_be_overridden() -> None:
+    sets = [dict(type='D', data_root='a'), dict(type='D', data_root='b')]
+    cfg = Config(dict(train_dataloader=dict(dataset=dict(type='Concat', datasets=sets))))
+    with pytest.raises(ValueError, match='found: a, b'):
+        override_data_root(cfg, '/new')
+
+
+def test_unknown_options_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    cfg = Config(dict(model=dict(backbone=dict(depth=4)), hooks=[dict(a=1)]))
+    options = {'model.backbone.dept': 5, 'model.backbone.depth': 6, 'hooks.0.a': 2, 'hooks.0.b': 3}
+    assert apply_options(cfg, options) == ['model.backbone.dept', 'hooks.0.b']
+    assert cfg.model.backbone.depth == 6
+    assert cfg.hooks[0].a == 2
+
+
+def test_mixed_precision_keeps_the_optimiser() -> None:
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=1))))
+    apply_amp(cfg, 'bfloat16')
+    assert cfg.optim_wrapper == dict(
+        type='AutocastOptimWrapper', dtype='bfloat16', optimizer=dict(type='SGD', lr=1)
+    )
+    cfg.optim_wrapper.type = 'DeepSpeedOptimWrapper'
+    with pytest.raises(ValueError, match='DeepSpeedOptimWrapper'):
+        apply_amp(cfg, 'bfloat16')
+
+
+def test_learning_rate_scaling_needs_a_base() -> None:
+    cfg = Config(dict(auto_scale_lr=dict(enable=False, base_batch_size=16)))
+    enable_auto_scale_lr(cfg)
+    assert cfg.auto_scale_lr.enable
+    with pytest.raises(ValueError, match='base_batch_size'):
+        enable_auto_scale_lr(Config(dict(auto_scale_lr=dict(enable=False))))
+
+
+def test_backend_without_a_gpu_is_gloo(monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = Config(dict(env_cfg=dict(dist_cfg=dict(backend='nccl'))))
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    assert auto_backend(cfg) == 'nccl'
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    assert auto_backend(cfg) == cfg.env_cfg.dist_cfg.backend == 'gloo'
+
+
+def test_checkpoint_of_a_moved_work_dir_is_found(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match='holds no checkpoint'):
+        find_checkpoint(tmp_path)
+    (tmp_path / 'epoch_1.pth').touch()
+    (tmp_path / 'epoch_2.pth').touch()
+    (tmp_path / 'last_checkpoint').write_text('/gone/epoch_1.pth')
+    assert find_checkpoint(tmp_path) == tmp_path / 'epoch_1.pth'
+    (tmp_path / 'best_coco_bbox_mAP_epoch_1.pth').touch()
+    assert find_checkpoint(tmp_path) == tmp_path / 'best_coco_bbox_mAP_epoch_1.pth'
+
+
+def test_whole_environment_has_no_missing_pieces() -> None:
+    assert missing_pieces(['mmdet', 'mmseg']) == []
+
+
+def test_mmcv_without_operators_names_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.import_module
+
+    def import_module(name: str) -> object:
+        if name == 'mmcv._ext':
+            raise ModuleNotFoundError("No module named 'mmcv._ext'")
+        return found(name)
+
+    monkeypatch.setattr('importlib.import_module', import_module)
+    with pytest.raises(SystemExit, match='--no-build-isolation --no-cache-dir --force-reinstall'):
+        require_openmmlab()
+
+
+class Terminal(io.StringIO):
+    """A text stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def train_three_iterations(hook: ProgressBarHook, logger: logging.Logger) -> None:
+    runner = SimpleNamespace(iter=0, epoch=0, max_iters=3, max_epochs=2, logger=logger)
+    hook.before_train(runner)
+    for iteration in range(3):
+        runner.iter = iteration
+        hook.after_train_iter(runner, iteration, outputs=dict(loss=1.5))
+        logger.info(f'line {iteration}')
+    hook.after_train(runner)
+
+
+@pytest.mark.parametrize('stream', [Terminal(), io.StringIO()])
+def test_bar_is_shown_on_a_terminal_only(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, 'stderr', stream)
+    monkeypatch.setenv('TERM', 'xterm')
+    logger = MMLogger('bar', logger_name='bar')
+    (handler,) = logger.handlers
+    handler.setStream(stream)
+    train_three_iterations(ProgressBarHook(), logger)
+    shown = stream.getvalue()
+    assert all(f'line {iteration}' in shown for iteration in range(3))
+    assert ('3/3' in shown and 'loss 1.500' in shown) == stream.isatty()
+    assert handler.stream is sys.stderr is stream
+
+
+def test_tracked_items_come_out_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in (Terminal(), io.StringIO()):
+        monkeypatch.setattr(sys, 'stderr', stream)
+        assert list(track(range(25), 'things')) == list(range(25))
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+def test_scripts_explain_themselves(script: str) -> None:
+    wrong = run_script(ROOT / 'tools' / script, 'config.py', check=False)
+    assert wrong.returncode == 2
+    assert 'Usage: tools/' in wrong.stderr
+    helped = run_script(ROOT / 'tools' / script, '--help')
+    assert 'PYTHON' in helped.stdout
+
+
+@pytest.mark.parametrize(
+    ('variables', 'expected'), [({}, '--standalone'), ({'PORT': '29999'}, '29999')]
+)
+def test_dist_script_starts_the_processes(
+    tmp_path: Path, variables: dict[str, str], expected: str
+) -> None:
+    python = fake_program(tmp_path / 'python')
+    command = [ROOT / 'tools' / 'dist_train.sh', 'c.py', 4, '--amp', '--work-dir', 'a b']
+    said = run_script(*command, PYTHON=str(python), **variables).stdout.splitlines()
+    assert said[:2] == ['-m', 'torch.distributed.run']
+    assert expected in said
+    assert said[said.index('--nproc_per_node') + 1] == '4'
+    assert said[-6:] == ['c.py', '--launcher', 'pytorch', '--amp', '--work-dir', 'a b']
+
+
+def test_slurm_script_starts_a_task_for_each_gpu(tmp_path: Path) -> None:
+    fake_program(tmp_path / 'srun')
+    command = [ROOT / 'tools' / 'slurm_train.sh', 'part', 'job', 'c.py', '--resume']
+    path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+    said = run_script(*command, PATH=path, GPUS='4', SRUN_ARGS='--time=1').stdout.splitlines()
+    assert {'--partition=part', '--ntasks=4', '--gres=gpu:4', '--time=1'} <= set(said)
+    assert said[-4:] == ['c.py', '--launcher', 'slurm', '--resume']
+
+
+def fake_program(path: Path) -> Path:
+    """A program that prints its arguments, one a line."""
+    path.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    path.chmod(0o755)
+    assert subprocess.run([path, 'x'], capture_output=True, text=True).stdout == 'x\n'
+    return path

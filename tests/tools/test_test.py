@@ -1,0 +1,84 @@
+"""tools/test.py: metrics, pictures beside ground truth, test-time augmentation, outputs."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny_detection import CLASSES, CONFIG, ROOT, TinyTask, run_tool
+
+from vitadapter_dense.engine.run_files import best_checkpoint, scalar_files
+
+
+@pytest.fixture(scope='module')
+def moved_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same configuration, its data root at a folder that does not exist."""
+    config = tmp_path_factory.mktemp('moved') / 'tiny.py'
+    config.write_text(CONFIG.format(root=ROOT, data='/no/such/data', classes=CLASSES))
+    return config
+
+
+def test_best_checkpoint_is_scored_and_drawn_on_other_data(
+    tiny_task: TinyTask, moved_config: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / 'metrics.json'
+    arguments = ['--data-root', tiny_task.data, '--work-dir', tmp_path, '--out', out, '--show-dir']
+    metrics, printed = run_tool('test.py', moved_config, tiny_task.work_dir, *arguments)
+
+    lines = scalar_files(tiny_task.work_dir)[0].read_text().splitlines()
+    logged = [json.loads(line).get('coco/bbox_mAP', 0) for line in lines]
+    assert metrics['coco/bbox_mAP'] == pytest.approx(max(logged), abs=1e-6)
+    assert json.loads(out.read_text()) == pytest.approx(metrics)
+    assert str(best_checkpoint(tiny_task.work_dir)) in printed
+    assert 'coco/segm_mAP' in printed
+
+    pictures = sorted((tmp_path / 'pictures').iterdir())
+    assert [picture.name for picture in pictures] == ['val_0.png', 'val_1.png', 'val_2.png']
+    drawn = cv2.imread(str(pictures[0]))
+    image = cv2.imread(str(tiny_task.data / 'val' / 'val_0.jpg'))
+    assert drawn.shape == (64, 160, 3)
+    truth, prediction = drawn[:, :80].astype(int), drawn[:, 80:].astype(int)
+    assert np.abs(truth - image).max() > 30
+    assert np.abs(truth - prediction).max() > 30
+
+
+def test_augmented_views_are_merged_and_predictions_saved(
+    tiny_task: TinyTask, tmp_path: Path
+) -> None:
+    out = tmp_path / 'predictions.pkl'
+    arguments = [tiny_task.work_dir / 'epoch_2.pth', '--work-dir', tmp_path, '--tta', '--out', out]
+    metrics, _ = run_tool('test.py', tiny_task.config, *arguments)
+    assert 0 <= metrics['coco/bbox_mAP'] <= 1
+    assert 'coco/segm_mAP' not in metrics
+    predictions = pickle.loads(out.read_bytes())
+    assert len(predictions) == 3
+    assert all(len(sample['pred_instances']['bboxes']) for sample in predictions)
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'arguments', 'message'),
+    [
+        ('no_such.pth', [], 'no_such.pth'),
+        ('{empty}', [], 'holds no checkpoint'),
+        ('{work}', ['--out', 'x.txt'], 'pkl.*json'),
+        ('{work}', ['--data-root', '{empty}'], 'is empty'),
+    ],
+)
+def test_bad_arguments_end_with_a_message(
+    tiny_task: TinyTask, tmp_path: Path, checkpoint: str, arguments: list[str], message: str
+) -> None:
+    places = dict(empty=tmp_path, work=tiny_task.work_dir)
+    words = [word.format(**places) for word in (checkpoint, *arguments)]
+    with pytest.raises(SystemExit, match=message):
+        run_tool('test.py', tiny_task.config, *words)
+
+
+def test_truncated_checkpoint_is_refused(tiny_task: TinyTask, tmp_path: Path) -> None:
+    broken = tmp_path / 'broken.pth'
+    broken.write_bytes((tiny_task.work_dir / 'epoch_2.pth').read_bytes()[:5000])
+    with pytest.raises(SystemExit, match='truncated'):
+        run_tool('test.py', tiny_task.config, broken, '--work-dir', tmp_path)
