@@ -177,9 +177,10 @@ def _smooth_noise(
 def _two_tones(rng: np.random.Generator) -> np.ndarray:
     """Two colours (2, 3) of opposite brightness around a common level, in random order."""
     level, half_contrast = rng.uniform(70, 185), rng.uniform(25, 60)
-    tones = level + rng.normal(0, 26, 3) + rng.normal(0, 12, (2, 3))
-    offsets = np.array([half_contrast, -half_contrast])
-    return (tones + rng.permutation(offsets)[:, None]).astype(np.float32)
+    noise = rng.standard_normal((3, 3), np.float32)
+    order = 1 if rng.random() < 0.5 else -1
+    offsets = np.array([[order], [-order]], np.float32) * np.float32(half_contrast)
+    return np.float32(level) + 26 * noise[0] + 12 * noise[1:] + offsets
 
 
 def _surface(
@@ -192,11 +193,11 @@ def _surface(
     """A patterned, noisy, unevenly lit surface (h, w, 3); None is speckle, as no class has it."""
     rows, columns = window
     shape = (rows.stop - rows.start, columns.stop - columns.start)
-    y, x = np.ogrid[rows, columns]
     # A period is a share of the object, but never below what can be resolved at all.
     period = max(size / rng.uniform(2.5, 6), rng.uniform(3, 4.5))
     cos, sin = _direction(rng)
-    x, y = (x - centre[0]).astype(np.float32) / period, (y - centre[1]).astype(np.float32) / period
+    x = ((np.arange(columns.start, columns.stop) - centre[0]) / period).astype(np.float32)
+    y = ((np.arange(rows.start, rows.stop) - centre[1]) / period).astype(np.float32)[:, None]
     phase = rng.uniform(-0.5, 0.5, 2)
     warp = rng.uniform(0.03, 0.14) * _smooth_noise(rng, shape, 4, 2)
     u = x * cos + y * sin + np.float32(phase[0]) + warp[..., 0]
@@ -206,14 +207,13 @@ def _surface(
     else:
         field = pattern(u, v)
     softness = rng.uniform(1, 2.2)
-    share = _grey(np.clip(0.5 + field * np.float32(period / softness), 0, 1))
+    share = np.clip(0.5 + field * np.float32(period / softness), 0, 1)
     first, second = _two_tones(rng)
     noise = rng.uniform(3, 12) * rng.standard_normal(shape, np.float32)
     noise += rng.uniform(0, 16) * _smooth_noise(rng, shape, 2)
-    share *= first - second
-    share += second
-    share += _grey(noise)
-    return share
+    # second + share * (first - second) + noise, for the three channels at once
+    mix = np.stack([first - second, np.ones(3, np.float32), second], axis=1)
+    return cv2.transform(cv2.merge([share, noise]), mix)
 
 
 def _background(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
