@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,7 @@ def build_runner(
     workers: int = 0,
     checkpoint: dict | None = None,
     recorder: LossRecorder | None = None,
+    hooks: Sequence[dict] = (),
     seed: int | None = 7,
     **options,
 ) -> DenseRunner:
@@ -105,6 +107,7 @@ def build_runner(
         workers: number of data workers.
         checkpoint: arguments of `AtomicCheckpointHook`.
         recorder: hook that keeps the losses.
+        hooks: further hooks.
         seed: seed of the run.
         **options: further arguments of `DenseRunner`; `train_dataloader` and `optim_wrapper` are
             merged into the defaults.
@@ -148,7 +151,7 @@ def build_runner(
             ),
             logger=dict(type='LoggerHook', interval=1),
         ),
-        custom_hooks=[] if recorder is None else [recorder],
+        custom_hooks=[*hooks, *([] if recorder is None else [recorder])],
         randomness=dict(seed=seed),
         experiment_name=f'{Path(work_dir).name}_{random.SystemRandom().random()}',
         log_level='WARNING',

@@ -50,8 +50,17 @@ def test_resume_repeats_the_run(tmp_path, workers, by_epoch, length, interval, s
     assert_same_run(whole, resumed, first=first)
 
 
-def test_resume_within_an_epoch(tmp_path):
-    options = dict(length=3, workers=0, checkpoint=dict(by_epoch=False, interval=3))
+@pytest.mark.parametrize(
+    'extra',
+    [
+        {},
+        dict(optim_wrapper=dict(paramwise_cfg=dict(bias_lr_mult=2.0))),
+        dict(hooks=[dict(type='EMAHook')]),
+    ],
+    ids=['plain', 'several parameter groups', 'moving average'],
+)
+def test_resume_within_an_epoch(tmp_path, extra):
+    options = dict(length=3, checkpoint=dict(by_epoch=False, interval=3), **extra)
     whole = train(tmp_path / 'whole', **options)
     train(tmp_path / 'cut', stop_before=7, **options)
     resumed = train(tmp_path / 'cut', resume=True, **options)

@@ -71,8 +71,8 @@ def wrap_for_cpu(
         model: the model, on the CPU.
         wrapper: config of a wrapper class; ``MMDistributedDataParallel`` if None.
         sync_bn: what the config asks for. Synchronised batch norm takes no CPU tensors: the layers
-            stay, or become, ordinary batch norm, whose statistics are then those of the process's
-            own part of the batch.
+            stay, or become, ordinary batch norm. Its statistics are then those of the process's own
+            part of the batch, and a checkpoint holds the first process's.
         find_unused_parameters: passed to ``MMDistributedDataParallel`` if ``wrapper`` is None.
     """
     synchronised = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())

@@ -113,8 +113,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         }
         if not found:
             raise ValueError(
-                'layer decay needs an encoder with get_layer_depth(name), as TimmViT has; the model '
-                'has none. Use such a backbone, or drop the constructor from optim_wrapper'
+                'layer decay needs an encoder with get_layer_depth(name), as TimmViT has; this '
+                'model has none. Use such a backbone, or drop the constructor from optim_wrapper'
             )
         return {
             prefix: module

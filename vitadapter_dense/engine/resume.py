@@ -40,7 +40,7 @@ def check_optimizer(optim_wrapper: Any, state: Mapping[str, Any], filename: str)
         return
     saved, built = (
         [(group.get('param_names'), len(group['params'])) for group in groups]
-        for groups in (state['param_groups'], optim_wrapper.param_groups)
+        for groups in (state['param_groups'], optim_wrapper.optimizer.param_groups)
     )
     if saved != built:
         raise WeightsError(

@@ -1,0 +1,94 @@
+"""Script of `test_distributed_cpu.py`, run in every process: trains, evaluates, resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from engine_toys import LossRecorder, NoisyPoints, TinyModel, build_runner, evaluation
+from torch import Tensor, nn
+
+
+class NormModel(TinyModel):
+    """A toy with batch norm, which the config asks to synchronise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(6, 8), nn.SyncBatchNorm(8))
+
+
+def gradients(model: nn.Module, inputs: Tensor, label: Tensor) -> dict[str, Tensor]:
+    """Gradients of the loss by parameter name, without the wrapper's prefix."""
+    model.zero_grad()
+    model(inputs, label)['loss'].backward()
+    return {n.removeprefix('module.'): p.grad.clone() for n, p in model.named_parameters()}
+
+
+def main(folder: Path) -> None:
+    """Writes what the test compares to `folder`."""
+    rank = int(os.environ['RANK'])
+    options = dict(
+        length=3,
+        launcher='pytorch',
+        cfg=dict(sync_bn='torch'),
+        checkpoint=dict(by_epoch=False, interval=2),
+        env_cfg=dict(dist_cfg=dict(backend='nccl', timeout=60)),
+    )
+
+    def train(name: str, *, stop_before: int | None = None, **more) -> tuple[dict, dict]:
+        recorder = LossRecorder(stop_before)
+        runner = build_runner(
+            folder / name,
+            model=dict(type=NormModel),
+            recorder=recorder,
+            **{**options, **more},
+        )
+        runner._randomness_cfg.update(diff_rank_seed=True)
+        runner.set_randomness(**runner._randomness_cfg)
+        try:
+            runner.train()
+        except InterruptedError:
+            assert stop_before is not None
+        return recorder.losses, runner.model.module.state_dict()
+
+    losses, weights = train('whole', **evaluation([0.1, 0.2, 0.3]))
+    train('cut', stop_before=5)
+    resumed_losses, resumed_weights = train('cut', resume=True)
+
+    torch.manual_seed(0)
+    runner = build_runner(
+        folder / 'gradients', launcher='pytorch', model=dict(type=TinyModel, dropout=0.0)
+    )
+    samples = [NoisyPoints()[i] for i in range(6)]
+    inputs = torch.stack([sample['inputs'] for sample in samples])
+    label = torch.stack([sample['label'] for sample in samples])
+    torch.distributed.broadcast(inputs, 0)
+    own = slice(3 * rank, 3 * rank + 3)
+    shared = gradients(runner.model, inputs[own], label[own])
+    single = gradients(runner.model.module, inputs, label)
+    (folder / f'rank_{rank}.json').write_text(
+        json.dumps(
+            dict(
+                losses=losses,
+                resumed_losses=resumed_losses,
+                weights_equal=all(
+                    torch.equal(tensor, resumed_weights[name])
+                    for name, tensor in weights.items()
+                    # Batch norm's statistics are each process's own; the first one's are saved.
+                    if rank == 0 or not name.startswith('backbone.1.')
+                ),
+                weights_sum=float(weights['head.weight'].sum()),
+                gradient_error=max(float((shared[n] - single[n]).abs().max()) for n in single),
+                gradient_size=max(float(tensor.abs().max()) for tensor in single.values()),
+                norm=type(runner.model.module.backbone[1]).__name__,
+                backend=torch.distributed.get_backend(),
+            )
+        )
+    )
+
+
+if __name__ == '__main__':
+    main(Path(sys.argv[1]))
