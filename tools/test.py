@@ -32,6 +32,8 @@ from vitadapter_dense.engine.command_line import (
     read_config,
 )
 from vitadapter_dense.engine.config import add_hook, set_work_dir
+from vitadapter_dense.engine.pictures import PredictionPicturesHook
+from vitadapter_dense.engine.progress import ProgressBarHook
 from vitadapter_dense.engine.run_files import find_checkpoint
 from vitadapter_dense.engine.tta import apply_tta
 
@@ -76,12 +78,13 @@ def configure(args: argparse.Namespace) -> Config:
         apply_tta(cfg)
     if args.show_dir is not None:
         args.show_dir = args.show_dir or str(Path(cfg.work_dir) / 'pictures')
+        hook = dict(type=PredictionPicturesHook.__name__, out_dir=args.show_dir)
         options = dict(score_thr=args.score_thr, max_pictures=args.max_pictures)
-        add_hook(cfg, dict(type='PredictionPicturesHook', out_dir=args.show_dir, **options))
+        add_hook(cfg, dict(hook, **options))
     if args.out:
         add_output(cfg, args.out)
     prepare_launch(cfg, args.launcher)
-    add_hook(cfg, dict(type='ProgressBarHook'))
+    add_hook(cfg, dict(type=ProgressBarHook.__name__))
     return cfg
 
 

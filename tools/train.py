@@ -37,6 +37,7 @@ from vitadapter_dense.engine.config import (
     enable_auto_scale_lr,
     set_work_dir,
 )
+from vitadapter_dense.engine.progress import ProgressBarHook
 from vitadapter_dense.engine.run_files import last_checkpoint, written_files
 
 
@@ -83,7 +84,7 @@ def configure(args: argparse.Namespace) -> Config:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     choose_start(cfg, resume=args.resume, load_from=args.load_from)
     prepare_launch(cfg, args.launcher)
-    add_hook(cfg, dict(type='ProgressBarHook'))
+    add_hook(cfg, dict(type=ProgressBarHook.__name__))
     return cfg
 
 

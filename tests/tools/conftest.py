@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.registry import DefaultScope
-from tiny_detection import CLASSES, CONFIG, ROOT, TinyTask, run_tool, write_split
+from tiny_detection import CLASSES, CONFIG, ROOT, TinyTask, forget_managers, run_tool, write_split
 
 
 @pytest.fixture(autouse=True)
-def _no_scope_left() -> Iterator[None]:
-    """Takes back the default scope that a tool sets."""
+def _nothing_left() -> Iterator[None]:
+    """Takes back the default scope, loggers and visualizers that a tool makes."""
     yield
-    DefaultScope._instance_dict.clear()
+    forget_managers()
 
 
 @pytest.fixture(scope='session')

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from tiny_detection import ROOT, run_script
@@ -24,6 +25,8 @@ from vitadapter_dense.engine.config import (
     override_data_root,
 )
 from vitadapter_dense.engine.environment import missing_pieces, require_openmmlab
+from vitadapter_dense.engine.float32_predictions import keep_predictions_float32
+from vitadapter_dense.engine.inference import build_model
 from vitadapter_dense.engine.progress import ProgressBarHook, track
 from vitadapter_dense.engine.run_files import find_checkpoint
 
@@ -213,3 +216,22 @@ def fake_program(path: Path) -> Path:
     path.chmod(0o755)
     assert subprocess.run([path, 'x'], capture_output=True, text=True).stdout == 'x\n'
     return path
+
+
+def test_predictions_stay_float32_in_mixed_precision(tiny_config: Path) -> None:
+    cfg = Config.fromfile(tiny_config)
+    model = build_model(cfg)
+    changed = keep_predictions_float32(model)
+    heads = {'rpn_head', 'roi_head.bbox_head', 'roi_head.mask_head'}
+    assert set(changed) == heads | {'roi_head.bbox_roi_extractor', 'roi_head.mask_roi_extractor'}
+    assert keep_predictions_float32(model) == []
+    images = torch.rand(1, 3, 64, 64)
+    with torch.autocast('cpu', torch.bfloat16):
+        maps = model.extract_feat(images)
+        predictions = model.rpn_head(maps)
+        rois = torch.tensor([[0.0, 3.5, 4.25, 40.75, 50.5]])
+        read = model.roi_head.bbox_roi_extractor(maps[:4], rois)
+    assert maps[0].dtype == torch.bfloat16
+    assert {tensor.dtype for tensors in predictions for tensor in tensors} == {torch.float32}
+    exact = model.roi_head.bbox_roi_extractor([level.float() for level in maps[:4]], rois)
+    torch.testing.assert_close(read, exact)

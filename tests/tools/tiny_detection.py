@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from mmengine.utils import ManagerMixin
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ('dark', 'light')
@@ -184,8 +185,16 @@ class TinyTask:
     said: str
 
 
+def forget_managers(kind: type = ManagerMixin) -> None:
+    """Forgets loggers, visualizers and scopes of earlier runs, as a new process would."""
+    for child in kind.__subclasses__():
+        child._instance_dict.clear()
+        forget_managers(child)
+
+
 def run_tool(name: str, *arguments: object) -> tuple[Any, str]:
     """Runs a tool in this process; returns what its `main` returns and what it printed."""
+    forget_managers()
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         # The layout of dumped configurations takes most of the time of a tiny run.

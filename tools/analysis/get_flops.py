@@ -11,7 +11,9 @@ heads at the number of proposals that random weights give.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 # A checkout that is not installed works too; an installed package goes first.
@@ -29,30 +31,78 @@ from vitadapter_dense.engine.command_line import config_parser, errors_as_messag
 from vitadapter_dense.engine.inference import build_model, build_model_on_meta
 
 
+class ModuleFlops:
+    """Attributes operations to the innermost module that is at work, and sums them up by name.
+
+    `FlopCounterMode` itself adds an operation to every module on the call stack. In a ViT-Adapter
+    an interaction calls the encoder's blocks, which would then count as its own too.
+
+    Args:
+        module: whose modules are told apart.
+        counter: counts the operations.
+    """
+
+    def __init__(self, module: nn.Module, counter: FlopCounterMode) -> None:
+        self.counter = counter
+        self.own: Counter[str] = Counter()
+        self._stack: list[tuple[int, int]] = []
+        self._handles = []
+        for name, child in module.named_modules():
+            self._handles.append(child.register_forward_pre_hook(self._enter))
+            self._handles.append(child.register_forward_hook(partial(self._leave, name)))
+
+    def _enter(self, module: nn.Module, inputs: object) -> None:
+        self._stack.append((self.counter.get_total_flops(), sum(self.own.values())))
+
+    def _leave(self, name: str, module: nn.Module, inputs: object, outputs: object) -> None:
+        counted, attributed = self._stack.pop()
+        inside = self.counter.get_total_flops() - counted
+        self.own[name] += inside - (sum(self.own.values()) - attributed)
+
+    def by_name(self) -> dict[str, int]:
+        """Operations of every module, those of its children included; `''` is the sum."""
+        totals: Counter[str] = Counter()
+        for name, flops in self.own.items():
+            parts = name.split('.') if name else []
+            for depth in range(len(parts) + 1):
+                totals['.'.join(parts[:depth])] += flops
+        return dict(totals)
+
+    def close(self) -> None:
+        """Takes the hooks away."""
+        for handle in self._handles:
+            handle.remove()
+
+
 def count_flops(module: nn.Module, forward: Callable[[], object]) -> dict[str, int]:
-    """Runs a forward pass and returns the operations of every module, by its name, `''` for all.
+    """Runs a forward pass and returns the operations of every module by its name, `''` for all.
 
     Args:
         module: whose modules are told apart.
         forward: runs the pass.
     """
-    counter = FlopCounterMode(module, depth=None, display=False)
-    with torch.no_grad(), counter:
-        forward()
-    root = type(module).__name__
-    flops = {'': counter.get_total_flops()}
-    for name, by_op in counter.get_flop_counts().items():
-        if name.startswith(f'{root}.'):
-            flops[name[len(root) + 1 :]] = sum(by_op.values())
-    return flops
+    counter = FlopCounterMode(display=False)
+    modules = ModuleFlops(module, counter)
+    try:
+        with torch.no_grad(), counter:
+            forward()
+    finally:
+        modules.close()
+    return modules.by_name()
 
 
 def backbone_flops(cfg: Config, shape: tuple[int, int]) -> dict[str, int]:
-    """Counts the backbone for one image of (H, W)."""
+    """Counts the backbone for one image of (H, W), on the meta device where it runs there."""
     backbone = build_model_on_meta(cfg).backbone.eval()
     device = next(backbone.parameters()).device
-    images = torch.zeros(1, 3, *shape, device=device)
-    return count_flops(backbone, lambda: backbone(images))
+    try:
+        return count_flops(backbone, lambda: backbone(torch.zeros(1, 3, *shape, device=device)))
+    except (NotImplementedError, RuntimeError) as error:
+        if device.type != 'meta':
+            raise
+        print(f'The backbone does not run on the meta device ({error}): counted on the CPU.')
+    backbone = build_model(cfg).backbone.eval()
+    return count_flops(backbone, lambda: backbone(torch.zeros(1, 3, *shape)))
 
 
 def model_flops(cfg: Config, shape: tuple[int, int]) -> dict[str, int]:

@@ -96,5 +96,5 @@ def errors_as_message() -> Iterator[None]:
     """Ends the program with the message alone when what the user gave cannot be used."""
     try:
         yield
-    except (FileNotFoundError, ValueError, WeightsError) as error:
+    except (OSError, ValueError, WeightsError) as error:
         raise SystemExit(f'error: {error}') from error

@@ -18,6 +18,8 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from vitadapter_dense.engine.float32_predictions import Float32PredictionsHook
+
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 NOT_DATA = ('load_from', 'work_dir', 'custom_imports')
 
@@ -118,8 +120,11 @@ def apply_amp(cfg: Config, dtype: Literal['float16', 'bfloat16']) -> None:
         dtype: the type that autocast computes in.
 
     Raises:
-        ValueError: when the wrapper in the configuration is of a kind that cannot be replaced.
+        ValueError: when the wrapper in the configuration is of a kind that cannot be replaced, or
+            for float16 without a GPU.
     """
+    if dtype == 'float16' and not torch.cuda.is_available():
+        raise ValueError('--amp float16 needs a GPU; on the CPU use --amp bfloat16.')
     wrapper = cfg.get('optim_wrapper')
     if wrapper is None:
         raise ValueError('--amp needs an `optim_wrapper` in the configuration.')
@@ -131,6 +136,7 @@ def apply_amp(cfg: Config, dtype: Literal['float16', 'bfloat16']) -> None:
         )
     wrapper.type = 'AutocastOptimWrapper'
     wrapper.dtype = dtype
+    add_hook(cfg, dict(type=Float32PredictionsHook.__name__))
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:

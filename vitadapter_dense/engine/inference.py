@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmcv.transforms import Compose
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
@@ -61,7 +61,8 @@ class Predictor:
     def __init__(self, cfg: Config, checkpoint: str | Path, *, device: str = 'cpu') -> None:
         model = revert_sync_batchnorm(build_model(cfg))
         content = read_checkpoint(str(checkpoint))
-        load_checked(model, state_dict_of(content), what=f'checkpoint {checkpoint}')
+        what = f'checkpoint {checkpoint}'
+        load_checked(model, state_dict_of(content), min_share=1.0, what=what)
         self.model = model.to(device).eval()
         dataset = next(iter_datasets(cfg.test_dataloader.dataset))
         steps = [step for step in dataset.pipeline if 'Annotations' not in step['type']]

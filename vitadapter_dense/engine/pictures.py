@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -13,17 +14,17 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
-from vitadapter_dense.datasets.loading import decode_image
-
 
 def read_rgb(image_file: str | Path) -> np.ndarray:
     """Reads an image for drawing: (H, W, 3), RGB, 0 to 255, turned as its EXIF data says.
 
     Raises:
-        DatasetError: when the file is no whole image.
+        ValueError: when the file cannot be decoded.
     """
-    image = decode_image(Path(image_file).read_bytes(), name=str(image_file))
-    return np.ascontiguousarray(image[..., ::-1])
+    image = cv2.imread(str(image_file), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f'{image_file} cannot be read as an image')
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def draw_sample(

@@ -145,10 +145,13 @@ class ProgressBarHook(Hook):
             self._bar.update(self._tasks[phase], completed=done, note=note)
 
     def _stop(self, phase: str) -> None:
-        if phase in self._tasks:
-            self._bar.remove_task(self._tasks.pop(phase))
-            if not self._tasks:
-                self.close()
+        if phase not in self._tasks:
+            return
+        task = self._tasks.pop(phase)
+        if self._tasks:
+            self._bar.remove_task(task)
+        else:
+            self.close()
 
     def _redirect(self, handlers: Iterable[logging.Handler]) -> None:
         """Sends log lines through the bar's stand-in for stderr, which keeps it at the bottom."""

@@ -7,12 +7,11 @@ sees the model under its own names.
 from __future__ import annotations
 
 import copy
-import logging
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from vitadapter_dense.engine.config import add_hook, iter_datasets
+from vitadapter_dense.engine.instance_tta import InstanceTTAModel
 
 FLIP_KEYS = ('flip', 'flip_direction')
 DETECTION_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', *FLIP_KEYS)
@@ -21,8 +20,7 @@ DETECTION_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'
 def apply_tta(cfg: Config) -> None:
     """Turns test-time augmentation on: the configuration's own, else a horizontal flip.
 
-    MMDetection merges boxes over the augmented views and no masks, so `CocoMetric` is then reduced
-    to boxes.
+    MMDetection's `DetTTAModel` refuses masks; `InstanceTTAModel` takes its place.
 
     Raises:
         ValueError: when the toolbox is not known and the configuration brings no `tta_model`.
@@ -33,8 +31,8 @@ def apply_tta(cfg: Config) -> None:
         cfg.tta_model = _default_model(scope)
     if 'tta_pipeline' not in cfg:
         cfg.tta_pipeline = _flip_pipeline(dataset.pipeline)
-    if scope == 'mmdet':
-        _score_boxes_only(cfg)
+    if cfg.tta_model.type == 'DetTTAModel':
+        cfg.tta_model.type = InstanceTTAModel.__name__
     dataset.pipeline = cfg.tta_pipeline
     add_hook(cfg, dict(type='PrepareTTAHook', tta_cfg=cfg.tta_model))
 
@@ -42,7 +40,7 @@ def apply_tta(cfg: Config) -> None:
 def _default_model(scope: str | None) -> dict:
     if scope == 'mmdet':
         nms = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
-        return dict(type='DetTTAModel', tta_cfg=nms)
+        return dict(type=InstanceTTAModel.__name__, tta_cfg=nms)
     if scope == 'mmseg':
         return dict(type='SegTTAModel')
     raise ValueError(f'--tta needs `tta_model` in the configuration (default_scope {scope!r}).')
@@ -60,13 +58,3 @@ def _flip_pipeline(pipeline: list) -> list:
     flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
     views = [flips, *([step] for step in annotations), [pack]]
     return [*image_steps, dict(type='TestTimeAug', transforms=views)]
-
-
-def _score_boxes_only(cfg: Config) -> None:
-    evaluators = cfg.test_evaluator
-    for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
-        metric = evaluator.get('metric')
-        if isinstance(metric, (list, tuple)) and 'bbox' in metric and len(metric) > 1:
-            evaluator.metric = 'bbox'
-            message = '--tta: MMDetection merges boxes and no masks; masks are not scored.'
-            print_log(message, logger='current', level=logging.WARNING)

@@ -1,0 +1,78 @@
+"""Keeps a detector's predictions in float32 under mixed precision.
+
+Under autocast the heads of MMDetection put out half-precision maps, and everything that follows
+takes its type from them: anchors and boxes lose whole pixels in bfloat16 (8 bits of mantissa), and
+mmcv's RoIAlign and NMS refuse that type. The layers themselves, where the time goes, stay in mixed
+precision; what they hand to box arithmetic does not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+
+@HOOKS.register_module()
+class Float32PredictionsHook(Hook):
+    """Casts what dense, box and mask heads predict, and what RoI extractors read, to float32.
+
+    Does nothing to models without such parts. `--amp` adds it.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Puts the casts in place, once."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        keep_predictions_float32(model)
+
+
+def keep_predictions_float32(model: nn.Module) -> list[str]:
+    """Adds the casts to a model; a second call adds nothing.
+
+    Returns:
+        Names of the modules that were given one.
+    """
+    try:
+        from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+        from mmdet.models.roi_heads.bbox_heads import BBoxHead
+        from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+        from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor
+    except ImportError:  # a segmentor, without MMDetection installed
+        return []
+    changed = []
+    for name, module in model.named_modules():
+        if getattr(module, 'float32_predictions', False):
+            continue
+        if isinstance(module, BaseRoIExtractor):
+            module.register_forward_pre_hook(_cast_inputs, with_kwargs=True)
+        elif isinstance(module, (BaseDenseHead, BBoxHead, FCNMaskHead)):
+            module.register_forward_hook(_cast_outputs)
+        else:
+            continue
+        module.float32_predictions = True
+        changed.append(name)
+    return changed
+
+
+def _cast_inputs(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict]:
+    return to_float32(args), to_float32(kwargs)
+
+
+def _cast_outputs(module: nn.Module, inputs: Any, outputs: Any) -> Any:
+    return to_float32(outputs)
+
+
+def to_float32(value: Any) -> Any:
+    """Casts every half-precision tensor in nested lists, tuples and dicts; leaves all else alone."""
+    if isinstance(value, torch.Tensor):
+        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    if isinstance(value, dict):
+        return {key: to_float32(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, '_fields'):
+        return type(value)(to_float32(item) for item in value)
+    return value
