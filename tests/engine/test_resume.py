@@ -8,6 +8,7 @@ from engine_toys import LossRecorder, NoisyPoints, TinyModel, build_runner, eval
 from torch.utils.data import BatchSampler
 
 from vitadapter_dense.encoders.weights import WeightsError, read_checkpoint
+from vitadapter_dense.engine import ResumableEpochLoop
 from vitadapter_dense.engine.seeded_data import SeededBatchSampler, seeded_dataloader
 
 
@@ -15,11 +16,16 @@ def train(work_dir, *, stop_before=None, **options):
     """Runs to the end, or until `stop_before`; returns the losses by iteration and the weights."""
     recorder = LossRecorder(stop_before)
     runner = build_runner(work_dir, recorder=recorder, **options)
-    if stop_before is None:
+    try:
         runner.train()
+    except InterruptedError:
+        assert stop_before == runner.iter
     else:
-        with pytest.raises(InterruptedError):
-            runner.train()
+        assert stop_before is None
+    # Workers that a later run's workers inherit keep each other waiting at their end.
+    runner.train_loop.dataloader._iterator = None
+    if not isinstance(runner.train_loop, ResumableEpochLoop):
+        runner.train_loop.dataloader_iterator = None
     return recorder.losses, runner.model.state_dict()
 
 
