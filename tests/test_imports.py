@@ -269,5 +269,5 @@ def test_no_paths_of_one_machine() -> None:
 
 def test_no_heap_of_leftovers() -> None:
     """A file holds one concept and says it in its name."""
-    heaps = {'utils.py', 'util.py', 'helpers.py', 'misc.py', 'common.py'}
+    heaps = {'utils.py', 'util.py', 'helpers.py', 'misc.py'}
     assert [str(p.relative_to(ROOT)) for p in project_files() if p.name in heaps] == []

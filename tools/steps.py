@@ -33,7 +33,8 @@ MENDS = (
     ),
     (
         r'Killed signal terminated|signal 9|\(Killed\)|cannot allocate memory|out of memory',
-        'The compiler ran out of memory. Run again with fewer jobs: MAX_JOBS=1 make env',
+        'A process was killed, most often for lack of memory. Run again with fewer compilers at a '
+        'time: MAX_JOBS=1 make env',
     ),
     (
         r'Python\.h: No such file',
@@ -124,11 +125,12 @@ def run_logged(
             process.wait()
             raise
     if status != 0:
-        output = _read_from(log, offset)
+        how = f'signal {-status}' if status < 0 else f'status {status}'
+        output = f'{_read_from(log, offset)}\nended with {how}'
         tail = '\n'.join(f'    {line[:300]}' for line in output.splitlines()[-25:])
         advice = mend_for(output) or 'see the lines above, and run the command again.'
         raise StepError(
-            f'{Path(command[0]).name} ended with status {status}. Its last lines:\n{tail}\n'
+            f'{Path(command[0]).name} ended with {how}. Its last lines:\n{tail}\n'
             f'  Whole output: {log}\n  Mend: {advice}'
         )
 
