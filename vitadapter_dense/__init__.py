@@ -1,8 +1,11 @@
 """ViT-Adapter backbones and tuning with few parameters for MMDetection 3 and MMSegmentation 1.
 
-Importing the package registers its classes in MMEngine's root registries, so that both toolboxes find them by
-their bare names. A config asks for it with ``custom_imports = dict(imports=['vitadapter_dense'])``.
+Importing the package registers its classes in MMEngine's root registries, so that both toolboxes
+find them by their bare names. A config asks for it with
+``custom_imports = dict(imports=['vitadapter_dense'])``.
 """
+
+from __future__ import annotations
 
 from vitadapter_dense import datasets, engine
 from vitadapter_dense.backbones import PlainViT, SimplePyramid, ViTAdapter

@@ -2,8 +2,8 @@
 
     from msda import MSDeformAttn, ms_deform_attn, ms_deform_attn_fused
 
-The operators live in the ``msda`` namespace (``torch.ops.msda``). Without compiled kernels the PyTorch
-reference serves: slower, never broken. :func:`backend` tells which one is in use.
+The operators live in the ``msda`` namespace (``torch.ops.msda``). Without compiled kernels the
+PyTorch reference serves: slower, never broken. :func:`backend` tells which one is in use.
 """
 
 from __future__ import annotations
@@ -18,6 +18,6 @@ __all__ = ['MSDeformAttn', 'backend', 'ms_deform_attn', 'ms_deform_attn_fused']
 
 def backend(device: str | torch.device = 'cpu') -> str:
     """What serves the operators on a device: ``'compiled'`` kernels or the ``'reference'``."""
-    key = torch.device(device).type.upper()
-    compiled = torch._C._dispatch_has_kernel_for_dispatch_key('msda::ms_deform_attn_fused', key)
-    return 'compiled' if compiled else 'reference'
+    key = {'cpu': 'CPU', 'cuda': 'CUDA'}.get(torch.device(device).type)
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    return 'compiled' if key and has_kernel('msda::ms_deform_attn_fused', key) else 'reference'

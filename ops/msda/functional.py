@@ -16,8 +16,8 @@ LevelShapes = Sequence[tuple[int, int]]
 def _flat_shapes(spatial_shapes: LevelShapes) -> list[int]:
     if isinstance(spatial_shapes, Tensor):
         raise TypeError(
-            'spatial_shapes must be pairs of host integers, e.g. [(64, 64), (32, 32)]; got a tensor. '
-            'Pass spatial_shapes.tolist() (on a GPU that waits for the device).'
+            'spatial_shapes must be pairs of host integers, e.g. [(64, 64), (32, 32)]; got a '
+            'tensor. Pass spatial_shapes.tolist() (on a GPU that waits for the device).'
         )
     flat: list[int] = []
     for level, shape in enumerate(spatial_shapes):
@@ -89,8 +89,8 @@ def ms_deform_attn(
     Args:
         value: ``(B, S, M, D)``: M heads of D channels, the levels' pixels one after the other.
         spatial_shapes: L pairs ``(H, W)`` of host integers with ``sum(H * W) == S``.
-        sampling_locations: ``(B, Lq, M, L, P, 2)``: (x, y), 0 and 1 at the borders of the level's map;
-            float32 (float64 for float64 values). A sample outside of the map counts as zero.
+        sampling_locations: ``(B, Lq, M, L, P, 2)``: (x, y), 0 and 1 at the borders of the level's
+            map; float32 (float64 for float64 values). A sample outside of the map counts as zero.
         attention_weights: ``(B, Lq, M, L, P)``, in the dtype of ``value``.
 
     Returns:
@@ -180,8 +180,8 @@ def ms_deform_attn_fused(
         {'reference_points': reference_points},
     )
     if reference_points.requires_grad and torch.is_grad_enabled():
-        # The operator takes the reference points as constants; learnt ones (iterative box refinement)
-        # get their gradient from PyTorch, through the operator that takes locations.
+        # The operator takes the reference points as constants; learnt ones (iterative box
+        # refinement) get their gradient from PyTorch, through the operator that takes locations.
         locations = reference.sampling_locations(flat, reference_points, sampling_offsets)
         weights = attention_logits.to(locations.dtype).softmax(-1).view(sampling_offsets.shape[:-1])
         return torch.ops.msda.ms_deform_attn(value, flat, locations, weights.to(value.dtype))

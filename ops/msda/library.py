@@ -1,18 +1,23 @@
 """The ``msda`` operator library: schemas, shapes, gradients, autocast and FLOPs, all in Python.
 
-Compiled code only adds kernels (dispatch keys ``CPU`` and ``CUDA``) to the operators defined here. Until
-it does, and on every other device, the ``CompositeExplicitAutograd`` kernels below serve, which are
-:mod:`msda.reference`. Level shapes travel as ``SymInt[]`` (``[H0, W0, H1, W1, ...]``), host integers that
-trace without a device synchronisation.
+Compiled code only adds kernels (dispatch keys ``CPU`` and ``CUDA``) to the operators defined here.
+Until it does, and on every other device, the ``CompositeExplicitAutograd`` kernels below serve,
+which are :mod:`msda.reference`. Level shapes travel as ``SymInt[]`` (``[H0, W0, H1, W1, ...]``),
+host integers that trace without a device synchronisation.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from msda import reference
+
+Shape = Sequence[int]
 
 _library = torch.library.Library('msda', 'DEF')
 
@@ -49,22 +54,43 @@ def _output_like(value: Tensor, queries: int) -> Tensor:
 
 
 @torch.library.register_fake('msda::ms_deform_attn', lib=_library)
-def _(value, spatial_shapes, sampling_locations, attention_weights):
+def _(
+    value: Tensor, spatial_shapes: list[int], sampling_locations: Tensor, attention_weights: Tensor
+):
     return _output_like(value, sampling_locations.shape[1])
 
 
 @torch.library.register_fake('msda::ms_deform_attn_fused', lib=_library)
-def _(value, spatial_shapes, reference_points, sampling_offsets, attention_logits):
+def _(
+    value: Tensor,
+    spatial_shapes: list[int],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+):
     return _output_like(value, sampling_offsets.shape[1])
 
 
 @torch.library.register_fake('msda::ms_deform_attn_backward', lib=_library)
-def _(grad_output, value, spatial_shapes, sampling_locations, attention_weights):
+def _(
+    grad_output: Tensor,
+    value: Tensor,
+    spatial_shapes: list[int],
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+):
     return _empty_contiguous(value, sampling_locations, attention_weights)
 
 
 @torch.library.register_fake('msda::ms_deform_attn_fused_backward', lib=_library)
-def _(grad_output, value, spatial_shapes, reference_points, sampling_offsets, attention_logits):
+def _(
+    grad_output: Tensor,
+    value: Tensor,
+    spatial_shapes: list[int],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+):
     return _empty_contiguous(value, sampling_offsets, attention_logits)
 
 
@@ -75,13 +101,13 @@ def _empty_contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
 # --- gradients ----------------------------------------------------------------------------------
 
 
-def _keep_inputs(ctx, inputs, output) -> None:
+def _keep_inputs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     value, spatial_shapes, *rest = inputs
     ctx.spatial_shapes = spatial_shapes
     ctx.save_for_backward(value, *rest)
 
 
-def _attend_gradients(ctx, grad_output):
+def _attend_gradients(ctx: Any, grad_output: Tensor):
     value, locations, weights = ctx.saved_tensors
     grad_value, grad_locations, grad_weights = torch.ops.msda.ms_deform_attn_backward(
         grad_output.contiguous(), value, ctx.spatial_shapes, locations, weights
@@ -89,7 +115,7 @@ def _attend_gradients(ctx, grad_output):
     return grad_value, None, grad_locations, grad_weights
 
 
-def _attend_fused_gradients(ctx, grad_output):
+def _attend_fused_gradients(ctx: Any, grad_output: Tensor):
     value, reference_points, offsets, logits = ctx.saved_tensors
     grad_value, grad_offsets, grad_logits = torch.ops.msda.ms_deform_attn_fused_backward(
         grad_output.contiguous(), value, ctx.spatial_shapes, reference_points, offsets, logits
@@ -106,8 +132,9 @@ torch.library.register_autograd(
 
 
 # --- autocast -----------------------------------------------------------------------------------
-# torch.library.register_autocast casts every floating input to one dtype. Here the coordinates stay in
-# float32: a normalised location in bfloat16 is off by two thirds of a pixel on a 168-pixel level.
+# torch.library.register_autocast casts every floating input to one dtype. Here the coordinates stay
+# in float32: a normalised location in bfloat16 is off by two thirds of a pixel on a 168-pixel
+# level.
 
 
 def _lower(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -121,7 +148,12 @@ def _at_least_float32(tensor: Tensor) -> Tensor:
 def _autocast_rules(device_type: str, key: str) -> None:
     keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
 
-    def attend(value, spatial_shapes, sampling_locations, attention_weights):
+    def attend(
+        value: Tensor,
+        spatial_shapes: list[int],
+        sampling_locations: Tensor,
+        attention_weights: Tensor,
+    ):
         dtype = torch.get_autocast_dtype(device_type)
         with torch._C._ExcludeDispatchKeyGuard(keys):
             return torch.ops.msda.ms_deform_attn(
@@ -131,7 +163,13 @@ def _autocast_rules(device_type: str, key: str) -> None:
                 _lower(attention_weights, dtype),
             )
 
-    def attend_fused(value, spatial_shapes, reference_points, sampling_offsets, attention_logits):
+    def attend_fused(
+        value: Tensor,
+        spatial_shapes: list[int],
+        reference_points: Tensor,
+        sampling_offsets: Tensor,
+        attention_logits: Tensor,
+    ):
         dtype = torch.get_autocast_dtype(device_type)
         with torch._C._ExcludeDispatchKeyGuard(keys):
             return torch.ops.msda.ms_deform_attn_fused(
@@ -151,11 +189,17 @@ _autocast_rules('cuda', 'AutocastCUDA')
 
 
 # --- FLOPs --------------------------------------------------------------------------------------
-# A multiply-add counts as two. Forward: four corners of D channels for each point. Backward: as many
-# products for the values, and as many again for the dot products with the output's gradient.
+# A multiply-add counts as two. Forward: four corners of D channels for each point. Backward: as
+# many products for the values, and as many again for the dot products with the output's gradient.
 
 
-def _attend_flops(value_shape, spatial_shapes, points_shape, weights_shape, **_) -> int:
+def _attend_flops(
+    value_shape: Shape,
+    spatial_shapes: list[int],
+    points_shape: Shape,
+    weights_shape: Shape,
+    **_: Any,
+) -> int:
     channels = value_shape[3]
     num_points = 1
     for size in weights_shape:
@@ -164,22 +208,48 @@ def _attend_flops(value_shape, spatial_shapes, points_shape, weights_shape, **_)
 
 
 @register_flop_formula(torch.ops.msda.ms_deform_attn)
-def _(value_shape, spatial_shapes, locations_shape, weights_shape, **kwargs) -> int:
+def _(
+    value_shape: Shape,
+    spatial_shapes: list[int],
+    locations_shape: Shape,
+    weights_shape: Shape,
+    **kwargs: Any,
+) -> int:
     return _attend_flops(value_shape, spatial_shapes, locations_shape, weights_shape)
 
 
 @register_flop_formula(torch.ops.msda.ms_deform_attn_backward)
-def _(grad_shape, value_shape, spatial_shapes, locations_shape, weights_shape, **kwargs) -> int:
+def _(
+    grad_shape: Shape,
+    value_shape: Shape,
+    spatial_shapes: list[int],
+    locations_shape: Shape,
+    weights_shape: Shape,
+    **kwargs: Any,
+) -> int:
     return 2 * _attend_flops(value_shape, spatial_shapes, locations_shape, weights_shape)
 
 
 @register_flop_formula(torch.ops.msda.ms_deform_attn_fused)
-def _(value_shape, spatial_shapes, reference_shape, offsets_shape, logits_shape, **kwargs) -> int:
+def _(
+    value_shape: Shape,
+    spatial_shapes: list[int],
+    reference_shape: Shape,
+    offsets_shape: Shape,
+    logits_shape: Shape,
+    **kwargs: Any,
+) -> int:
     return _attend_flops(value_shape, spatial_shapes, offsets_shape, logits_shape)
 
 
 @register_flop_formula(torch.ops.msda.ms_deform_attn_fused_backward)
 def _(
-    grad_shape, value_shape, spatial_shapes, reference_shape, offsets_shape, logits_shape, **kwargs
+    grad_shape: Shape,
+    value_shape: Shape,
+    spatial_shapes: list[int],
+    reference_shape: Shape,
+    offsets_shape: Shape,
+    logits_shape: Shape,
+    **kwargs: Any,
 ) -> int:
     return 2 * _attend_flops(value_shape, spatial_shapes, offsets_shape, logits_shape)

@@ -1,8 +1,9 @@
-"""``MSDeformAttn``: the attention module of Deformable DETR (https://arxiv.org/abs/2010.04159), section 4.1.
+"""``MSDeformAttn``: the attention module of Deformable DETR (https://arxiv.org/abs/2010.04159),
+section 4.1.
 
 State-dict names are Deformable DETR's (``sampling_offsets``, ``attention_weights``, ``value_proj``,
-``output_proj``). ``ratio`` narrows the values, as in ViT-Adapter (https://arxiv.org/abs/2205.08534), where
-it is 0.5 for the base and large models.
+``output_proj``). ``ratio`` narrows the values, as in ViT-Adapter
+(https://arxiv.org/abs/2205.08534), where it is 0.5 for the base and large models.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class MSDeformAttn(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Offsets start as a ring: head m looks in direction 2 pi m / M, point p at distance p + 1."""
+        """Offsets start as a ring: head m looks in direction 2 pi m / M, point p at distance p +
+        1."""
         nn.init.zeros_(self.sampling_offsets.weight)
         angles = torch.arange(self.n_heads, dtype=torch.float32) * (2 * math.pi / self.n_heads)
         ring = torch.stack([angles.cos(), angles.sin()], -1)

@@ -1,9 +1,9 @@
 """Multi-scale deformable attention in plain PyTorch: the numbers every kernel must reproduce.
 
-Deformable DETR (https://arxiv.org/abs/2010.04159), section 4.1. A query's output is a weighted sum of
-bilinear samples of the value maps, with zeros outside of a map and pixel centres at half integers
-(``align_corners=False``). Sampling is :func:`torch.nn.functional.grid_sample`; gradients come from
-PyTorch's own backward of it, so this file runs on every device that PyTorch supports.
+Deformable DETR (https://arxiv.org/abs/2010.04159), section 4.1. A query's output is a weighted sum
+of bilinear samples of the value maps, with zeros outside of a map and pixel centres at half
+integers (``align_corners=False``). Sampling is :func:`torch.nn.functional.grid_sample`; gradients
+come from PyTorch's own backward of it, so this file runs on every device that PyTorch supports.
 
 Sums are carried in float32 (float64 for float64 inputs) whatever the dtype of the values.
 """
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Locations this many map sizes away are outside of every map, and small enough for integer arithmetic.
+# Locations this many map sizes away are outside of every map, and small enough for integer
+# arithmetic.
 _FAR_OUTSIDE = 10.0
 
 
@@ -135,7 +136,8 @@ def _size_of_offsets(
 ) -> Tensor:
     """What one unit of offset is in location units: ``(1|B, 1|Lq, 1, L, 1, 2)``.
 
-    A pixel of the level for points; ``w / (2 P)`` and ``h / (2 P)`` for reference boxes (cx, cy, w, h).
+    A pixel of the level for points; ``w / (2 P)`` and ``h / (2 P)`` for reference boxes (cx, cy, w,
+    h).
     """
     if reference_points.shape[-1] == 4:
         return reference_points[:, :, None, :, None, 2:] * (0.5 / num_points)

@@ -1,5 +1,7 @@
 """The modules of ViT-Adapter (https://arxiv.org/abs/2205.08534): plain tensors in and out."""
 
+from __future__ import annotations
+
 from vitadapter_dense.adapter.extractor import ConvFFN, Extractor
 from vitadapter_dense.adapter.injector import Injector
 from vitadapter_dense.adapter.interaction import Interaction

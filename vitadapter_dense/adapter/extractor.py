@@ -1,16 +1,17 @@
 """``Extractor``: the ViT's features into the pyramid.
 
-ViT-Adapter (https://arxiv.org/abs/2205.08534), section 3.4: multi-scale deformable attention from the pyramid
-(queries) to the map of ViT tokens, then a feed-forward network with a depthwise convolution.
+ViT-Adapter (https://arxiv.org/abs/2205.08534), section 3.4: multi-scale deformable attention from
+the pyramid (queries) to the map of ViT tokens, then a feed-forward network with a depthwise
+convolution.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from msda import MSDeformAttn
 from torch import Tensor, nn
 
+from msda import MSDeformAttn
 from vitadapter_dense.adapter.drop_path import DropPath
 from vitadapter_dense.adapter.geometry import Geometry, Level, flatten_maps, split_maps
 

@@ -1,9 +1,9 @@
 """Sizes and positions of the levels: where a query of one grid stands on another.
 
-Levels are maps whose cell (i, j) is centred at pixel ``((i + 0.5) * stride, (j + 0.5) * stride)`` of the
-image. Sizes are rounded up, so that images of any size work; a map then reaches beyond the image, and two
-maps of different strides may reach differently far. Positions are therefore taken in pixels, never by
-assuming that 1/8, 1/16 and 1/32 divide the image.
+Levels are maps whose cell (i, j) is centred at pixel ``((i + 0.5) * stride, (j + 0.5) * stride)``
+of the image. Sizes are rounded up, so that images of any size work; a map then reaches beyond the
+image, and two maps of different strides may reach differently far. Positions are therefore taken in
+pixels, never by assuming that 1/8, 1/16 and 1/32 divide the image.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def reference_points(
         device: of the result.
 
     Returns:
-        ``(1, Lq, 1|L, 2)`` float32, (x, y); one entry serves all levels if they cover the same pixels.
+        ``(1, Lq, 1|L, 2)`` float32, (x, y); one entry serves all levels if they cover the same
+        pixels.
     """
     centres = []
     for level in queries:

@@ -1,8 +1,8 @@
 """``Injector``: spatial features into the ViT's tokens.
 
-ViT-Adapter (https://arxiv.org/abs/2205.08534), section 3.3: ``x + gamma * attention(norm(x), norm(c))`` with
-multi-scale deformable attention from the tokens (queries) to the pyramid, and a learnable vector gamma that
-starts at 0, so that training starts from the untouched ViT.
+ViT-Adapter (https://arxiv.org/abs/2205.08534), section 3.3: ``x + gamma * attention(norm(x),
+norm(c))`` with multi-scale deformable attention from the tokens (queries) to the pyramid, and a
+learnable vector gamma that starts at 0, so that training starts from the untouched ViT.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from msda import MSDeformAttn
 from torch import Tensor, nn
 
+from msda import MSDeformAttn
 from vitadapter_dense.adapter.geometry import Geometry
 
 

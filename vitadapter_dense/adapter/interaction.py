@@ -1,7 +1,7 @@
 """``Interaction``: inject, run a span of ViT blocks, extract.
 
-ViT-Adapter (https://arxiv.org/abs/2205.08534), figure 4 (d) and (e): one interaction wraps a span of the ViT's
-blocks, which it is handed as a callable; it knows nothing of the ViT.
+ViT-Adapter (https://arxiv.org/abs/2205.08534), figure 4 (d) and (e): one interaction wraps a span
+of the ViT's blocks, which it is handed as a callable; it knows nothing of the ViT.
 """
 
 from __future__ import annotations

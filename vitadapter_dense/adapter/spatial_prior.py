@@ -1,7 +1,8 @@
 """``SpatialPriorModule``: the convolutional stem beside the ViT.
 
-ViT-Adapter (https://arxiv.org/abs/2205.08534), section 3.2: a ResNet-like stem and stride-2 convolutions give
-a pyramid of local features at strides 4, 8, 16 and 32, each projected to the ViT's width.
+ViT-Adapter (https://arxiv.org/abs/2205.08534), section 3.2: a ResNet-like stem and stride-2
+convolutions give a pyramid of local features at strides 4, 8, 16 and 32, each projected to the
+ViT's width.
 """
 
 from __future__ import annotations

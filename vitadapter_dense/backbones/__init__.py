@@ -1,5 +1,7 @@
 """Backbones: what a detector or segmentor sees, image in, maps out."""
 
+from __future__ import annotations
+
 from vitadapter_dense.backbones.plain_vit import PlainViT
 from vitadapter_dense.backbones.simple_pyramid import SimplePyramid
 from vitadapter_dense.backbones.vit_adapter import ViTAdapter

@@ -17,8 +17,8 @@ _LAYERS: dict[str, Callable[..., nn.Module]] = {
 def norm_factory(norm_cfg: dict[str, Any]) -> Callable[[int], nn.Module]:
     """Turns ``dict(type='BN' | 'SyncBN' | 'GN', requires_grad=True, ...)`` into ``norm(channels)``.
 
-    Other keys are the layer's own (``eps``, ``momentum``; ``num_groups`` for GN). ``BN`` becomes synchronised
-    under a GPU launcher through ``sync_bn='torch'`` in the base runtime config.
+    Other keys are the layer's own (``eps``, ``momentum``; ``num_groups`` for GN). ``BN`` becomes
+    synchronised under a GPU launcher through ``sync_bn='torch'`` in the base runtime config.
 
     Raises:
         ValueError: unknown type.

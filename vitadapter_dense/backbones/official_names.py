@@ -1,8 +1,9 @@
 """State dicts in the naming of the original ViT-Adapter code, renamed while they are loaded.
 
-The original's backbone *is* the ViT, ours *has* one: its ``blocks.0...`` is our ``encoder.blocks.0...``, and
-its layer scale ``gamma1``/``gamma2`` is timm's ``ls1.gamma``/``ls2.gamma``. MMEngine never calls a
-``load_state_dict`` override, hence the pre-hook.
+The original's backbone *is* the ViT, ours *has* one: its ``blocks.0...`` is our
+``encoder.blocks.0...``, and its layer scale ``gamma1``/``gamma2`` is timm's
+``ls1.gamma``/``ls2.gamma``. MMEngine never calls a ``load_state_dict`` override, hence the
+pre-hook.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _LAYER_SCALE = re.compile(r'^(blocks\.\d+)\.gamma([12])$')
 def rename_official_keys(
     module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any
 ) -> None:
-    """A load-state-dict pre-hook for a backbone with a child ``encoder``; our own naming passes unchanged.
+    """A load-state-dict pre-hook for a backbone with a child ``encoder``; our own naming passes
+    unchanged.
 
     Args:
         module: the backbone.

@@ -1,9 +1,9 @@
 """``SimplePyramid``: the plain-ViT baselines, a ViT and a few (transposed) convolutions.
 
-``style='original'`` is the baseline of the ViT-Adapter paper (https://arxiv.org/abs/2205.08534, table 1;
-``ViTBaseline`` in its code): the maps of four blocks, each normalised and brought to its stride.
-``style='vitdet'`` is the simple feature pyramid of ViTDet (https://arxiv.org/abs/2203.16527, section 3): every
-level from the last block's map.
+``style='original'`` is the baseline of the ViT-Adapter paper (https://arxiv.org/abs/2205.08534,
+table 1; ``ViTBaseline`` in its code): the maps of four blocks, each normalised and brought to its
+stride. ``style='vitdet'`` is the simple feature pyramid of ViTDet
+(https://arxiv.org/abs/2203.16527, section 3): every level from the last block's map.
 """
 
 from __future__ import annotations
@@ -39,9 +39,11 @@ class SimplePyramid(BaseModule):
     Args:
         encoder: config of the encoder (``type='TimmViT'``), or the encoder itself.
         style: ``'original'`` or ``'vitdet'``, see the module's text.
-        out_indices: blocks whose maps are used, ``'original'`` only: four of them, or one for all levels;
+        out_indices: blocks whose maps are used, ``'original'`` only: four of them, or one for all
+            levels;
             default: the last block of four equal spans.
-        out_channels: channels of the maps, ``'vitdet'`` only (``'original'`` gives the ViT's width).
+        out_channels: channels of the maps, ``'vitdet'`` only (``'original'`` gives the ViT's
+            width).
         norm_eps: of the layer norms.
 
     Raises:
@@ -144,6 +146,7 @@ def _check_out_indices(out_indices: Sequence[int], depth: int) -> list[int]:
     rising = all(a < b for a, b in zip(indices, indices[1:], strict=False))
     if len(indices) not in (1, 4) or not rising or not 0 <= indices[0] <= indices[-1] < depth:
         raise ValueError(
-            f'out_indices {indices} must be four rising block numbers, or one, from 0 to {depth - 1}'
+            f'out_indices {indices} must be four rising block numbers, or one, '
+            f'from 0 to {depth - 1}'
         )
     return indices

@@ -1,8 +1,9 @@
 """``ViTAdapter``: a plain ViT as a dense-prediction backbone.
 
-Vision Transformer Adapter for Dense Predictions (Chen et al., ICLR 2023, https://arxiv.org/abs/2205.08534),
-figure 4. The ViT stays as it was pre-trained; a spatial prior module, injectors and extractors beside it turn
-its single-scale tokens into a pyramid of maps at strides 4, 8, 16 and 32.
+Vision Transformer Adapter for Dense Predictions (Chen et al., ICLR 2023,
+https://arxiv.org/abs/2205.08534), figure 4. The ViT stays as it was pre-trained; a spatial prior
+module, injectors and extractors beside it turn its single-scale tokens into a pyramid of maps at
+strides 4, 8, 16 and 32.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ def _check_spans(spans: Sequence[Sequence[int]], depth: int) -> list[tuple[int, 
         if expected == depth:
             return [(first, last) for first, last in spans]
     raise ValueError(
-        f'interaction_indexes {[list(span) for span in spans]} do not cover the {depth} blocks of the '
-        f'encoder in order: give inclusive pairs that start at 0, follow each other and end at '
-        f'{depth - 1}, e.g. {[list(span) for span in _equal_spans(depth)]}'
+        f'interaction_indexes {[list(span) for span in spans]} do not cover the {depth} blocks '
+        f'of the encoder in order: give inclusive pairs that start at 0, follow each other and end '
+        f'at {depth - 1}, e.g. {[list(span) for span in _equal_spans(depth)]}'
     )
 
 
@@ -55,12 +56,13 @@ def _check_spans(spans: Sequence[Sequence[int]], depth: int) -> list[tuple[int, 
 class ViTAdapter(BaseModule):
     """ViT-Adapter as a backbone: image -> four maps at strides 4, 8, 16, 32.
 
-    Attribute names follow the released checkpoints, and a state dict in the original naming (encoder keys
-    without ``encoder.``, ``gamma1``/``gamma2``) is converted while it is loaded.
+    Attribute names follow the released checkpoints, and a state dict in the original naming
+    (encoder keys without ``encoder.``, ``gamma1``/``gamma2``) is converted while it is loaded.
 
     Args:
         encoder: config of the encoder (``type='TimmViT'``), or the encoder itself.
-        interaction_indexes: inclusive first and last block of each interaction; default: four equal spans.
+        interaction_indexes: inclusive first and last block of each interaction; default: four equal
+            spans.
         conv_inplane: channels of the spatial prior's stem.
         n_points: sampling points of the deformable attention.
         deform_num_heads: its heads.
@@ -68,15 +70,17 @@ class ViTAdapter(BaseModule):
         with_cffn: extractors have a feed-forward network with a depthwise convolution.
         cffn_ratio: its hidden width relative to the ViT's.
         use_extra_extractor: two more extractors in the last interaction.
-        vit_feature: which ViT maps are added to the pyramid: ``'last'`` adds the final map to all levels (the
-            original's detection code), ``'per_stage'`` adds interaction i's map to level i (its segmentation
-            code; needs four interactions), ``None`` adds none.
+        vit_feature: which ViT maps are added to the pyramid: ``'last'`` adds the final map to all
+            levels (the original's detection code), ``'per_stage'`` adds interaction i's map to
+            level i (its segmentation code; needs four interactions), ``None`` adds none.
         injector: ``False`` leaves the ViT's features untouched (only extractors).
         injector_init: start of the injectors' gamma.
         norm_eps: of the adapter's layer norms.
-        drop_path_rate: stochastic depth of the extractors' feed-forward networks; default: the encoder's.
+        drop_path_rate: stochastic depth of the extractors' feed-forward networks; default: the
+            encoder's.
         norm_cfg: the spatial prior's and the output's normalisation, an MMEngine config.
-        with_cp: recompute injectors and extractors in the backward pass (the encoder has its own switch).
+        with_cp: recompute injectors and extractors in the backward pass (the encoder has its own
+            switch).
 
     Raises:
         ValueError: spans that do not cover the encoder in order, or an unknown ``vit_feature``.
@@ -161,7 +165,8 @@ class ViTAdapter(BaseModule):
         self.register_load_state_dict_pre_hook(rename_official_keys)
 
     def _init_adapter(self) -> None:
-        """Random start of everything but the encoder and the deformable attention, as in the original."""
+        """Random start of everything but the encoder and the deformable attention, as in the
+        original."""
         nn.init.normal_(self.level_embed)
         for part in (self.spm, self.up):
             for module in part.modules():
@@ -221,7 +226,8 @@ class ViTAdapter(BaseModule):
         pyramid: Tensor,
         geometry: Geometry,
     ) -> tuple[Tokens, Tensor]:
-        """One interaction; the adapter sees the map, the encoder's blocks see the prefix tokens too."""
+        """One interaction; the adapter sees the map, the encoder's blocks see the prefix tokens
+        too."""
         ran = tokens
 
         def run_blocks(grid: Tensor) -> Tensor:

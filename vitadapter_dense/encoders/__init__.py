@@ -1,5 +1,7 @@
 """Encoders: what is pre-trained and may be frozen."""
 
+from __future__ import annotations
+
 from vitadapter_dense.encoders.timm_stages import TimmStages
 from vitadapter_dense.encoders.timm_vit import TimmViT
 from vitadapter_dense.encoders.tokens import Tokens

@@ -1,13 +1,18 @@
-"""``WindowedAttention``: takes the place of a timm block's attention where a ViT attends in windows.
+"""``WindowedAttention``: takes the place of a timm block's attention where a ViT attends in
+windows.
 
-Window attention in plain ViTs for detection follows ViTDet (Li et al., https://arxiv.org/abs/2203.16527,
-section 3) as ViT-Adapter uses it. Padded positions are not masked, as in the original:
+Window attention in plain ViTs for detection follows ViTDet (Li et al.,
+https://arxiv.org/abs/2203.16527, section 3) as ViT-Adapter uses it. Padded positions are not
+masked, as in the original:
 
-- ``pad='qkv'`` pads queries, keys and values with zeros after the linear layer (the original's ViT): a
+- ``pad='qkv'`` pads queries, keys and values with zeros after the linear layer (the original's
+ViT): a
   padded key has logit 0 and a padded value is 0.
-- ``pad='input'`` pads before the linear layer (the original's BEiT): padded keys and values are the bias.
+- ``pad='input'`` pads before the linear layer (the original's BEiT): padded keys and values are the
+bias.
 
-Prefix tokens (CLS, registers, prompts) join every window; what the windows make of them is averaged.
+Prefix tokens (CLS, registers, prompts) join every window; what the windows make of them is
+averaged.
 """
 
 from __future__ import annotations
@@ -23,7 +28,8 @@ WindowPad = Literal['qkv', 'input']
 
 
 def partition_windows(x: Tensor, hw: tuple[int, int], window: int) -> Tensor:
-    """``(B, H * W, C)`` -> ``(B * num_windows, window**2, C)``, zero-padded at the bottom and right."""
+    """``(B, H * W, C)`` -> ``(B * num_windows, window**2, C)``, zero-padded at the bottom and
+    right."""
     (height, width), (batch, _, channels) = hw, x.shape
     x = x.view(batch, height, width, channels)
     x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
@@ -33,7 +39,8 @@ def partition_windows(x: Tensor, hw: tuple[int, int], window: int) -> Tensor:
 
 
 def merge_windows(windows: Tensor, hw: tuple[int, int], window: int) -> Tensor:
-    """``(B * num_windows, window**2, C)`` -> ``(B, H * W, C)``: undoes :func:`partition_windows`."""
+    """``(B * num_windows, window**2, C)`` -> ``(B, H * W, C)``: undoes
+    :func:`partition_windows`."""
     height, width = hw
     rows, columns = -(-height // window), -(-width // window)
     x = windows.view(-1, rows, columns, window, window, windows.shape[-1]).transpose(2, 3)
@@ -44,8 +51,8 @@ def merge_windows(windows: Tensor, hw: tuple[int, int], window: int) -> Tensor:
 class WindowedAttention(nn.Module):
     """Self-attention within square windows, on the parameters of a timm :class:`Attention`.
 
-    The parameters keep timm's names. The layout of the tokens is set with :meth:`set_layout` right before
-    each forward pass, because a timm block hands on nothing but the tokens.
+    The parameters keep timm's names. The layout of the tokens is set with :meth:`set_layout` right
+    before each forward pass, because a timm block hands on nothing but the tokens.
 
     Args:
         attention: the global attention to replace.

@@ -18,8 +18,8 @@ from vitadapter_dense.encoders.weights import (
     state_dict_of,
 )
 
-# A hub or file state dict covers everything but what the user added (layer scale); below this it is another
-# architecture.
+# A hub or file state dict covers everything but what the user added (layer scale); below this it is
+# another architecture.
 _MIN_SHARE = 0.9
 
 
@@ -40,9 +40,9 @@ def _from_hub(model_name: str, image_args: dict[str, object]) -> dict[str, Tenso
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
-            f'cannot get the weights of {model_name!r} from the hub ({reason}). Either connect to the '
-            f'network; or fetch the file elsewhere and set pretrained="path/to/file"; or train from '
-            f'random weights with pretrained=False.'
+            f'cannot get the weights of {model_name!r} from the hub ({reason}). Either connect to '
+            f'the network; or fetch the file elsewhere and set pretrained="path/to/file"; or '
+            f'train from random weights with pretrained=False.'
         ) from error
     return source.state_dict()
 
@@ -85,10 +85,11 @@ def load_pretrained(
 
     Args:
         module: the encoder.
-        model_name: timm's name, with a tag for particular weights (``vit_base_patch16_224.augreg_in21k``).
+        model_name: timm's name, with a tag for particular weights
+            (``vit_base_patch16_224.augreg_in21k``).
         pretrained: ``True`` for timm's hub, otherwise a file or a URL.
-        image_args: timm arguments that change the shape of the weights (``img_size``, ``patch_size``); timm
-            resamples the weights to them.
+        image_args: timm arguments that change the shape of the weights (``img_size``,
+            ``patch_size``); timm resamples the weights to them.
 
     Raises:
         WeightsError: not reachable, not readable, or of another architecture.

@@ -1,7 +1,8 @@
 """``TimmViT``: any plain timm ViT behind one contract. The ViT itself is timm's.
 
-An encoder embeds an image into :class:`Tokens` and runs spans of blocks on them, so that an adapter can step
-in between (ViT-Adapter, https://arxiv.org/abs/2205.08534, figure 4) and tuning methods can hook every block.
+An encoder embeds an image into :class:`Tokens` and runs spans of blocks on them, so that an adapter
+can step in between (ViT-Adapter, https://arxiv.org/abs/2205.08534, figure 4) and tuning methods can
+hook every block.
 """
 
 from __future__ import annotations
@@ -40,25 +41,27 @@ class BlockHook(Protocol):
 class TimmViT(BaseModule):
     """A plain ViT of timm as an encoder of tokens.
 
-    Parameters carry timm's names (``blocks.0.attn.qkv.weight``). What dense prediction does not use (head,
-    final norm, a dropped CLS token) is not there; the position embedding is, whole.
+    Parameters carry timm's names (``blocks.0.attn.qkv.weight``). What dense prediction does not use
+    (head, final norm, a dropped CLS token) is not there; the position embedding is, whole.
 
     Args:
         model_name: timm's name, e.g. ``deit_small_patch16_224.fb_in1k``.
         pretrained: ``True`` (timm's hub), ``False`` (random), a file or a URL. Read in
             :meth:`init_weights` only: building a model touches neither the network nor the disk.
-        window_sizes: side of the attention windows in tokens for each block, ``None`` for global attention.
+        window_sizes: side of the attention windows in tokens for each block, ``None`` for global
+            attention.
         window_pad: where a map that is no multiple of the window is padded, see
             :mod:`vitadapter_dense.encoders.attention`.
         drop_path_rate: of the last block; grows linearly from 0 at the first.
         keep_prefix_tokens: keep CLS and register tokens in the sequence.
         frozen: no parameter trains, and the encoder stays in eval mode.
         with_cp: recompute blocks in the backward pass instead of storing their activations.
-        **timm_args: arguments of the timm model (``img_size``, ``embed_dim``, ``depth``, ``init_values``, ...).
-            They are timm's own, hence handed on as they are.
+        **timm_args: arguments of the timm model (``img_size``, ``embed_dim``, ``depth``,
+            ``init_values``, ...). They are timm's own, hence handed on as they are.
 
     Raises:
-        ValueError: unknown model name (the message lists the nearest), or ``window_sizes`` of wrong length.
+        ValueError: unknown model name (the message lists the nearest), or ``window_sizes`` of wrong
+            length.
         TypeError: a timm model that is not a plain ViT.
     """
 
@@ -87,7 +90,8 @@ class TimmViT(BaseModule):
         if not isinstance(vit, VisionTransformer) or not hasattr(vit.patch_embed, 'proj'):
             raise TypeError(
                 f'{model_name!r} is a {type(vit).__name__}, not a plain ViT of timm '
-                f"(VisionTransformer with a patch embedding); use type='TimmStages' for hierarchical models"
+                f'(VisionTransformer with a patch embedding); for hierarchical models use '
+                f"type='TimmStages'"
             )
         self.model_name, self.pretrained = model_name, pretrained
         self.drop_path_rate = drop_path_rate
@@ -147,7 +151,8 @@ class TimmViT(BaseModule):
         """Patches, prefix tokens and positions.
 
         Args:
-            images: ``(B, 3, H, W)`` of any size; zeros are added at the bottom and right up to whole patches.
+            images: ``(B, 3, H, W)`` of any size; zeros are added at the bottom and right up to
+                whole patches.
 
         Returns:
             A map of ``ceil(H / patch_size) x ceil(W / patch_size)`` tokens.
@@ -195,8 +200,8 @@ class TimmViT(BaseModule):
             name: the parameter's name relative to this encoder.
 
         Returns:
-            ``(depth, number of layers)``: 0 for the embeddings, ``i + 1`` for block i, the last layer for
-            everything else; there are ``self.depth + 2`` layers.
+            ``(depth, number of layers)``: 0 for the embeddings, ``i + 1`` for block i, the last
+            layer for everything else; there are ``self.depth + 2`` layers.
         """
         num_layers = self.depth + 2
         block = re.match(r'blocks\.(\d+)\.', name)

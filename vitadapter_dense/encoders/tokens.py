@@ -13,7 +13,8 @@ class Tokens:
     """A sequence of tokens that knows which of them form a map.
 
     Attributes:
-        x: ``(B, num_prefix + H * W, C)``; CLS, registers and prompts first, then the map row by row.
+        x: ``(B, num_prefix + H * W, C)``; CLS, registers and prompts first, then the map row by
+            row.
         hw: ``(H, W)`` of the map.
         num_prefix: how many tokens stand before the map.
     """

@@ -1,13 +1,13 @@
 """Where weights come from: safe reading of checkpoint files, the load report, timm's hub.
 
-Only tensors and plain containers are read from a file (``weights_only=True``), with no fall-back to full
-unpickling: a checkpoint is data, not a program.
+Only tensors and plain containers are read from a file (``weights_only=True``), with no fall-back to
+full unpickling: a checkpoint is data, not a program.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,19 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
-# What MMEngine's checkpoints hold besides tensors: the message hub's scalars. None of these runs code that a
-# file could choose.
+
+def _history_statistic(owner: type, name: str) -> Callable[..., Any]:
+    """Stands in for ``getattr``, by which a pickled ``HistoryBuffer`` refers to its statistics."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current', 'statistics'):
+        raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed')
+    return getattr(owner, name)
+
+
+# What MMEngine's checkpoints hold besides tensors: the message hub's scalars. None of these runs
+# code that a file could choose.
 _PLAIN_TYPES = [
     HistoryBuffer,
+    (_history_statistic, 'builtins.getattr'),
     np.ndarray,
     np.dtype,
     np._core.multiarray._reconstruct,
@@ -103,8 +112,8 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
         map_location: device of the tensors.
 
     Raises:
-        WeightsError: no such file, not reachable, truncated, not a mapping, or more than tensors and plain
-            containers in it.
+        WeightsError: no such file, not reachable, truncated, not a mapping, or more than tensors
+            and plain containers in it.
     """
     path = _local_file(source)
     try:
@@ -115,9 +124,9 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
                 checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f'{str(path)!r} is refused: it holds more than tensors and plain containers, and loading '
-            f'that could run code. Load it where you trust it and save its state dict alone, e.g. with '
-            f'safetensors.torch.save_file. ({str(error).splitlines()[0]})'
+            f'{str(path)!r} is refused: it holds more than tensors and plain containers, and '
+            f'loading that could run code. Load it where you trust it and save its state dict '
+            f'alone, e.g. with safetensors.torch.save_file. ({str(error).splitlines()[0]})'
         ) from error
     except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -127,7 +136,8 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
         ) from error
     if not isinstance(checkpoint, Mapping):
         raise WeightsError(
-            f'{str(path)!r} holds a {type(checkpoint).__name__}; expected a mapping of names to tensors'
+            f'{str(path)!r} holds a {type(checkpoint).__name__}; expected a mapping of names to '
+            f'tensors'
         )
     return dict(checkpoint)
 
@@ -205,9 +215,9 @@ def load_checked(
     report = compare(module, state_dict)
     if report.share < min_share:
         raise WeightsError(
-            f'the {what} does not fit the model: {report.share:.1%} of the parameters matched, at least '
-            f'{min_share:.0%} must. Choose the checkpoint of this architecture, or the config of this '
-            f'checkpoint.\n{report}'
+            f'the {what} does not fit the model: {report.share:.1%} of the parameters matched, at '
+            f'least {min_share:.0%} must. Choose the checkpoint of this architecture, or the '
+            f'config of this checkpoint.\n{report}'
         )
     converted = _converted(module, state_dict)
     module.load_state_dict({name: converted[name] for name in report.matched}, strict=False)

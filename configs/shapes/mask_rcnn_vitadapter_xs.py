@@ -1,0 +1,82 @@
+"""Quick start: a small ViT-Adapter Mask R-CNN on the generated shapes, from random weights.
+
+Made for two CPU cores and a quarter of an hour; `docs/results.md` has what it reaches. Mask R-CNN is the COCO
+configs' own, with narrower heads.
+"""
+
+_base_ = [
+    '../_base_/models/mask_rcnn_fpn.py',
+    '../_base_/datasets/shapes_instance.py',
+    '../_base_/runtime/detection.py',
+]
+
+width = 64  # of FPN and heads; 256 in the COCO configs
+norm_cfg = dict(type='BN', requires_grad=True)
+
+model = dict(
+    backbone=dict(
+        type='ViTAdapter',
+        encoder=dict(
+            type='TimmViT',
+            model_name='vit_tiny_patch16_224',
+            img_size=192,
+            embed_dim=96,
+            depth=4,
+            num_heads=3,
+            drop_path_rate=0.0,
+        ),
+        conv_inplane=32,
+        deform_num_heads=3,
+    ),
+    neck=dict(in_channels=[96] * 4, out_channels=width, norm_cfg=norm_cfg),
+    rpn_head=dict(
+        in_channels=width,
+        feat_channels=width,
+        anchor_generator=dict(scales=[4]),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=width),
+        bbox_head=dict(
+            in_channels=width,
+            fc_out_channels=256,
+            num_classes=5,
+        ),
+        mask_roi_extractor=dict(out_channels=width),
+        mask_head=dict(
+            num_convs=2,
+            in_channels=width,
+            conv_out_channels=width,
+            num_classes=5,
+            norm_cfg=norm_cfg,
+        ),
+    ),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=500, max_per_img=200),
+        rcnn=dict(sampler=dict(num=64)),
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200), rcnn=dict(max_per_img=50)),
+)
+
+max_epochs = 6
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, bypass_duplicate=True),
+    clip_grad=dict(max_norm=5.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(
+        type='CosineAnnealingLR',
+        by_epoch=True,
+        begin=0,
+        end=max_epochs,
+        T_max=max_epochs,
+        eta_min_ratio=0.01,
+        convert_to_iter_based=True,
+    ),
+]

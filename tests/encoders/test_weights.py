@@ -1,0 +1,124 @@
+"""Reading checkpoints safely and reporting what matched."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from torch import nn
+
+from vitadapter_dense.encoders.weights import (
+    WeightsError,
+    compare,
+    load_checked,
+    read_checkpoint,
+    state_dict_of,
+)
+
+
+class Malicious:
+    """Would run a command when unpickled in full."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.marker}',)
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path):
+    marker, path = tmp_path / 'ran', tmp_path / 'bad.pth'
+    torch.save({'state_dict': {'weight': torch.ones(1)}, 'meta': Malicious(marker)}, path)
+    with pytest.raises(WeightsError, match=r'bad\.pth.* is refused.*could run code'):
+        read_checkpoint(path)
+    path.write_bytes(pickle.dumps(Malicious(marker)))
+    with pytest.raises(WeightsError):
+        read_checkpoint(path)
+    assert not marker.exists()
+
+
+class ByAttribute:
+    """Would reach for an attribute of a class when unpickled."""
+
+    def __reduce__(self):
+        return getattr, (torch.Tensor, 'numpy')
+
+
+def test_getattr_reaches_nothing_but_statistics(tmp_path):
+    torch.save({'weight': torch.ones(1), 'meta': ByAttribute()}, tmp_path / 'bad.pth')
+    with pytest.raises(WeightsError, match='is refused'):
+        read_checkpoint(tmp_path / 'bad.pth')
+
+
+def test_mmengine_checkpoints_are_read(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    saved = {
+        'state_dict': {'weight': torch.arange(3.0)},
+        'message_hub': {'log_scalars': {'loss': history}, 'runtime_info': {'lr': np.float64(0.1)}},
+        'meta': {'epoch': 1, 'seed': 0},
+    }
+    torch.save(saved, path)
+    checkpoint = read_checkpoint(path)
+    assert checkpoint['message_hub']['log_scalars']['loss'].mean() == 1.5
+    assert torch.equal(state_dict_of(checkpoint)['weight'], torch.arange(3.0))
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_truncated_files_are_named(tmp_path, suffix):
+    from safetensors.torch import save_file
+
+    path = tmp_path / f'model{suffix}'
+    (save_file if suffix == '.safetensors' else torch.save)({'weight': torch.ones(1000)}, path)
+    path.write_bytes(path.read_bytes()[:600])
+    with pytest.raises(WeightsError, match=rf'model\{suffix}.* cannot be read.*truncated'):
+        read_checkpoint(path)
+
+
+def test_files_that_are_no_checkpoint(tmp_path):
+    with pytest.raises(WeightsError, match="no checkpoint file at '.*none.pth'"):
+        read_checkpoint(tmp_path / 'none.pth')
+    torch.save(torch.ones(2), tmp_path / 'tensor.pth')
+    with pytest.raises(WeightsError, match='holds a Tensor; expected a mapping'):
+        read_checkpoint(tmp_path / 'tensor.pth')
+    with pytest.raises(WeightsError, match=r"no state dict.*entries are \['epoch'\]"):
+        state_dict_of({'epoch': 3})
+
+
+def test_wrappings_come_off():
+    weight = torch.ones(1)
+    for wrapped in (
+        {'weight': weight},
+        {'state_dict': {'weight': weight}, 'epoch': 1},
+        {'model': {'module.weight': weight}},
+        {'teacher': {'weight': weight}},
+    ):
+        assert list(state_dict_of(wrapped)) == ['weight']
+
+
+def test_report_counts_and_names():
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    given = {'0.weight': torch.zeros(4, 4), '0.bias': torch.zeros(3), 'head.weight': torch.zeros(1)}
+    report = compare(module, given)
+    assert report.matched == ('0.weight',)
+    assert report.missing == ('1.weight', '1.bias')
+    assert report.unexpected == ('head.weight',)
+    assert report.mismatched == (('0.bias', (3,), (4,)),)
+    assert report.share == 16 / 30
+    for word in ('matched 1', 'missing 2', 'unexpected 1', '0.bias (file (3,), model (4,))'):
+        assert word in str(report)
+
+
+def test_too_little_matched_loads_nothing():
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    before = module[1].weight.clone()
+    given = {'1.weight': torch.zeros(2, 4)}
+    with pytest.raises(WeightsError, match='the backbone does not fit the model: 26.7%'):
+        load_checked(module, given, what='backbone')
+    assert torch.equal(module[1].weight, before)
+    load_checked(module, given, min_share=0.2)
+    assert torch.equal(module[1].weight, given['1.weight'])
