@@ -36,7 +36,7 @@ def test_two_processes_train_and_resume(tmp_path):
     for result in ranks:
         assert result['backend'] == 'gloo'
         assert result['gradient_size'] > 1e-2
-        assert result['gradient_error'] < 1e-5
+        assert result['gradient_error'] < 1e-5 * result['gradient_size']
         assert len(result['losses']) == 6
         later = {i: loss for i, loss in result['losses'].items() if int(i) >= 4}
         assert result['resumed_losses'] == later
