@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import random
+
+import numpy as np
 import pytest
 import torch
 from engine_toys import LossRecorder, NoisyPoints, TinyModel, build_runner, evaluation
@@ -9,7 +13,12 @@ from torch.utils.data import BatchSampler
 
 from vitadapter_dense.encoders.weights import WeightsError, read_checkpoint
 from vitadapter_dense.engine import ResumableEpochLoop
-from vitadapter_dense.engine.seeded_data import SeededBatchSampler, seeded_dataloader
+from vitadapter_dense.engine.seeded_data import (
+    SampleIndex,
+    SeededBatchSampler,
+    SeededDataset,
+    seeded_dataloader,
+)
 
 
 def train(work_dir, *, stop_before=None, **options):
@@ -234,6 +243,39 @@ def test_a_resume_that_does_not_fit_changes_nothing(tmp_path, options, message):
         assert torch.equal(tensor, before[0][name])
     assert (runner.epoch, runner.iter) == (0, 0)
     assert 'train/loss' not in runner.message_hub.log_scalars
+
+
+def test_a_checkpoint_of_mmengines_runner_resumes(tmp_path, capfd):
+    """Without random state, and with its message hub of history buffers."""
+    runner = build_runner(tmp_path, length=1)
+    runner.train()
+    path = tmp_path / 'epoch_1.pth'
+    checkpoint = read_checkpoint(path)
+    del checkpoint['random_state']
+    checkpoint['message_hub'] = runner.message_hub.state_dict()
+    torch.save(checkpoint, path)
+    losses, _ = train(tmp_path, length=2, resume=True)
+    assert sorted(losses) == [4, 5, 6, 7]
+    assert 'holds no random state' in capfd.readouterr().out
+
+
+def test_the_seeding_dataset_hands_attributes_through():
+    """Hooks that switch the pipeline write to the loader's dataset, spawned workers unpickle it."""
+    dataset = SeededDataset(NoisyPoints(4))
+    dataset.pipeline = 'another'
+    assert dataset.dataset.pipeline == 'another'
+    copied = pickle.loads(pickle.dumps(dataset))
+    assert (copied.pipeline, len(copied), copied.metainfo['classes']) == ('another', 4, ('a', 'b'))
+    assert torch.equal(dataset[SampleIndex(1, 5)]['inputs'], copied[SampleIndex(1, 5)]['inputs'])
+
+
+def test_loading_a_sample_leaves_the_generators_alone():
+    dataset = SeededDataset(NoisyPoints(4))
+    before = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state())
+    dataset[SampleIndex(0, 3)]
+    assert random.getstate() == before[0]
+    assert np.random.get_state()[1].tolist() == before[1]
+    assert torch.equal(torch.get_rng_state(), before[2])
 
 
 def test_a_wrong_model_is_reported(tmp_path):

@@ -1,10 +1,12 @@
-"""What must hold before a run goes on from a checkpoint. Every check comes before any change."""
+"""What a checkpoint must hold for a run to go on from it. Every check comes before any change."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from torch import nn
 
@@ -80,3 +82,22 @@ def scheduler_states(schedulers: Any) -> Any:
     if isinstance(schedulers, dict):
         return {name: scheduler_states(group) for name, group in schedulers.items()}
     return [scheduler.state_dict() for scheduler in schedulers]
+
+
+def own_random_state(
+    checkpoint: Mapping[str, Any], rank: int, world_size: int
+) -> Mapping[str, Any] | None:
+    """The random state of process ``rank``; None, with a warning, if the run cannot be repeated."""
+    if 'random_state' not in checkpoint:
+        reason = 'the checkpoint holds no random state'
+    elif len(checkpoint['random_state']['processes']) != world_size:
+        saved = len(checkpoint['random_state']['processes'])
+        reason = f'the checkpoint is of {saved} processes, this run has {world_size}'
+    else:
+        return checkpoint['random_state']['processes'][rank]
+    print_log(
+        f'{reason}: the run goes on, but will not repeat an uninterrupted one',
+        logger='current',
+        level=logging.WARNING,
+    )
+    return None

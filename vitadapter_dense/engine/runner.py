@@ -35,6 +35,7 @@ from vitadapter_dense.engine.resume import (
     check_content,
     check_model,
     check_optimizer,
+    own_random_state,
     pair_schedulers,
     scheduler_states,
 )
@@ -48,9 +49,9 @@ class DenseRunner(Runner):
       refused with a report if too little matches: half of the parameters must for training from
       ``load_from``, all of them for evaluation and for a resume.
     - Checkpoints hold plain data and are written whole or not at all.
-    - A resumed run repeats an uninterrupted one: generators of every process, position in the data,
-      seeds of the samples. ``save_checkpoint`` must therefore be called in every process, as
-      ``CheckpointHook`` does.
+    - A resumed run repeats an uninterrupted one, on the CPU bit for bit: generators of every
+      process, position in the data, seeds of the samples. ``save_checkpoint`` must therefore be
+      called in every process, as ``CheckpointHook`` does.
     - Pre-trained encoder weights are not fetched when a checkpoint is about to replace them.
     - Without an accelerator, launchers work over gloo.
     """
@@ -238,27 +239,14 @@ class DenseRunner(Runner):
 
     def _resume_loop(self, checkpoint: Mapping[str, Any]) -> None:
         epoch, iteration = checkpoint['meta']['epoch'], checkpoint['meta']['iter']
-        saved = checkpoint.get('random_state')
-        own = None
-        if saved is None:
-            self.logger.warning(
-                'the checkpoint holds no random state: the run goes on, but will not repeat itself'
-            )
-        elif len(saved['processes']) == self.world_size:
-            own = saved['processes'][self.rank]
-        else:
-            self.logger.warning(
-                f'the checkpoint is of {len(saved["processes"])} processes, this run has '
-                f'{self.world_size}: the run goes on, but will not repeat itself'
-            )
+        state = own_random_state(checkpoint, self.rank, self.world_size)
         if hasattr(self.train_loop, 'resume_at'):
-            self.train_loop.resume_at(
-                epoch=epoch, iteration=iteration, data=saved['data'] if saved else None, state=own
-            )
-        else:
-            self.train_loop._epoch, self.train_loop._iter = epoch, iteration
-            if own is not None:
-                set_random_state(own)
+            data = checkpoint.get('random_state', {}).get('data')
+            self.train_loop.resume_at(epoch=epoch, iteration=iteration, data=data, state=state)
+            return
+        self.train_loop._epoch, self.train_loop._iter = epoch, iteration
+        if state is not None:
+            set_random_state(state)
 
     # ------------------------------------------------------------------ saving
 
