@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -209,9 +210,15 @@ def test_written_files_are_listed(tools: dict[str, ModuleType], tmp_path: Path) 
     (tmp_path / 'pictures').mkdir()
     for number in range(20):
         (tmp_path / 'pictures' / f'{number}.png').touch()
-    (tmp_path / 'epoch_1.pth').touch()
-    listed = tools['train_and_show'].written_since(0, [tmp_path, tmp_path / 'not-there'])
-    assert listed == [str(tmp_path / 'epoch_1.pth'), f'{tmp_path / "pictures"}/ (20 files)']
+    for name in ('curves.png', 'epoch_1.pth'):
+        (tmp_path / name).touch()
+    for name in ('epoch_0.pth', 'of_a_run_before.log'):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    listed = tools['train_and_show'].written_since(10, [tmp_path, tmp_path / 'not-there'])
+    names = ('curves.png', 'epoch_0.pth', 'epoch_1.pth')
+    expected = [str(tmp_path / name) for name in names]
+    assert listed == [*expected, f'{tmp_path / "pictures"}/ (20 files)']
 
 
 def test_make_names_the_mend_without_python() -> None:

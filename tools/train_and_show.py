@@ -64,12 +64,16 @@ def steps(args: argparse.Namespace, extra: Sequence[str]) -> list[tuple[str, lis
 
 
 def written_since(start: float, folders: Sequence[Path]) -> list[str]:
-    """Names every file of the folders that is newer than a time; full folders in one line."""
+    """Names every file of the folders that is newer than a time, and every checkpoint.
+
+    A folder with many of them takes one line. A finished run that is only evaluated again writes no
+    checkpoint, but its reader looks for one.
+    """
     lines = []
     for folder in folders:
         by_parent: dict[Path, list[Path]] = {}
         for path in sorted(folder.rglob('*')):
-            if path.is_file() and path.stat().st_mtime >= start:
+            if path.is_file() and (path.stat().st_mtime >= start or path.suffix == '.pth'):
                 by_parent.setdefault(path.parent, []).append(path)
         for parent, files in by_parent.items():
             if len(files) > LISTED_FILES:
