@@ -68,7 +68,7 @@ def _cast_outputs(module: nn.Module, inputs: Any, outputs: Any) -> Any:
 
 
 def to_float32(value: Any) -> Any:
-    """Casts every half-precision tensor in nested lists, tuples and dicts; leaves all else alone."""
+    """Casts every half-precision tensor in nested lists, tuples and dicts, and nothing else."""
     if isinstance(value, torch.Tensor):
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
     if isinstance(value, dict):

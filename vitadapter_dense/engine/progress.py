@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -91,10 +92,12 @@ class ProgressBarHook(Hook):
         data_batch: DataBatch = None,
         outputs: dict | Sequence | None = None,
     ) -> None:
-        loss = (outputs or {}).get('loss')
-        note = f'epoch {runner.epoch + 1}/{runner.max_epochs}' if runner.max_epochs > 1 else ''
-        if loss is not None:
-            note = f'{note}  loss {float(loss):.3f}'.strip()
+        if 'train' not in self._tasks:
+            return
+        loss = torch.as_tensor((outputs or {}).get('loss', torch.nan)).item()
+        note = f'loss {loss:.3f}'
+        if runner.max_epochs > 1:
+            note = f'epoch {runner.epoch + 1}/{runner.max_epochs}  {note}'
         self._move('train', done=runner.iter + 1, note=note)
 
     def after_train(self, runner: Runner) -> None:
