@@ -1,6 +1,6 @@
 """Quick start: a small ViT-Adapter Mask R-CNN on the generated shapes, from random weights.
 
-Made for two CPU cores and a quarter of an hour; `docs/results.md` has what it reaches. Mask R-CNN is the COCO
+Made for two CPU cores and a quarter of an hour (`docs/results.md`). Mask R-CNN is the COCO
 configs' own, with narrower heads.
 """
 

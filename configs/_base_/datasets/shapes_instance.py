@@ -13,11 +13,14 @@ metainfo = dict(
 train_pipeline = [
     dict(type='LoadImageChecked'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='Resize', scale=(192, 192), keep_ratio=True),
     dict(type='RandomFlip', prob=[0.33, 0.33], direction=['horizontal', 'vertical']),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageChecked'),
+    dict(type='Resize', scale=(192, 192), keep_ratio=True),
+    # after Resize, so that the ground truth keeps the image's own coordinates; for pictures only
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(
         type='PackDetInputs',
