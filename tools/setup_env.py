@@ -136,7 +136,7 @@ class Environment:
         lacking = lacking_for_compiling()
         if not lacking or not self.mmcv_fault():
             return
-        probe = ('--dry-run', '--no-deps', '--only-binary', MMCV)
+        probe = ('--dry-run', '--ignore-installed', '--no-deps', '--only-binary', MMCV)
         try:
             self._pip('install', *probe, *self._pinned([MMCV]))
         except StepError:
