@@ -12,6 +12,7 @@ import torch
 from tiny_detection import ROOT, TinyTask, load_tool, run_tool
 from torch import nn
 
+from msda import MSDeformAttn
 from vitadapter_dense.encoders import read_checkpoint
 
 
@@ -104,14 +105,17 @@ def test_flops_of_a_configuration(tiny_task: TinyTask, part: str) -> None:
         assert float(rows['roi_head'][1]) > 0
 
 
-def test_flops_include_deformable_attention(tiny_config: Path) -> None:
-    from mmengine.config import Config
-
-    tool = load_tool('analysis/get_flops.py')
-    cfg = Config.fromfile(tiny_config)
-    few = tool.backbone_flops(cfg, (64, 64))['']
-    cfg.model.backbone.n_points = 8
-    assert tool.backbone_flops(cfg, (64, 64))[''] > few
+def test_flops_of_deformable_attention_are_its_own() -> None:
+    attention = MSDeformAttn(16, n_levels=1, n_heads=2, n_points=4)
+    query, references = torch.zeros(1, 9, 16), torch.zeros(1, 9, 1, 2)
+    feat = torch.zeros(1, 16, 16)
+    count = load_tool('analysis/get_flops.py').count_flops
+    flops = count(attention, lambda: attention(query, references, feat, [(4, 4)]))
+    value, output = 2 * 16 * 16 * 16, 2 * 9 * 16 * 16
+    offsets, weights = 2 * 9 * 16 * (2 * 4 * 2), 2 * 9 * 16 * (2 * 4)
+    # each of 9 queries x 2 heads x 4 points reads and weighs at least 8 channels
+    sampling = 9 * 2 * 4 * 8
+    assert flops[''] >= value + output + offsets + weights + sampling
 
 
 def test_samples_are_drawn_as_the_model_sees_them(tiny_task: TinyTask, tmp_path: Path) -> None:

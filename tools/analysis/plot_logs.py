@@ -24,6 +24,7 @@ import matplotlib
 matplotlib.use('Agg')
 
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from vitadapter_dense.engine.run_files import scalar_files
 
@@ -107,6 +108,7 @@ def plot(
     right.set(title='Validation', xlabel=runs[0].step_name, ylabel='metric')
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.lines:
             axes.legend(fontsize='small')
     figure.tight_layout()
