@@ -23,6 +23,12 @@ from vitadapter_dense.adapter.geometry import Geometry, Level, flatten_maps, res
 from vitadapter_dense.backbones.norm import norm_factory
 from vitadapter_dense.backbones.official_names import rename_official_keys
 from vitadapter_dense.encoders import Tokens
+from vitadapter_dense.tuning.base import (
+    Tuning,
+    build_tuning,
+    freeze_all_but,
+    keep_frozen_parts_in_eval,
+)
 
 _STRIDES = (4, 8, 16, 32)
 
@@ -79,6 +85,8 @@ class ViTAdapter(BaseModule):
         drop_path_rate: stochastic depth of the extractors' feed-forward networks; default: the
             encoder's.
         norm_cfg: the spatial prior's and the output's normalisation, an MMEngine config.
+        tuning: config of a tuning method for the encoder, or a list of them; the adapter always
+            trains. ``None`` trains the encoder whole (unless the encoder is ``frozen``).
         with_cp: recompute injectors and extractors in the backward pass (the encoder has its own
             switch).
 
@@ -104,6 +112,7 @@ class ViTAdapter(BaseModule):
         norm_eps: float = 1e-6,
         drop_path_rate: float | None = None,
         norm_cfg: dict[str, Any] | None = None,
+        tuning: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
         with_cp: bool = False,
     ) -> None:
         super().__init__()
@@ -162,6 +171,7 @@ class ViTAdapter(BaseModule):
         self.norm3 = batch_norm(dim)
         self.norm4 = batch_norm(dim)
         self._init_adapter()
+        self.tuning = None if tuning is None else self._tune_encoder(build_tuning(tuning))
         self.register_load_state_dict_pre_hook(rename_official_keys)
 
     def _init_adapter(self) -> None:
@@ -178,6 +188,19 @@ class ViTAdapter(BaseModule):
             elif isinstance(module, nn.Linear) and '.attn.' not in name:
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
+
+    def _tune_encoder(self, tuning: Tuning) -> Tuning:
+        tuning.attach(self.encoder)
+        self.encoder.block_hooks.append(tuning)
+        freeze_all_but(self.encoder, tuning)
+        return tuning
+
+    def train(self, mode: bool = True) -> ViTAdapter:
+        """Frozen parts of a tuned encoder stay in eval mode."""
+        super().train(mode)
+        if self.tuning is not None:
+            keep_frozen_parts_in_eval(self.encoder)
+        return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Figure 4 of the paper.

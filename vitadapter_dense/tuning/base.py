@@ -1,0 +1,142 @@
+"""``Tuning``: the one interface of every tuning method, and how a backbone takes one on.
+
+A method declares what trains (``trainable``), may act around every block or stage of a frozen
+backbone, and may be folded into plain weights (``merge``). It never renames a pre-trained
+parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from vitadapter_dense.encoders.tokens import Tokens
+
+
+class Tuning(nn.Module):
+    """A tuning method without any effect: everything pre-trained is frozen.
+
+    Attributes:
+        sites: names, relative to the backbone, of the modules or parameters that it concerns.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sites: list[str] = []
+
+    def attach(self, backbone: nn.Module) -> None:
+        """Prepares for a backbone, once; records ``sites``.
+
+        Raises:
+            ValueError: nothing in the backbone fits the method.
+        """
+
+    def before_block(self, index: int, tokens: Tokens) -> Tokens:
+        """Acts on the tokens that enter block ``index``."""
+        return tokens
+
+    def after_block(self, index: int, tokens: Tokens) -> Tokens:
+        """Acts on the tokens that leave block ``index``."""
+        return tokens
+
+    def after_stage(self, index: int, feature_map: Tensor) -> Tensor:
+        """Acts on the map ``(B, C, H, W)`` that leaves stage ``index``."""
+        return feature_map
+
+    def trainable(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether a parameter of the backbone, by its name there, trains."""
+        return False
+
+    def merge(self) -> None:
+        """Folds the method into the backbone's plain weights.
+
+        Raises:
+            TypeError: the method cannot be folded.
+        """
+        raise TypeError(f'{type(self).__name__} cannot be merged into plain weights')
+
+
+class TuningList(Tuning):
+    """Several methods on one backbone, applied in order.
+
+    Args:
+        methods: the methods.
+    """
+
+    def __init__(self, methods: Sequence[Tuning]) -> None:
+        super().__init__()
+        self.methods = nn.ModuleList(methods)
+
+    def attach(self, backbone: nn.Module) -> None:
+        """Attaches every method."""
+        for method in self.methods:
+            method.attach(backbone)
+            self.sites += method.sites
+
+    def before_block(self, index: int, tokens: Tokens) -> Tokens:
+        """Applies every method in order."""
+        for method in self.methods:
+            tokens = method.before_block(index, tokens)
+        return tokens
+
+    def after_block(self, index: int, tokens: Tokens) -> Tokens:
+        """Applies every method in order."""
+        for method in self.methods:
+            tokens = method.after_block(index, tokens)
+        return tokens
+
+    def after_stage(self, index: int, feature_map: Tensor) -> Tensor:
+        """Applies every method in order."""
+        for method in self.methods:
+            feature_map = method.after_stage(index, feature_map)
+        return feature_map
+
+    def trainable(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether any of the methods trains the parameter."""
+        return any(method.trainable(name, parameter) for method in self.methods)
+
+    def merge(self) -> None:
+        """Merges every method."""
+        for method in self.methods:
+            method.merge()
+
+
+def build_tuning(cfg: dict[str, Any] | Sequence[dict[str, Any]] | Tuning) -> Tuning:
+    """Builds a method from its config, or a combination from a list of configs.
+
+    Raises:
+        KeyError: unknown method.
+    """
+    if isinstance(cfg, Tuning):
+        return cfg
+    if isinstance(cfg, dict):
+        return MODELS.build(cfg)
+    return TuningList([build_tuning(one) for one in cfg])
+
+
+def freeze_all_but(backbone: nn.Module, tuning: Tuning) -> None:
+    """Freezes what the method does not train. The method's own parameters are left alone."""
+    own = {id(parameter) for parameter in tuning.parameters()}
+    for name, parameter in backbone.named_parameters():
+        if id(parameter) not in own:
+            parameter.requires_grad_(tuning.trainable(name, parameter))
+
+
+def keep_frozen_parts_in_eval(backbone: nn.Module) -> None:
+    """Puts every module that trains nothing in eval mode; call it after every ``train()``.
+
+    Batch-norm statistics, dropout and drop-path of frozen parts then stay as they are. A module
+    without any parameter (a dropout) follows the module that it belongs to.
+    """
+
+    def visit(module: nn.Module, parent_trains: bool) -> None:
+        parameters = list(module.parameters())
+        trains = any(p.requires_grad for p in parameters) if parameters else parent_trains
+        module.training = module.training and trains
+        for child in module.children():
+            visit(child, trains)
+
+    visit(backbone, parent_trains=True)
