@@ -11,13 +11,12 @@ from __future__ import annotations
 import torch
 
 from msda.functional import ms_deform_attn, ms_deform_attn_fused
+from msda.kernels import Backend, kernels
 from msda.module import MSDeformAttn
 
-__all__ = ['MSDeformAttn', 'backend', 'ms_deform_attn', 'ms_deform_attn_fused']
+__all__ = ['Backend', 'MSDeformAttn', 'backend', 'ms_deform_attn', 'ms_deform_attn_fused']
 
 
-def backend(device: str | torch.device = 'cpu') -> str:
-    """What serves the operators on a device: ``'compiled'`` kernels or the ``'reference'``."""
-    key = {'cpu': 'CPU', 'cuda': 'CUDA'}.get(torch.device(device).type)
-    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
-    return 'compiled' if key and has_kernel('msda::ms_deform_attn_fused', key) else 'reference'
+def backend(device: str | torch.device = 'cpu') -> Backend:
+    """What serves the operators on a device: compiled kernels or the reference, and why."""
+    return kernels.backend(device)

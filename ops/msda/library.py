@@ -8,7 +8,8 @@ host integers that trace without a device synchronisation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from msda import reference
+from msda.kernels import kernels
 
 Shape = Sequence[int]
 
@@ -41,8 +43,20 @@ _REFERENCE_KERNELS = {
     'ms_deform_attn_fused': reference.attend_fused,
     'ms_deform_attn_fused_backward': reference.attend_fused_backward,
 }
+
+
+def _with_warning(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(kernel)
+    def serve(tensor: Tensor, *arguments: Any):
+        kernels.warn_of_reference(tensor.device)
+        return kernel(tensor, *arguments)
+
+    return serve
+
+
 for _name, _kernel in _REFERENCE_KERNELS.items():
-    _library.impl(_name, _kernel, 'CompositeExplicitAutograd')
+    _library.impl(_name, _with_warning(_kernel), 'CompositeExplicitAutograd')
+kernels.load()
 
 
 # --- shapes (fake kernels) ----------------------------------------------------------------------
