@@ -19,7 +19,7 @@ template <class T>
 Rows<const T> value_rows(const Problem& problem, int64_t batch, int64_t head) {
   return {static_cast<const T*>(problem.value) + batch * problem.value_batch +
               head * problem.channels,
-          problem.value_row};
+          problem.value_row, problem.rows * problem.channels * int64_t(sizeof(T)) > kNearBytes};
 }
 
 // Rows of a contiguous (B, Lq or S, M * D) tensor from `row` on.
@@ -27,7 +27,8 @@ template <class T, class P>
 Rows<T> dense_rows(const Problem& problem, P* data, int64_t rows, int64_t batch, int64_t head,
                    int64_t row) {
   const int64_t stride = problem.heads * problem.channels;
-  return {static_cast<T*>(data) + (batch * rows + row) * stride + head * problem.channels, stride};
+  return {static_cast<T*>(data) + (batch * rows + row) * stride + head * problem.channels, stride,
+          rows * problem.channels * int64_t(sizeof(T)) > kNearBytes};
 }
 
 // --- forward: a task is some tiles of queries of one head ---------------------------------------
@@ -48,7 +49,7 @@ void forward_in(const Problem& problem, void* output, const Pool& pool) {
         const auto value = value_rows<T>(problem, batch, head);
         const auto out = dense_rows<T>(problem, output, problem.queries, batch, head, query);
         for_blocks<kLargestBlock>(0, problem.channels, [&](auto size, int64_t channel) {
-          gather<T, size>(tile, count, {value.base + channel, value.stride},
+          gather<T, size>(tile, count, {value.base + channel, value.stride, value.far},
                           {out.base + channel, out.stride});
         });
       }
@@ -72,8 +73,9 @@ void backward_head(const Problem& problem, const Gradients& gradients, Tile<Wide
     const auto grad =
         dense_rows<const T>(problem, gradients.output, problem.queries, batch, head, query);
     for_blocks<Largest>(begin, end, [&](auto size, int64_t channel) {
-      Rows<Wide<T>> block{sums.base ? sums.base + (channel - begin) : nullptr, sums.stride};
-      scatter<T, size>(tile, count, {value.base + channel, value.stride},
+      Rows<Wide<T>> block{sums.base ? sums.base + (channel - begin) : nullptr, sums.stride,
+                           sums.far};
+      scatter<T, size>(tile, count, {value.base + channel, value.stride, value.far},
                        {grad.base + channel, grad.stride}, dots, block, outside);
     });
     if (dots) tile.template differentiate<T>(problem, gradients, batch, head, query, count);
@@ -91,12 +93,12 @@ void backward_value(const Problem& problem, const Gradients& gradients, Tile<Wid
   auto grad = dense_rows<T>(problem, gradients.value, problem.rows, batch, head, 0);
   Rows<W> sums;
   if constexpr (sizeof(T) == sizeof(W)) {
-    sums = {grad.base + begin, grad.stride};
+    sums = {grad.base + begin, grad.stride, grad.far};
     for (int64_t row = 0; row < problem.rows; ++row) {
       std::memset(sums.base + row * sums.stride, 0, size_t(end - begin) * sizeof(W));
     }
   } else {
-    sums = {copy.data(), end - begin};
+    sums = {copy.data(), end - begin, grad.far};
     std::memset(sums.base, 0, size_t(problem.rows * (end - begin)) * sizeof(W));
   }
   backward_head<T, Largest>(problem, gradients, tile, batch, head, 0, problem.queries, begin, end,

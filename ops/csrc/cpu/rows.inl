@@ -7,7 +7,10 @@ template <class T>
 struct Rows {
   T* base;
   int64_t stride;
+  bool far = false;  // worth fetching early: more than the caches near a core hold
 };
+
+constexpr int64_t kNearBytes = 512 * 1024;
 
 // What is read, and harmlessly written, in place of a corner outside of the map.
 constexpr int kLargestBlock = 64;
@@ -15,6 +18,17 @@ constexpr int kLargestBlock = 64;
 template <class T>
 MSDA_INLINE T* corner(const Rows<T>& rows, int32_t index, T* outside) {
   return index >= 0 ? rows.base + int64_t(index) * rows.stride : outside;
+}
+
+// Asks for a point's corners of the next query, while those of this one are worked on: rows of a map
+// are far apart, and the memory pages behind them too many for the processor to find them early.
+template <int Bytes, class T>
+MSDA_INLINE void fetch(const Rows<T>& rows, const int32_t* index, T* outside) {
+  if (!rows.far) return;
+  for (int k = 0; k < 4; ++k) {
+    const auto* row = reinterpret_cast<const char*>(corner(rows, index[k * kTile], outside));
+    for (int byte = 0; byte < Bytes; byte += 64) __builtin_prefetch(row + byte);
+  }
 }
 
 // output[query] = sum over points and corners of weight * value[index], for C channels.
@@ -26,10 +40,12 @@ void gather(const Tile<Wide<T>>& tile, int count, Rows<const T> value, Rows<T> o
   // two sums for short rows: a single one would wait for the previous addition
   constexpr int sums = R::size <= 4 ? 2 : 1;
   for (int j = 0; j < count; ++j) {
+    const int ahead = j + 1 < kTile ? 1 : 0;
     R sum[sums] = {};
     for (int64_t i = 0; i < tile.points; ++i) {
       const int32_t* index = tile.index(i) + j;
       const W* weight = tile.weight(i) + j;
+      fetch<C * sizeof(T)>(value, index + ahead, zeros);
       for (int k = 0; k < 4; ++k) {
         const R row = R::load_row(corner(value, index[k * kTile], zeros));
         const W w = weight[k * kTile];
@@ -54,10 +70,12 @@ void scatter(Tile<Wide<T>>& tile, int count, Rows<const T> value, Rows<const T> 
   using V = typename R::V;
   alignas(64) static const T zeros[kLargestBlock] = {};
   for (int j = 0; j < count; ++j) {
+    const int ahead = j + 1 < kTile ? 1 : 0;
     const R grad = R::load_row(grad_output.base + j * grad_output.stride);
     for (int64_t i = 0; i < tile.points; ++i) {
       const int32_t* index = tile.index(i) + j;
       if (dots) {
+        fetch<C * sizeof(T)>(value, index + ahead, zeros);
         V products[4];
         for (int k = 0; k < 4; ++k) {
           const R row = R::load_row(corner(value, index[k * kTile], zeros));
@@ -70,6 +88,7 @@ void scatter(Tile<Wide<T>>& tile, int count, Rows<const T> value, Rows<const T> 
         for (int k = 0; k < 4; ++k) dot[k * kTile] += totals[k];
       }
       if (grad_value.base) {
+        fetch<C * sizeof(W)>(grad_value, index + ahead, outside);
         const W* weight = tile.weight(i) + j;
         for (int k = 0; k < 4; ++k) {
           W* row = corner(grad_value, index[k * kTile], outside);
