@@ -28,20 +28,22 @@ model = dict(
         conv_inplane=32,
         deform_num_heads=3,
     ),
-    neck=dict(in_channels=[96] * 4, out_channels=width, norm_cfg=norm_cfg),
+    neck=dict(in_channels=[96] * 4, out_channels=width, num_outs=4, norm_cfg=norm_cfg),
     rpn_head=dict(
         in_channels=width,
         feat_channels=width,
-        anchor_generator=dict(scales=[4]),
+        # anchors of 12, 24, 48 and 96 pixels
+        anchor_generator=dict(scales=[3], strides=[4, 8, 16, 32]),
     ),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=width),
+        # 56 on COCO, for images about four times as large
+        bbox_roi_extractor=dict(out_channels=width, finest_scale=14),
         bbox_head=dict(
             in_channels=width,
             fc_out_channels=256,
             num_classes=5,
         ),
-        mask_roi_extractor=dict(out_channels=width),
+        mask_roi_extractor=dict(out_channels=width, finest_scale=14),
         mask_head=dict(
             num_convs=2,
             in_channels=width,
@@ -57,19 +59,19 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200), rcnn=dict(max_per_img=50)),
 )
 
-max_epochs = 6
+max_epochs = 3
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05, fused=True),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, bypass_duplicate=True),
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(
         type='CosineAnnealingLR',
         by_epoch=True,
