@@ -69,12 +69,13 @@ def test_mmengine_checkpoints_are_read(tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_truncated_files_are_named(tmp_path, suffix):
+@pytest.mark.parametrize('kept', [0, 20, 600, 3000, 4800])
+def test_truncated_files_are_named(tmp_path, suffix, kept):
     from safetensors.torch import save_file
 
     path = tmp_path / f'model{suffix}'
-    (save_file if suffix == '.safetensors' else torch.save)({'weight': torch.ones(1000)}, path)
-    path.write_bytes(path.read_bytes()[:600])
+    (save_file if suffix == '.safetensors' else torch.save)({'weight': torch.ones(2000)}, path)
+    path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(WeightsError, match=rf'model\{suffix}.* cannot be read.*truncated'):
         read_checkpoint(path)
 

@@ -128,7 +128,7 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
             f'loading that could run code. Load it where you trust it and save its state dict '
             f'alone, e.g. with safetensors.torch.save_file. ({str(error).splitlines()[0]})'
         ) from error
-    except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError) as error:
+    except (safetensors.SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
             f'{str(path)!r} cannot be read as a checkpoint; it is truncated or of another format '

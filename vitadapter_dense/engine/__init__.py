@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from vitadapter_dense.engine.amp import AutocastOptimWrapper
+from vitadapter_dense.engine.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.engine.hooks import AtomicCheckpointHook, EvaluationRandomStateHook
+from vitadapter_dense.engine.instance_tta import InstanceTTAModel
 from vitadapter_dense.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from vitadapter_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from vitadapter_dense.engine.pictures import PredictionPicturesHook
+from vitadapter_dense.engine.progress import ProgressBarHook
 from vitadapter_dense.engine.runner import DenseRunner
 
 __all__ = [
@@ -13,7 +17,11 @@ __all__ = [
     'AutocastOptimWrapper',
     'DenseRunner',
     'EvaluationRandomStateHook',
+    'Float32PredictionsHook',
+    'InstanceTTAModel',
     'LayerDecayOptimWrapperConstructor',
+    'PredictionPicturesHook',
+    'ProgressBarHook',
     'ResumableEpochLoop',
     'ResumableIterLoop',
 ]

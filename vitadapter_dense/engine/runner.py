@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import mmengine
@@ -250,6 +251,11 @@ class DenseRunner(Runner):
 
     # ------------------------------------------------------------------ saving
 
+    @cached_property
+    def _config_text(self) -> str:
+        """The config as text; formatting takes seconds, too long for every checkpoint."""
+        return self.cfg.pretty_text
+
     def hold_random_state(self) -> None:
         """Remembers the random state, to be put back by ``release_random_state``."""
         self._held_random_state = random_state()
@@ -299,7 +305,7 @@ class DenseRunner(Runner):
             return
 
         meta.update(
-            cfg=self.cfg.pretty_text,
+            cfg=self._config_text,
             seed=self.seed,
             experiment_name=self.experiment_name,
             time=time.strftime('%Y%m%d_%H%M%S', time.localtime()),

@@ -68,10 +68,10 @@ val_evaluator = dict(
 )
 test_evaluator = val_evaluator
 
-# `tools/test.py --tta`: three sizes, each also flipped. MMDetection merges the boxes of the views
-# and no masks, so only box mAP is meaningful then.
+# `tools/test.py --tta`: three sizes, each also flipped. MMDetection's DetTTAModel refuses masks;
+# ours keeps, with every box that survives, the mask of the view where it was found.
 tta_model = dict(
-    type='DetTTAModel',
+    type='InstanceTTAModel',
     tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
 )
 tta_pipeline = [
