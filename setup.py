@@ -11,6 +11,8 @@ architectures, ``MAX_JOBS`` bounds the compiler processes.
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,17 @@ def no_kernels(reason: str) -> dict[str, Any]:
     return {}
 
 
+def toolkit(home: str | None) -> str | None:
+    """The folder of the CUDA toolkit, where nvcc on PATH may be a script that calls another one."""
+    nvcc = Path(home or '/', 'bin', 'nvcc')
+    if not nvcc.exists() or Path(nvcc.parents[1], 'include', 'cuda_runtime.h').exists():
+        return home
+    command = [str(nvcc), '--dryrun', '-x', 'cu', '-c', os.devnull]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r'^#\$ TOP=(.*)$', done.stderr, re.MULTILINE)
+    return str(Path(nvcc.parent, found[1].strip()).resolve()) if found else home
+
+
 def cuda_hindrance(cpp_extension: Any) -> str | None:
     """Why there will be no CUDA kernels; None when there will."""
     import torch
@@ -45,7 +58,7 @@ def cuda_hindrance(cpp_extension: Any) -> str | None:
         return 'there are no CUDA sources'
     if torch.version.cuda is None:
         return 'this torch is without CUDA'
-    home = cpp_extension.CUDA_HOME
+    home = cpp_extension.CUDA_HOME = toolkit(cpp_extension.CUDA_HOME)
     if home is None or not Path(home, 'bin', 'nvcc').exists():
         return f'no nvcc found (CUDA_HOME is {home})'
     return None
@@ -81,7 +94,10 @@ def extensions(cpp_extension: Any) -> list[Any]:
             'msda._cuda',
             sources('cuda', '*.cpp', '*.cu'),
             depends=headers,
-            extra_compile_args={'cxx': COMPILE, 'nvcc': ['-O3', '-lineinfo', *DEFINES]},
+            extra_compile_args={
+                'cxx': [*COMPILE, '-DUSE_CUDA'],  # torch's C interface shows its streams then
+                'nvcc': ['-O3', '-lineinfo', '-std=c++17', *DEFINES],
+            },
             py_limited_api=True,
         )
     )

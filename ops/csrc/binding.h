@@ -74,7 +74,7 @@ inline Tensor dense_from(const Tensor& tensor, int64_t first) {
 }
 
 // A checked problem, and the tensors that its pointers point into.
-struct Inputs {
+struct __attribute__((visibility("hidden"))) Inputs {
   std::vector<int64_t> shapes;
   std::vector<Tensor> kept;
   Problem problem{};

@@ -12,9 +12,17 @@ import torch
 
 from msda.functional import ms_deform_attn, ms_deform_attn_fused
 from msda.kernels import Backend, kernels
+from msda.mmcv_ops import replace_mmcv_ops
 from msda.module import MSDeformAttn
 
-__all__ = ['Backend', 'MSDeformAttn', 'backend', 'ms_deform_attn', 'ms_deform_attn_fused']
+__all__ = [
+    'Backend',
+    'MSDeformAttn',
+    'backend',
+    'ms_deform_attn',
+    'ms_deform_attn_fused',
+    'replace_mmcv_ops',
+]
 
 
 def backend(device: str | torch.device = 'cpu') -> Backend:

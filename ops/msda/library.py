@@ -34,6 +34,13 @@ _SCHEMAS = (
     'Tensor reference_points, Tensor sampling_offsets, Tensor attention_logits) '
     '-> (Tensor, Tensor, Tensor)',
 )
+# What the CUDA kernels offer for the two backward operators: they are told whether the order of
+# sums must be fixed, which the operators look up when they run.
+_SCHEMAS += tuple(
+    schema.replace('_backward(', '_backward_cuda(').replace(') ->', ', bool deterministic) ->', 1)
+    for schema in _SCHEMAS
+    if '_backward(' in schema
+)
 for _schema in _SCHEMAS:
     _library.define(_schema, tags=(torch.Tag.pt2_compliant_tag,))
 
@@ -57,6 +64,20 @@ def _with_warning(kernel: Callable[..., Any]) -> Callable[..., Any]:
 for _name, _kernel in _REFERENCE_KERNELS.items():
     _library.impl(_name, _with_warning(_kernel), 'CompositeExplicitAutograd')
 kernels.load()
+
+
+def _ask_for_determinism(name: str) -> Callable[..., Any]:
+    kernel = getattr(torch.ops.msda, f'{name}_cuda')
+
+    def serve(*arguments: Any):
+        return kernel(*arguments, torch.are_deterministic_algorithms_enabled())
+
+    return serve
+
+
+if kernels.backend('cuda').name == 'compiled':
+    for _name in ('ms_deform_attn_backward', 'ms_deform_attn_fused_backward'):
+        _library.impl(_name, _ask_for_determinism(_name), 'CUDA')
 
 
 # --- shapes (fake kernels) ----------------------------------------------------------------------

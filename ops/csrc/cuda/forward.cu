@@ -1,0 +1,65 @@
+// Forward pass in one launch: softmax, locations and gather. A block takes some queries of a head;
+// blocks of one head are neighbours, so that its values stay in the caches.
+#include "launch.cuh"
+
+namespace msda::cuda {
+
+namespace {
+
+template <class T, int N>
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    forward_kernel(const Problem problem, const Levels levels, const Split split, T* output) {
+  using W = Wide<T>;
+  MSDA_SHARED_MEMORY(memory);
+  const int each = static_cast<int>(problem.levels * problem.points);
+  const Points<W> points(memory, split.queries * each);
+  const int group = threadIdx.x / split.lanes, groups = blockDim.x / split.lanes;
+  const int lane = threadIdx.x % split.lanes;
+  const int channels = static_cast<int>(problem.channels);
+  for (int64_t tile = blockIdx.x; tile < split.tiles; tile += gridDim.x) {
+    const Place place(problem, split, tile);
+    locate<T>(problem, levels, place, false, points);
+    const T* value = static_cast<const T*>(problem.value) + place.batch * problem.value_batch +
+                     place.head * problem.channels;
+    for (int query = group; query < place.count; query += groups) {
+      T* row = output + ((place.batch * problem.queries + place.query + query) * problem.heads +
+                         place.head) * problem.channels;
+      for (int channel = lane * N; channel < channels; channel += split.lanes * N) {
+        W sum[N] = {};
+#pragma unroll 4
+        for (int i = 0; i < each; ++i) {
+          const W* weight = points.weight + 4 * (query * each + i);
+          const int32_t* index = points.index + 4 * (query * each + i);
+#pragma unroll
+          for (int k = 0; k < 4; ++k) {
+            if (index[k] < 0) continue;
+            W corner[N];
+            load<T, N>(value + index[k] * problem.value_row + channel, corner);
+#pragma unroll
+            for (int c = 0; c < N; ++c) sum[c] += weight[k] * corner[c];
+          }
+        }
+        store<T, N>(row + channel, sum);
+      }
+    }
+    __syncthreads();  // the next tile overwrites the points
+  }
+}
+
+}  // namespace
+
+const char* forward(const Problem& problem, void* output, void* stream) {
+  if (const char* reason = unsupported(problem)) return reason;
+  return dispatch(problem, output, [&](auto type, auto width) {
+    using T = decltype(type);
+    constexpr int N = decltype(width)::value;
+    const size_t bytes = Points<Wide<T>>::bytes_of_point(false);
+    const Split split = split_of(problem, lanes_for(problem.channels, N), bytes);
+    const size_t shared = bytes * split.queries * problem.levels * problem.points;
+    MSDA_LAUNCH((forward_kernel<T, N>), blocks_for(split.tiles), kThreads, shared, stream, problem,
+                levels_of(problem), split, static_cast<T*>(output));
+    return launch_error();
+  });
+}
+
+}  // namespace msda::cuda

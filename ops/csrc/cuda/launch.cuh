@@ -1,0 +1,93 @@
+// How a problem is cut for the device, and the choice of dtype and width of the loads.
+#pragma once
+
+#include <type_traits>
+
+#include "points.cuh"
+
+namespace msda::cuda {
+
+constexpr size_t kSharedBytes = 48 * 1024;  // what every device gives without asking
+
+inline Levels levels_of(const Problem& problem) {
+  Levels levels{};
+  int64_t start = 0;
+  for (int64_t i = 0; i < problem.levels; ++i) {
+    levels.height[i] = static_cast<int32_t>(problem.shapes[2 * i]);
+    levels.width[i] = static_cast<int32_t>(problem.shapes[2 * i + 1]);
+    levels.start[i] = static_cast<int32_t>(start);
+    start += problem.shapes[2 * i] * problem.shapes[2 * i + 1];
+  }
+  return levels;
+}
+
+// Lanes that share a row of D channels, N at a time: a power of two, at most a warp.
+inline int lanes_for(int64_t channels, int width) {
+  int lanes = 1;
+  while (lanes < 32 && lanes * width < channels) lanes *= 2;
+  return lanes;
+}
+
+inline Split split_of(const Problem& problem, int lanes, size_t bytes_of_point) {
+  Split split;
+  split.lanes = lanes;
+  split.queries = kThreads / lanes;
+  const size_t bytes = bytes_of_point * problem.levels * problem.points;
+  while (split.queries > 1 && split.queries * bytes > kSharedBytes) split.queries /= 2;
+  split.tiles_of_head = (problem.queries + split.queries - 1) / split.queries;
+  split.tiles = problem.batch * problem.heads * split.tiles_of_head;
+  return split;
+}
+
+inline unsigned blocks_for(int64_t tiles) {
+  constexpr int64_t most = 0x7fffffff;
+  return static_cast<unsigned>(tiles < most ? tiles : most);
+}
+
+inline bool aligned(const void* pointer, size_t bytes) {
+  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
+}
+
+// Calls `run(T{}, N)` with the dtype and the widest load (16, 8 bytes or an element) that fits.
+template <class T, class Run>
+const char* with_width(const Problem& p, const void* other, const Run& run) {
+  auto fits = [&](int width) {
+    const size_t bytes = width * sizeof(T);
+    return p.channels % width == 0 && p.value_row % width == 0 && p.value_batch % width == 0 &&
+           aligned(p.value, bytes) && aligned(other, bytes);
+  };
+  constexpr int widest = 16 / sizeof(T), half = widest / 2;
+  if (fits(widest)) return run(T{}, std::integral_constant<int, widest>{});
+  if constexpr (half > 1) {
+    if (fits(half)) return run(T{}, std::integral_constant<int, half>{});
+  }
+  return run(T{}, std::integral_constant<int, 1>{});
+}
+
+template <class Run>
+const char* with_type(Type type, const Run& run) {
+  switch (type) {
+    case Type::float32: return run(float{});
+    case Type::float64: return run(double{});
+    case Type::bfloat16: return run(BFloat16{});
+    case Type::float16: return run(Float16{});
+  }
+  return "unknown dtype";
+}
+
+template <class Run>
+const char* dispatch(const Problem& problem, const void* other, const Run& run) {
+  return with_type(problem.type, [&](auto type) {
+    return with_width<decltype(type)>(problem, other, run);
+  });
+}
+
+inline const char* unsupported(const Problem& problem) {
+  if (problem.levels > kMaxLevels) return "the CUDA kernels take at most 16 levels";
+  if (problem.levels * problem.points > kMaxPoints) {
+    return "the CUDA kernels take at most 256 points for a query and a head (levels * points)";
+  }
+  return nullptr;
+}
+
+}  // namespace msda::cuda

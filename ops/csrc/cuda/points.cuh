@@ -1,0 +1,164 @@
+// Sampling points of some queries and one head, in shared memory: one thread computes one point.
+#pragma once
+
+#include "device.cuh"
+#include "kernels.h"
+
+namespace msda::cuda {
+
+constexpr int kThreads = 256;
+constexpr int kBlocks = 4;  // on a multiprocessor: at most 64 registers a thread
+
+// Level sizes travel as kernel arguments, in constant memory.
+struct Levels {
+  int32_t height[kMaxLevels], width[kMaxLevels], start[kMaxLevels];
+};
+
+// How the threads of a block share the work: `groups` groups of `lanes` lanes (a power of two), a
+// group for a query. A block takes `queries` queries of one head, and then the next such tile.
+struct Split {
+  int lanes, queries;
+  int64_t tiles_of_head, tiles;
+};
+
+// A block's tile.
+struct Place {
+  int64_t batch, head, query;
+  int count;  // queries in it
+
+  __device__ Place(const Problem& problem, const Split& split, int64_t tile) {
+    const int64_t slice = tile / split.tiles_of_head;
+    batch = slice / problem.heads;
+    head = slice % problem.heads;
+    query = tile % split.tiles_of_head * split.queries;
+    const int64_t left = problem.queries - query;
+    count = left < split.queries ? static_cast<int>(left) : split.queries;
+  }
+};
+
+// Arrays over the points of a tile, `query * points + point`; four corners each: (y0, x0), (y0, x1),
+// (y1, x0), (y1, x1). The last three are there in the backward pass only.
+template <class W>
+struct Points {
+  W* weight;        // [4] bilinear times attention weight
+  int32_t* index;   // [4] row of `value`, -1 outside of the map
+  W* attention;     // [1]
+  W *right, *low;   // [1] position in the cell
+  W* gradients;     // [3] of the attention weight, x and y
+
+  static constexpr size_t bytes_of_point(bool backward) {
+    return 4 * sizeof(W) + 4 * sizeof(int32_t) + (backward ? 6 : 1) * sizeof(W);
+  }
+
+  __device__ Points(unsigned char* memory, int points) {
+    weight = reinterpret_cast<W*>(memory);
+    index = reinterpret_cast<int32_t*>(weight + 4 * points);
+    attention = reinterpret_cast<W*>(index + 4 * points);
+    right = attention + points;
+    low = right + points;
+    gradients = low + points;
+  }
+};
+
+__device__ inline float exponential(float x) { return expf(x); }
+__device__ inline double exponential(double x) { return exp(x); }
+
+// Position on the level and what a unit of the coordinate is, in pixels.
+template <class W>
+struct Axes {
+  W x, y, unit_x, unit_y;
+
+  __device__ Axes(const Problem& problem, const Levels& levels, const Place& place, int query,
+                  int level) {
+    const W width = static_cast<W>(levels.width[level]);
+    const W height = static_cast<W>(levels.height[level]);
+    x = y = 0, unit_x = width, unit_y = height;
+    if (!problem.fused) return;
+    const W* reference = static_cast<const W*>(problem.reference) +
+                         place.batch * problem.reference_batch +
+                         (place.query + query) * problem.reference_query +
+                         level * problem.reference_level;
+    x = reference[0] * width;
+    y = reference[1] * height;
+    const bool box = problem.reference_size == 4;
+    const W share = W(0.5) / static_cast<W>(problem.points);
+    unit_x = box ? reference[2] * share * width : W(1);
+    unit_y = box ? reference[3] * share * height : W(1);
+  }
+};
+
+template <class T>
+__device__ inline void softmax(Wide<T>* logits, int count) {
+  using W = Wide<T>;
+  W largest = logits[0], sum = 0;
+  for (int i = 1; i < count; ++i) largest = logits[i] > largest ? logits[i] : largest;
+  for (int i = 0; i < count; ++i) sum += logits[i] = exponential(logits[i] - largest);
+  const W factor = W(1) / sum;
+  for (int i = 0; i < count; ++i) logits[i] *= factor;
+}
+
+// Fills the arrays for a tile. Every thread of the block must call it.
+template <class T>
+__device__ inline void locate(const Problem& problem, const Levels& levels, const Place& place,
+                              bool backward, const Points<Wide<T>>& points) {
+  using W = Wide<T>;
+  const int each = static_cast<int>(problem.levels * problem.points);
+  const int total = place.count * each;
+  for (int n = threadIdx.x; n < total; n += blockDim.x) {
+    const int query = n / each, i = n % each;
+    const T* weights = static_cast<const T*>(problem.weights) +
+                       place.batch * problem.weights_batch +
+                       (place.query + query) * problem.weights_query + place.head * each;
+    points.attention[n] = widen(weights[i]);
+  }
+  __syncthreads();
+  if (problem.fused) {
+    for (int query = threadIdx.x; query < place.count; query += blockDim.x) {
+      softmax<T>(points.attention + query * each, each);
+    }
+    __syncthreads();
+  }
+  for (int n = threadIdx.x; n < total; n += blockDim.x) {
+    const int query = n / each, i = n % each, level = i / static_cast<int>(problem.points);
+    const int64_t first = place.batch * problem.coordinates_batch +
+                          (place.query + query) * problem.coordinates_query +
+                          (place.head * each + i) * 2;
+    W x, y;
+    if (problem.fused) {
+      const T* offset = static_cast<const T*>(problem.coordinates) + first;
+      x = widen(offset[0]), y = widen(offset[1]);
+    } else {
+      const W* location = static_cast<const W*>(problem.coordinates) + first;
+      x = location[0], y = location[1];
+    }
+    const Axes<W> axes(problem, levels, place, query, level);
+    const int width = levels.width[level], height = levels.height[level];
+    x = axes.x + axes.unit_x * x - W(0.5);
+    y = axes.y + axes.unit_y * y - W(0.5);
+    // false for NaN; what is far outside must not reach the conversion to integers
+    const bool inside = x > W(-1) && x < W(width) && y > W(-1) && y < W(height);
+    x = inside ? x : W(-2);
+    y = inside ? y : W(-2);
+    const W left_x = floor(x), high_y = floor(y);
+    const int x0 = static_cast<int>(left_x), y0 = static_cast<int>(high_y);
+    const W right = x - left_x, low = y - high_y;
+    const W attention = points.attention[n];
+    W* weight = points.weight + 4 * n;
+    int32_t* index = points.index + 4 * n;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const int column = x0 + k % 2, row = y0 + k / 2;
+      const W share = (k % 2 ? right : W(1) - right) * (k / 2 ? low : W(1) - low);
+      const bool valid = column >= 0 && column < width && row >= 0 && row < height;
+      index[k] = valid ? levels.start[level] + row * width + column : -1;
+      weight[k] = share * attention;
+    }
+    if (backward) {
+      points.right[n] = right;
+      points.low[n] = low;
+    }
+  }
+  __syncthreads();
+}
+
+}  // namespace msda::cuda
