@@ -1,4 +1,4 @@
-"""Data: the generated shapes, the check of COCO files, and the checked image loader."""
+"""Data: the generated shapes, the check of COCO files, and checked loaders of images and maps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from .check_coco import (
     check_dataset_config,
 )
 from .errors import DatasetError
+from .load_seg_map import LoadSegMapChecked
 from .loading import LoadImageChecked
 from .shapes import SHAPES_CLASSES, SHAPES_METAINFO, SHAPES_PALETTE, generate_shapes
 
@@ -19,6 +20,7 @@ __all__ = [
     'CocoSummary',
     'DatasetError',
     'LoadImageChecked',
+    'LoadSegMapChecked',
     'check_coco_annotations',
     'check_config_datasets',
     'check_dataset_config',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vitadapter_dense.engine.amp import AutocastOptimWrapper
+from vitadapter_dense.engine.check_labels import CheckLabelsHook
 from vitadapter_dense.engine.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.engine.hooks import AtomicCheckpointHook, EvaluationRandomStateHook
 from vitadapter_dense.engine.instance_tta import InstanceTTAModel
@@ -15,6 +16,7 @@ from vitadapter_dense.engine.runner import DenseRunner
 __all__ = [
     'AtomicCheckpointHook',
     'AutocastOptimWrapper',
+    'CheckLabelsHook',
     'DenseRunner',
     'EvaluationRandomStateHook',
     'Float32PredictionsHook',

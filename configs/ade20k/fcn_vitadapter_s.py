@@ -1,0 +1,18 @@
+"""FCN, ViT-Adapter-S, DeiT-S weights, crop 512, 160k iterations. Ours.
+
+Schedule and backbone are those of upernet_vitadapter_s.
+"""
+
+_base_ = [
+    '../_base_/models/fcn.py',
+    '../_base_/models/seg_vitadapter_s.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/adamw_poly_160k.py',
+    '../_base_/runtime/segmentation.py',
+]
+
+model = _base_.preset
+
+# float16 with dynamic loss scaling from 512, as in the original. No `dtype` is float16 on a GPU,
+# and bfloat16, which needs no scaling, on the CPU.
+optim_wrapper = dict(type='AutocastOptimWrapper', loss_scale=dict(init_scale=512))

@@ -1,0 +1,25 @@
+"""Mask2Former, ViT-Adapter-B, AugReg-B weights, crop 512, 160k iterations. Ours.
+
+The original has no B model with Mask2Former on ADE20K: head and optimiser are those of its B
+models on other data.
+"""
+
+_base_ = [
+    '../_base_/models/mask2former.py',
+    '../_base_/models/seg_vitadapter_b_augreg.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/adamw_poly_160k.py',
+    '../_base_/runtime/mask2former.py',
+]
+
+model = dict(
+    data_preprocessor=_base_.preset.data_preprocessor,
+    backbone=_base_.preset.backbone,
+    decode_head=_base_.preset.decode_head,
+)
+
+# As for the B models of the original (segmentation/configs/coco_stuff10k/mask2former_*_base_*.py).
+optim_wrapper = dict(
+    optimizer=dict(lr=3e-5, weight_decay=0.05),
+    paramwise_cfg=dict(num_layers=12, layer_decay_rate=0.95),
+)

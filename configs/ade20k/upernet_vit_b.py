@@ -1,0 +1,18 @@
+"""UperNet, plain ViT-B (no adapter), DeiT-B weights, crop 512, 160k iterations. Ours.
+
+The schedule is that of the model with the adapter of the same size.
+"""
+
+_base_ = [
+    '../_base_/models/upernet.py',
+    '../_base_/models/seg_simple_pyramid_b.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/adamw_poly_160k.py',
+    '../_base_/runtime/segmentation.py',
+]
+
+model = _base_.preset
+
+# float16 with dynamic loss scaling from 512, as in the original. No `dtype` is float16 on a GPU,
+# and bfloat16, which needs no scaling, on the CPU.
+optim_wrapper = dict(type='AutocastOptimWrapper', loss_scale=dict(init_scale=512))

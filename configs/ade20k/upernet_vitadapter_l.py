@@ -1,0 +1,17 @@
+"""UperNet, ViT-Adapter-L, AugReg-L weights, crop 512, 160k iterations."""
+
+_base_ = [
+    '../_base_/models/upernet.py',
+    '../_base_/models/seg_vitadapter_l.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/adamw_poly_160k.py',
+    '../_base_/runtime/segmentation.py',
+]
+
+model = _base_.preset
+
+# segmentation/configs/ade20k/upernet_augreg_adapter_large_512_160k_ade20k.py; in float32.
+optim_wrapper = dict(
+    optimizer=dict(lr=2e-5, weight_decay=0.05),
+    paramwise_cfg=dict(num_layers=24, layer_decay_rate=0.95),
+)

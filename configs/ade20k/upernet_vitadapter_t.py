@@ -1,0 +1,18 @@
+"""UperNet, ViT-Adapter-T, DeiT-T weights, crop 512, 160k iterations."""
+
+_base_ = [
+    '../_base_/models/upernet.py',
+    '../_base_/models/seg_vitadapter_t.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/adamw_poly_160k.py',
+    '../_base_/runtime/segmentation.py',
+]
+
+model = _base_.preset
+
+# The T models have twice the rate of the others (segmentation/configs/ade20k/upernet_*_tiny_*.py).
+# float16 with dynamic loss scaling from 512, as in the original. No `dtype` is float16 on a GPU,
+# and bfloat16, which needs no scaling, on the CPU.
+optim_wrapper = dict(
+    type='AutocastOptimWrapper', loss_scale=dict(init_scale=512), optimizer=dict(lr=1.2e-4)
+)

@@ -1,0 +1,134 @@
+"""Load a label map as MMSegmentation's `LoadAnnotations` does, or name the file in the error.
+
+MMSegmentation casts every map to a byte, so that label 256 of a 16-bit PNG becomes 0, takes a
+coloured picture of the labels for the labels themselves, and crops a map that is not as large as
+its image where the image is cropped. Here each of these is a `DatasetError`. Which labels are
+classes, the loader does not know; the run's `CheckLabelsHook` does.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from mmengine import fileio
+from mmengine.registry import TRANSFORMS
+from PIL import Image
+
+from .errors import DatasetError
+
+IGNORED = 255
+_COLOUR_MODES = ('RGB', 'RGBA', 'CMYK', 'YCbCr', 'LAB', 'HSV')
+
+
+@TRANSFORMS.register_module()
+class LoadSegMapChecked:
+    """Load `results['seg_map_path']` as a map of class numbers, 255 where a pixel is ignored.
+
+    Reads `seg_map_path`, `ori_shape` (of the image, which is loaded before), and the data set's
+    `reduce_zero_label` and `label_map`. Sets `gt_seg_map` (H, W) uint8 and adds it to `seg_fields`.
+
+    Args:
+        backend_args: arguments of MMEngine's file backend, for files that are not on a local disk.
+
+    Raises:
+        DatasetError: when called, for a map that cannot be used.
+    """
+
+    def __init__(self, *, backend_args: dict | None = None) -> None:
+        self.backend_args = None if backend_args is None else dict(backend_args)
+
+    def __call__(self, results: dict) -> dict:
+        path, image = results.get('seg_map_path'), results['img_path']
+        if path is None:
+            raise DatasetError(
+                f'image {image} has no label map: the data set names no folder of maps. Mend: '
+                "give data_prefix=dict(img_path=..., seg_map_path='FOLDER')."
+            )
+        try:
+            data = fileio.get(path, backend_args=self.backend_args)
+        except OSError as error:
+            raise DatasetError(
+                f'image {image} has no label map: {path} cannot be read ({error}). Mend: add the '
+                'map, take the image out, or correct img_suffix and seg_map_suffix.'
+            ) from error
+        labels = decode_labels(data, name=path)
+        expected = tuple(results['ori_shape'])
+        if labels.shape != expected:
+            raise DatasetError(
+                f'label map {path} is {labels.shape[1]} x {labels.shape[0]} pixels, but its image '
+                f'{image} is {expected[1]} x {expected[0]} (width x height). Mend: make the map '
+                'from this very image; do not resize one of the two alone.'
+            )
+        results['gt_seg_map'] = to_classes(
+            labels,
+            reduce_zero_label=results.get('reduce_zero_label', False),
+            label_map=results.get('label_map'),
+        )
+        results.setdefault('seg_fields', []).append('gt_seg_map')
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(backend_args={self.backend_args})'
+
+
+def decode_labels(data: bytes, *, name: str) -> np.ndarray:
+    """Decode a label map to (H, W) uint8, the values as they are in the file.
+
+    Args:
+        data: the bytes of the file, of any format with one channel (PNG, TIFF, BMP).
+        name: what error messages call it.
+
+    Raises:
+        DatasetError: for a broken file, one with colours, and one with values beyond a byte.
+    """
+    if not data:
+        raise DatasetError(f'label map {name} is empty (0 bytes). Mend: write it again.')
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            mode, labels = picture.mode, np.asarray(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DatasetError(
+            f'label map {name} cannot be decoded ({len(data)} bytes): {error}. Mend: write it '
+            'again as PNG.'
+        ) from error
+    if mode in _COLOUR_MODES or labels.ndim != 2:
+        raise DatasetError(
+            f'label map {name} holds colours (mode {mode}), not class numbers. Mend: write a PNG '
+            'with one byte a pixel whose values are the class numbers; a palette may go with it.'
+        )
+    if mode == '1':
+        return labels.astype(np.uint8)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DatasetError(
+            f'label map {name} holds {labels.dtype} values, not class numbers. Mend: write a PNG '
+            'with one byte a pixel.'
+        )
+    if labels.size and not 0 <= labels.min() <= labels.max() <= IGNORED:
+        raise DatasetError(
+            f'label map {name} has values from {labels.min()} to {labels.max()}, and a byte ends '
+            f'at {IGNORED}. Mend: number the classes from 0 and write {IGNORED} where a pixel is '
+            'to be ignored.'
+        )
+    return labels.astype(np.uint8)
+
+
+def to_classes(
+    labels: np.ndarray, *, reduce_zero_label: bool, label_map: dict[int, int] | None
+) -> np.ndarray:
+    """Turn the values of a file into class numbers, as MMSegmentation does.
+
+    Args:
+        labels: (H, W) uint8 as stored.
+        reduce_zero_label: 0 becomes ignored, and every other value one less.
+        label_map: old to new numbers, of a data set that is used with some of its classes.
+    """
+    table = np.arange(256, dtype=np.uint8)
+    if reduce_zero_label:
+        table = table - 1  # 0 wraps around to 255
+        table[IGNORED] = IGNORED
+    if label_map:
+        renamed = np.arange(256, dtype=np.uint8)
+        renamed[list(label_map)] = list(label_map.values())
+        table = renamed[table]
+    return table[labels]

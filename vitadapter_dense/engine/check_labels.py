@@ -1,0 +1,127 @@
+"""Ends a segmentation run, with the file's name, where labels and classes do not fit each other.
+
+MMSegmentation trains a head of 150 classes on data of 20 without a word, its IoU leaves labels
+beyond the classes out of the count, and its loss ends with an index error on the CPU and with a
+failed assertion somewhere later on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+from vitadapter_dense.datasets.errors import DatasetError
+
+
+@HOOKS.register_module()
+class CheckLabelsHook(Hook):
+    """Compares the heads with the data set's classes, and every batch's labels with them.
+
+    The labels are looked at on the CPU, before the model gets them.
+
+    Raises:
+        DatasetError: when the number of classes of a head is not the data set's, or a label is
+            beyond the classes and not ignored.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        self._check_heads(runner, runner.train_dataloader)
+
+    def before_val(self, runner: Runner) -> None:
+        self._check_heads(runner, runner.val_dataloader)
+
+    def before_test(self, runner: Runner) -> None:
+        self._check_heads(runner, runner.test_dataloader)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        check_labels(data_batch, runner.train_dataloader.dataset.metainfo)
+
+    def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        check_labels(data_batch, runner.val_dataloader.dataset.metainfo)
+
+    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        check_labels(data_batch, runner.test_dataloader.dataset.metainfo)
+
+    @staticmethod
+    def _check_heads(runner: Runner, loader: Any) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        check_heads(getattr(model, 'module', model), loader.dataset.metainfo)
+
+
+def check_heads(model: nn.Module, metainfo: Mapping[str, Any]) -> None:
+    """Raise when a head of `model` has another number of classes than the data set."""
+    classes = metainfo.get('classes')
+    if classes is None:
+        return
+    for name in ('decode_head', 'auxiliary_head'):
+        heads = getattr(model, name, None)
+        listed = heads if isinstance(heads, (nn.ModuleList, list)) else [heads]
+        for head in listed:
+            number = getattr(head, 'num_classes', None)
+            if number is not None and number != len(classes):
+                raise DatasetError(_different_numbers(name, number, classes))
+
+
+def _different_numbers(name: str, number: int, classes: Sequence[str]) -> str:
+    shown = ', '.join(map(str, classes[:4])) + (', ...' if len(classes) > 4 else '')
+    return (
+        f'model.{name}.num_classes is {number}, but the data set has {len(classes)} classes '
+        f'({shown}). Mend: set num_classes={len(classes)} in every head (with Mask2Former also '
+        'loss_cls.class_weight, one longer), or correct metainfo.classes.'
+    )
+
+
+def check_labels(data_batch: Any, metainfo: Mapping[str, Any]) -> None:
+    """Raise when a label of a batch is beyond the classes.
+
+    Args:
+        data_batch: what a loader gives: a mapping with `data_samples`, for test-time augmentation
+            one list of them for each view.
+        metainfo: the data set's; nothing is checked without `classes`.
+    """
+    classes = metainfo.get('classes')
+    if classes is None or not isinstance(data_batch, Mapping):
+        return
+    for sample in _flat(data_batch.get('data_samples') or ()):
+        labels = sample.gt_sem_seg.data if 'gt_sem_seg' in sample else None
+        if labels is None:
+            continue
+        beyond = labels[(labels >= len(classes)) & (labels != 255)]
+        if beyond.numel():
+            raise DatasetError(_beyond(sample, beyond, metainfo))
+
+
+def _flat(samples: Any) -> list[Any]:
+    if isinstance(samples, (list, tuple)):
+        return [leaf for sample in samples for leaf in _flat(sample)]
+    return [samples]
+
+
+def _beyond(sample: Any, beyond: torch.Tensor, metainfo: Mapping[str, Any]) -> str:
+    shift = 1 if metainfo.get('reduce_zero_label') else 0
+    last = len(metainfo['classes']) - 1 + shift
+    values, counts = beyond.unique(return_counts=True)
+    found = zip(values.tolist(), counts.tolist(), strict=True)
+    shown = ', '.join(f'{value + shift} ({count} pixels)' for value, count in list(found)[:5])
+    ignored = '0 and 255 are' if shift else '255 is'
+    mend = (
+        'correct the maps, metainfo.classes, or reduce_zero_label=True in the data set'
+        if shift
+        else 'where the classes are numbered from 1, set reduce_zero_label=True in the data set; '
+        'otherwise correct the maps or metainfo.classes'
+    )
+    return (
+        f'label map {sample.get("seg_map_path") or sample.get("img_path")} has labels that are no '
+        f'class: {shown}. With {len(metainfo["classes"])} classes the files may hold {shift} to '
+        f'{last}; {ignored} ignored. Mend: {mend}. tools/dataset/check_dataset.py lists every '
+        'such label.'
+    )
