@@ -28,18 +28,34 @@ def part(case: dict[str, Any], prefix: str) -> dict[str, torch.Tensor]:
     return {key.removeprefix(prefix): case[key] for key in case if key.startswith(prefix)}
 
 
-def build(cfg: dict[str, Any], **overrides: Any) -> ViTAdapter:
-    """Our model from the original's arguments."""
+def encoder_of(cfg: dict[str, Any]) -> dict[str, Any]:
+    """Our encoder's config from the original's arguments."""
     encoder = dict(
         type='TimmViT',
-        model_name='vit_tiny_patch16_224',
-        img_size=cfg['pretrain_size'],
         embed_dim=cfg['embed_dim'],
         depth=cfg['depth'],
         num_heads=cfg['num_heads'],
-        init_values=1.0 if cfg['layer_scale'] else None,
         window_sizes=cfg.get('window_size'),
     )
+    if not cfg['type'].startswith('BEiT'):
+        return dict(
+            encoder,
+            model_name='vit_tiny_patch16_224',
+            img_size=cfg['pretrain_size'],
+            init_values=1.0 if cfg['layer_scale'] else None,
+        )
+    return dict(
+        encoder,
+        model_name='beit_base_patch16_224',
+        img_size=cfg['img_size'],
+        init_values=cfg['init_values'],
+        window_pad='input',
+        keep_prefix_tokens=cfg['task'] == 'segmentation',
+    )
+
+
+def build(cfg: dict[str, Any], **overrides: Any) -> ViTAdapter:
+    """Our model from the original's arguments."""
     adapter = {
         key: cfg[key]
         for key in (
@@ -52,4 +68,6 @@ def build(cfg: dict[str, Any], **overrides: Any) -> ViTAdapter:
         )
     }
     vit_feature = 'last' if cfg['task'] == 'detection' else 'per_stage'
-    return ViTAdapter(**{'encoder': encoder, **adapter, 'vit_feature': vit_feature, **overrides})
+    return ViTAdapter(
+        **{'encoder': encoder_of(cfg), **adapter, 'vit_feature': vit_feature, **overrides}
+    )

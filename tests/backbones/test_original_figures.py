@@ -12,7 +12,7 @@ import torch
 from vitadapter_dense.backbones import SimplePyramid, ViTAdapter
 from vitadapter_dense.backbones.official_names import rename_official_keys
 
-CASES = ['det_vit_window', 'det_vit_layerscale', 'seg_vit']
+CASES = ['det_vit_window', 'det_vit_layerscale', 'seg_vit', 'det_beit']
 
 
 def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:

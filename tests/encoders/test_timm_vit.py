@@ -8,7 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 
-from vitadapter_dense.encoders import TimmStages, TimmViT, WeightsError
+from vitadapter_dense.encoders import TimmStages, TimmViT, Tokens, WeightsError
 from vitadapter_dense.encoders.attention import merge_windows, partition_windows
 
 SMALL = dict(img_size=64, embed_dim=32, depth=3, num_heads=2)
@@ -22,6 +22,16 @@ FAMILIES = {
     'dinov2': ('vit_small_patch14_dinov2', dict(img_size=56)),
     'dinov2_registers': ('vit_small_patch14_reg4_dinov2', dict(img_size=56)),
     'swiglu': ('vit_giant_patch14_dinov2', dict(img_size=56)),
+    'siglip': ('vit_base_patch16_siglip_224', {}),
+    'deit3': ('deit3_small_patch16_224', {}),
+    'beit': ('beit_base_patch16_224', {}),
+    'beitv2': ('beitv2_base_patch16_224', {}),
+    'eva': ('eva_large_patch14_196', dict(img_size=56)),
+    'eva02': ('eva02_small_patch14_224', dict(img_size=56)),
+    'eva02_unfused': ('eva02_base_patch14_224', dict(img_size=56, qkv_fused=False)),
+    'dinov3': ('vit_small_patch16_dinov3', {}),
+    'rope_mixed': ('vit_small_patch16_rope_mixed_224', {}),
+    'perception_encoder': ('vit_pe_core_base_patch16_224', {}),
 }
 
 
@@ -30,10 +40,20 @@ def build(family='augreg', **overrides):
     return TimmViT(name, **{**SMALL, **options, **overrides})
 
 
+def randomise(model):
+    """Random values for what starts at a constant: layer scales, biases, BEiT's tables."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1 or parameter.std() == 0:
+                parameter.add_(torch.randn_like(parameter), alpha=0.3)
+    return model
+
+
 def twin(family):
     """Timm's own model with the weights of ours, and ours with all its tokens."""
     name, options = FAMILIES[family]
-    ours = build(family, keep_prefix_tokens=True).eval()
+    ours = randomise(build(family, keep_prefix_tokens=True)).eval()
     theirs = timm.create_model(name, num_classes=0, **{**SMALL, **options}).eval()
     missing = theirs.load_state_dict(ours.state_dict(), strict=False)
     assert not missing.unexpected_keys
@@ -69,24 +89,79 @@ def test_any_size_and_prefix_tokens(family, keep):
         tokens = model.run(model.embed(torch.randn(1, 3, height, width)))
         patch = model.patch_size
         assert tokens.hw == (-(-height // patch), -(-width // patch))
-        assert (tokens.num_prefix > 0) == keep
+        assert (tokens.num_prefix > 0) == (keep and family != 'siglip')  # it has none
         assert tokens.x.isfinite().all()
     names = {name.split('.')[0] for name in model.state_dict()}
     assert not names & {'head', 'norm', 'fc_norm'}
     assert ('cls_token' in names) == (keep and tokens.num_prefix > 0)
 
 
+@pytest.mark.parametrize('family', ['augreg', 'beit', 'eva02', 'dinov3', 'rope_mixed'])
 @pytest.mark.parametrize('pad', ['qkv', 'input'])
 @pytest.mark.parametrize('keep', [False, True])
-def test_a_window_of_the_whole_map_is_global_attention(pad, keep):
-    windowed = build(window_sizes=[4, 4, 4], window_pad=pad, keep_prefix_tokens=keep).eval()
-    plain = build(keep_prefix_tokens=keep).eval()
-    plain.load_state_dict(windowed.state_dict(), strict=True)  # the same names
-    images = torch.randn(2, 3, 64, 64)
+def test_a_window_of_the_whole_map_is_global_attention(family, pad, keep):
+    options = dict(keep_prefix_tokens=keep)
+    windowed = build(family, window_sizes=[4, 4, 4], window_pad=pad, **options).eval()
+    plain = build(family, **options).eval()
+    plain.load_state_dict(randomise(windowed).state_dict(), strict=True)  # the same names
+    images = torch.randn(2, 3, 4 * plain.patch_size, 4 * plain.patch_size)
     with torch.no_grad():
         torch.testing.assert_close(
             windowed.run(windowed.embed(images)).x, plain.run(plain.embed(images)).x
         )
+
+
+@pytest.mark.parametrize('family', ['eva02', 'dinov3', 'rope_mixed'])
+def test_rotary_positions_follow_the_image(family):
+    ours, _ = twin(family)
+    name, options = FAMILIES[family]
+    theirs = timm.create_model(
+        name, num_classes=0, dynamic_img_size=True, **{**SMALL, **options}
+    ).eval()
+    theirs.load_state_dict(ours.state_dict(), strict=False)
+    theirs.norm, theirs.pos_embed, ours.pos_embed = torch.nn.Identity(), None, None
+    images = torch.randn(1, 3, 3 * ours.patch_size, 7 * ours.patch_size)
+    with torch.no_grad():
+        tokens = ours.run(ours.embed(images))
+        torch.testing.assert_close(tokens.x, theirs.forward_features(images), rtol=1e-5, atol=1e-5)
+
+
+def test_a_beit_follows_the_image_as_one_made_for_its_size():
+    """The table resampled in every forward pass is the table resampled once while loading."""
+    general = randomise(build('beit', keep_prefix_tokens=True)).eval()
+    special = build('beit', keep_prefix_tokens=True, img_size=(48, 112)).eval()
+    special.load_state_dict(general.state_dict(), strict=True)
+    assert special.blocks[0].attn.relative_position_bias_table.shape == (5 * 13 + 3, 2)
+    images = torch.randn(2, 3, 48, 112)
+    with torch.no_grad():
+        a, b = (m.run(m.embed(images)).x for m in (general, special))
+    torch.testing.assert_close(a, b)
+    assert not [*general.buffers()]  # no index, neither shared nor in each block
+
+
+@pytest.mark.parametrize('family', ['augreg', 'beit', 'dinov3'])
+@pytest.mark.parametrize('windows', [None, [2, None, 3]])
+@pytest.mark.parametrize('keep', [False, True])
+def test_prompts_may_join_the_prefix(family, windows, keep):
+    """A tuning method that adds tokens before the map does not disturb positions."""
+
+    class Prompts:
+        def before_block(self, index, tokens):
+            prompts = torch.zeros(tokens.x.shape[0], 2, tokens.x.shape[2])
+            x = torch.cat([tokens.prefix, prompts, tokens.grid], dim=1)
+            return Tokens(x, tokens.hw, tokens.num_prefix + 2)
+
+        def after_block(self, index, tokens):
+            x = torch.cat([tokens.prefix[:, :-2], tokens.grid], dim=1)
+            return Tokens(x, tokens.hw, tokens.num_prefix - 2)
+
+    model = build(family, window_sizes=windows, keep_prefix_tokens=keep).eval()
+    images = torch.randn(1, 3, 70, 45)
+    with torch.no_grad():
+        model.block_hooks.append(Prompts())
+        tokens = model.run(model.embed(images))
+    assert tokens.num_prefix == model.num_prefix
+    assert tokens.x.isfinite().all()
 
 
 def test_windows_do_not_see_each_other():
@@ -249,6 +324,8 @@ def test_errors_name_the_value_and_the_mend():
         build(window_sizes=[4, None])
     with pytest.raises(TypeError, match="'resnet18' is a ResNet.*TimmStages"):
         TimmViT('resnet18')
+    with pytest.raises(ValueError, match='use_shared_rel_pos_bias=True: each block has its own'):
+        build('beit', use_shared_rel_pos_bias=True)
     with pytest.raises(ValueError, match=r'no map of stride 4; it has \[16\]'):
         TimmStages('vit_tiny_patch16_224')
 

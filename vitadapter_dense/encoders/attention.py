@@ -1,15 +1,17 @@
-"""``WindowedAttention``: takes the place of a timm block's attention where a ViT attends in
-windows.
+"""``GridAttention``: takes the place of a timm block's attention where the map's layout matters.
+
+That is so in windows, with BEiT's relative-position bias and with rotary positions behind a
+changing number of prefix tokens. Only global attention of a plain ``VisionTransformer`` stays
+timm's.
 
 Window attention in plain ViTs for detection follows ViTDet (Li et al.,
 https://arxiv.org/abs/2203.16527, section 3) as ViT-Adapter uses it. Padded positions are not
 masked, as in the original:
 
 - ``pad='qkv'`` pads queries, keys and values with zeros after the linear layer (the original's
-ViT): a
-  padded key has logit 0 and a padded value is 0.
-- ``pad='input'`` pads before the linear layer (the original's BEiT): padded keys and values are the
-bias.
+  ViT): a padded key has logit 0 and a padded value is 0.
+- ``pad='input'`` pads before the linear layer (the original's BEiT): padded keys and values are
+  the bias.
 
 Prefix tokens (CLS, registers, prompts) join every window; what the windows make of them is
 averaged.
@@ -20,9 +22,13 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from timm.layers import Attention
+from timm.layers import Attention, AttentionRope, apply_rot_embed_cat
+from timm.models.beit import Attention as BeitAttention
+from timm.models.eva import EvaAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from vitadapter_dense.encoders.relative_position import TABLE, attention_bias, resize_table
 
 WindowPad = Literal['qkv', 'input']
 
@@ -48,70 +54,161 @@ def merge_windows(windows: Tensor, hw: tuple[int, int], window: int) -> Tensor:
     return x[:, :height, :width].flatten(1, 2)  # (B, H*W, C)
 
 
-class WindowedAttention(nn.Module):
-    """Self-attention within square windows, on the parameters of a timm :class:`Attention`.
+class GridAttention(nn.Module):
+    """Self-attention over a map and its prefix tokens, on the parameters of a timm attention.
 
     The parameters keep timm's names. The layout of the tokens is set with :meth:`set_layout` right
     before each forward pass, because a timm block hands on nothing but the tokens.
 
     Args:
-        attention: the global attention to replace.
-        window: side of a window in tokens.
+        attention: the attention to replace: of a ``VisionTransformer``, ``Beit`` or ``Eva`` block.
+        window: side of a window in tokens, ``None`` for global attention.
         pad: where a map that is no multiple of the window is padded; see the module's text.
+
+    Raises:
+        TypeError: an attention of another kind.
     """
 
-    def __init__(self, attention: Attention, window: int, *, pad: WindowPad = 'qkv') -> None:
+    def __init__(
+        self, attention: nn.Module, window: int | None = None, *, pad: WindowPad = 'qkv'
+    ) -> None:
         super().__init__()
-        if attention.gate is not None:
-            raise TypeError('windowed attention does not support a gated timm attention')
-        self.num_heads, self.head_dim = attention.num_heads, attention.head_dim
+        if not isinstance(attention, (Attention, AttentionRope, BeitAttention, EvaAttention)):
+            raise TypeError(
+                f'windows and relative positions do not know the attention '
+                f'{type(attention).__name__}; choose another model or window_sizes=None'
+            )
+        for name, child in attention.named_children():
+            self.add_module(name, child)
+        for name, parameter in attention.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
+        self.num_heads: int = attention.num_heads
+        self.num_kv_heads: int = getattr(attention, 'num_kv_heads', attention.num_heads)
+        self.head_dim: int = attention.proj.in_features // attention.num_heads
+        self.rotate_half: bool = getattr(attention, 'rotate_half', False)
         self.window, self.pad = window, pad
-        self.qkv = attention.qkv
-        self.q_norm, self.k_norm = attention.q_norm, attention.k_norm
-        self.attn_drop = attention.attn_drop
-        self.norm = attention.norm
-        self.proj, self.proj_drop = attention.proj, attention.proj_drop
+        self.table_hw, self.with_cls = (0, 0), False
         self._hw, self._num_prefix = (0, 0), 0
+
+    def add_table(self, table: Tensor, hw: tuple[int, int], *, with_cls: bool) -> None:
+        """Adds a learned relative-position bias.
+
+        Args:
+            table: see :mod:`vitadapter_dense.encoders.relative_position`.
+            hw: the map (or window) that it is made for.
+            with_cls: it has rows for a CLS token.
+        """
+        self.register_parameter(TABLE, nn.Parameter(table))
+        self.table_hw, self.with_cls = hw, with_cls
 
     def set_layout(self, hw: tuple[int, int], num_prefix: int) -> None:
         """Tells the size ``(H, W)`` of the map and the number of tokens before it."""
         self._hw, self._num_prefix = hw, num_prefix
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """``(H, W)`` of the part of the map that attends to itself."""
+        return self._hw if self.window is None else (self.window, self.window)
+
+    def _project(self, x: Tensor) -> Tensor:
+        """``(B, N, C)`` -> queries, keys and values side by side.
+
+        The linear layers are called as modules, with BEiT's separate biases added after, so that
+        hooks on them act.
+        """
+        children = self._modules
+        if children.get('qkv') is None:
+            return torch.cat([children[name](x) for name in ('q_proj', 'k_proj', 'v_proj')], dim=-1)
+        qkv = children['qkv'](x)
+        if self._parameters.get('q_bias') is None:
+            return qkv
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        return qkv + bias.to(qkv.dtype)
+
     def _windows_of_qkv(self, x: Tensor) -> Tensor:
         """``(B, N, C)`` -> ``(B * num_windows, num_prefix + window**2, 3 * M * D)``."""
+        if self.window is None:
+            return self._project(x)
         num_prefix = self._num_prefix
         if self.pad == 'qkv':
-            x = self.qkv(x)
+            x = self._project(x)
         windows = partition_windows(x[:, num_prefix:], self._hw, self.window)
         if num_prefix:
             per_image = windows.shape[0] // x.shape[0]
             prefix = x[:, :num_prefix].repeat_interleave(per_image, dim=0)
             windows = torch.cat([prefix, windows], dim=1)
-        return windows if self.pad == 'qkv' else self.qkv(windows)
+        return windows if self.pad == 'qkv' else self._project(windows)
+
+    def _merge(self, out: Tensor, batch: int) -> Tensor:
+        """Undoes the windows: ``(B * num_windows, N, M * D)`` -> ``(B, N, M * D)``."""
+        if self.window is None:
+            return out
+        num_prefix = self._num_prefix
+        grid = merge_windows(out[:, num_prefix:], self._hw, self.window)
+        if not num_prefix:
+            return grid
+        prefix = out[:, :num_prefix].unflatten(0, (batch, -1)).mean(1)
+        return torch.cat([prefix, grid], dim=1)
+
+    def _rotated(self, x: Tensor, rope: Tensor | None) -> Tensor:
+        """Rotates the tokens of the map by their position: ``(B, M, N, D)``."""
+        if rope is None:
+            return x
+        num_prefix = self._num_prefix
+        grid = apply_rot_embed_cat(x[:, :, num_prefix:], rope, half=self.rotate_half).type_as(x)
+        return torch.cat([x[:, :, :num_prefix], grid], dim=2) if num_prefix else grid
+
+    def _bias(self, dtype: torch.dtype) -> Tensor | None:
+        table = self._parameters.get(TABLE)
+        if table is None:
+            return None
+        table = resize_table(table, self.table_hw, self.span)
+        return attention_bias(table.to(dtype), self.span, self._num_prefix)
 
     def forward(
-        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+        self,
+        x: Tensor,
+        rope: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        is_causal: bool = False,
+        shared_rel_pos_bias: Tensor | None = None,
     ) -> Tensor:
-        """``(B, num_prefix + H * W, C)`` -> the same shape. Masks are not supported."""
-        if attn_mask is not None or is_causal:
-            raise ValueError('windowed attention takes no mask')
-        num_prefix = self._num_prefix
+        """Attends within windows or globally.
+
+        Args:
+            x: ``(B, num_prefix + H * W, C)``.
+            rope: rotary table of a window, or of the map, as timm's ``apply_rot_embed_cat`` takes
+                it.
+            attn_mask: not supported, part of timm's call.
+            is_causal: likewise.
+            shared_rel_pos_bias: likewise; every block has its own table here.
+
+        Returns:
+            ``(B, num_prefix + H * W, C)``.
+        """
+        if attn_mask is not None or is_causal or shared_rel_pos_bias is not None:
+            raise ValueError('attention of a dense encoder takes no mask')
         qkv = self._windows_of_qkv(x)
-        windows, length, _ = qkv.shape
-        qkv = qkv.view(windows, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)  # each (B*num_windows, M, N, D)
+        heads = qkv.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B*num_windows, ., N, D)
+        q, k, v = heads.split([self.num_heads, self.num_kv_heads, self.num_kv_heads], dim=1)
+        children = self._modules
+        if 'q_norm' in children:
+            q, k = children['q_norm'](q), children['k_norm'](k)
+        q, k = self._rotated(q, rope).type_as(v), self._rotated(k, rope).type_as(v)
         out = F.scaled_dot_product_attention(
-            self.q_norm(q),
-            self.k_norm(k),
+            q,
+            k,
             v,
+            attn_mask=self._bias(q.dtype),
             dropout_p=self.attn_drop.p if self.training else 0.0,
+            enable_gqa=self.num_kv_heads != self.num_heads,
         )
-        out = out.transpose(1, 2).reshape(windows, length, -1)  # (B*num_windows, N, M*D)
-        grid = merge_windows(out[:, num_prefix:], self._hw, self.window)
-        if num_prefix:
-            prefix = out[:, :num_prefix].unflatten(0, (x.shape[0], -1)).mean(1)
-            grid = torch.cat([prefix, grid], dim=1)
-        return self.proj_drop(self.proj(self.norm(grid)))
+        out = self._merge(out.transpose(1, 2).flatten(2), x.shape[0])  # (B, N, M*D)
+        if 'norm' in children:
+            out = children['norm'](out)
+        if children.get('gate') is not None:
+            out = out * children['gate'](x).sigmoid()
+        return self.proj_drop(self.proj(out))
 
     def extra_repr(self) -> str:
         return f'window={self.window}, pad={self.pad!r}'

@@ -10,6 +10,7 @@ import timm
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from vitadapter_dense.encoders.relative_position import TABLE
 from vitadapter_dense.encoders.weights import (
     LoadReport,
     WeightsError,
@@ -65,8 +66,10 @@ def _from_file(
     to_timm = getattr(sys.modules[type(scratch).__module__], 'checkpoint_filter_fn', None)
     if to_timm is None:
         return state_dict
+    # BEiT's tables are resampled while they are loaded, as their authors did it
+    tables = {name: state_dict.pop(name) for name in [*state_dict] if name.endswith(TABLE)}
     try:
-        return dict(to_timm(state_dict, scratch))
+        return dict(to_timm(state_dict, scratch)) | tables
     except (KeyError, RuntimeError, AssertionError) as error:
         raise WeightsError(
             f'{str(source)!r} does not look like weights of {model_name!r} '

@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import timm
 import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from vitadapter_dense.encoders.attention import WindowedAttention, WindowPad
+from vitadapter_dense.encoders.attention import GridAttention, WindowPad
+from vitadapter_dense.encoders.families import Family, create_plain_vit, family_of
 from vitadapter_dense.encoders.hub import check_model_name, load_pretrained
 from vitadapter_dense.encoders.position import resample_grid_embedding
+from vitadapter_dense.encoders.relative_position import fit_tables, table_rows
 from vitadapter_dense.encoders.tokens import Tokens
 
 _PREFIX_TOKENS = ('cls_token', 'dist_token', 'reg_token')  # in the order of timm's sequence
@@ -39,7 +39,11 @@ class BlockHook(Protocol):
 
 @MODELS.register_module()
 class TimmViT(BaseModule):
-    """A plain ViT of timm as an encoder of tokens.
+    """A plain ViT of timm as an encoder of tokens: ``VisionTransformer``, ``Beit`` or ``Eva``.
+
+    Positions follow the image, whatever its size: position embeddings and BEiT's tables are
+    resampled, rotary tables are made anew. Under windows, relative and rotary positions are those
+    within the window. What pre-training drew at random in rotary positions is off.
 
     Parameters carry timm's names (``blocks.0.attn.qkv.weight``). What dense prediction does not use
     (head, final norm, a dropped CLS token) is not there; the position embedding is, whole.
@@ -51,7 +55,7 @@ class TimmViT(BaseModule):
         window_sizes: side of the attention windows in tokens for each block, ``None`` for global
             attention.
         window_pad: where a map that is no multiple of the window is padded, see
-            :mod:`vitadapter_dense.encoders.attention`.
+            :mod:`vitadapter_dense.encoders.attention`. BEiT's tables have the size of the window.
         drop_path_rate: of the last block; grows linearly from 0 at the first.
         keep_prefix_tokens: keep CLS and register tokens in the sequence.
         frozen: no parameter trains, and the encoder stays in eval mode.
@@ -80,19 +84,8 @@ class TimmViT(BaseModule):
     ) -> None:
         super().__init__()
         check_model_name(model_name)
-        vit = timm.create_model(
-            model_name,
-            pretrained=False,
-            num_classes=0,
-            drop_path_rate=drop_path_rate,
-            **timm_args,
-        )
-        if not isinstance(vit, VisionTransformer) or not hasattr(vit.patch_embed, 'proj'):
-            raise TypeError(
-                f'{model_name!r} is a {type(vit).__name__}, not a plain ViT of timm '
-                f'(VisionTransformer with a patch embedding); for hierarchical models use '
-                f"type='TimmStages'"
-            )
+        self.family: Family = family_of(model_name)
+        vit = create_plain_vit(model_name, drop_path_rate=drop_path_rate, **timm_args)
         self.model_name, self.pretrained = model_name, pretrained
         self.drop_path_rate = drop_path_rate
         self.frozen, self.with_cp = frozen, with_cp
@@ -100,12 +93,14 @@ class TimmViT(BaseModule):
         self.depth: int = len(vit.blocks)
         self.patch_size: int = vit.patch_embed.patch_size[0]
         self._image_args = {k: v for k, v in timm_args.items() if k in ('img_size', 'patch_size')}
-        self._position_hw: tuple[int, int] = tuple(vit.patch_embed.grid_size)
+        self._position_hw: tuple[int, int] = vit.patch_embed.grid_size
         self.block_hooks: list[BlockHook] = []
 
         self.patch_embed = vit.patch_embed
         self.pos_embed = vit.pos_embed
-        self._position_prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
+        self._position_prefix = (
+            0 if getattr(vit, 'no_embed_class', False) else vit.num_prefix_tokens
+        )
         self._prefix_names = []
         if keep_prefix_tokens:
             for name in _PREFIX_TOKENS:
@@ -113,26 +108,40 @@ class TimmViT(BaseModule):
                     self.register_parameter(name, getattr(vit, name))
                     self._prefix_names.append(name)
         self.num_prefix = vit.num_prefix_tokens if keep_prefix_tokens else 0
-        self.pos_drop, self.norm_pre = vit.pos_drop, vit.norm_pre
+        self.pos_drop, self.norm_pre = vit.pos_drop, getattr(vit, 'norm_pre', nn.Identity())
+        self.rope: nn.Module | None = getattr(vit, 'rope', None)
         self.blocks = vit.blocks
         self.window_sizes = self._use_windows(window_sizes, window_pad)
+        if self.family == 'beit':
+            self.register_load_state_dict_pre_hook(fit_tables)
+            # The tables follow the image themselves, and timm would resample them linearly.
+            self._image_args.pop('img_size', None)
+            if timm_args.get('use_rel_pos_bias', True):
+                self._add_tables()
         if frozen:
             self.requires_grad_(False)
 
     def _use_windows(
         self, window_sizes: Sequence[int | None] | None, pad: WindowPad
     ) -> tuple[int | None, ...]:
-        if window_sizes is None:
-            return (None,) * self.depth
-        if len(window_sizes) != self.depth:
+        sizes = (None,) * self.depth if window_sizes is None else tuple(window_sizes)
+        if len(sizes) != self.depth:
             raise ValueError(
-                f'window_sizes has {len(window_sizes)} entries, but {self.model_name!r} has '
+                f'window_sizes has {len(sizes)} entries, but {self.model_name!r} has '
                 f'{self.depth} blocks: give one entry a block, None for global attention'
             )
-        for block, window in zip(self.blocks, window_sizes, strict=True):
-            if window is not None:
-                block.attn = WindowedAttention(block.attn, window, pad=pad)
-        return tuple(window_sizes)
+        for block, window in zip(self.blocks, sizes, strict=True):
+            if window is not None or self.family != 'vit':
+                block.attn = GridAttention(block.attn, window, pad=pad)
+        return sizes
+
+    def _add_tables(self) -> None:
+        """BEiT's relative-position bias, of each block's own size; it starts at 0."""
+        for block, window in zip(self.blocks, self.window_sizes, strict=True):
+            hw = self._position_hw if window is None else (window, window)
+            with_cls = self.num_prefix > 0
+            table = torch.zeros(table_rows(hw, with_cls), block.attn.num_heads)
+            block.attn.add_table(table, hw, with_cls=with_cls)
 
     def init_weights(self) -> None:
         """Loads the pre-trained weights, unless the whole model is loaded from a checkpoint anyway.
@@ -144,8 +153,11 @@ class TimmViT(BaseModule):
         self._is_init = True
 
     def train(self, mode: bool = True) -> TimmViT:
-        """A frozen encoder stays in eval mode."""
-        return super().train(mode and not self.frozen)
+        """A frozen encoder stays in eval mode; so do rotary positions, equal in every span."""
+        super().train(mode and not self.frozen)
+        if self.rope is not None:
+            self.rope.eval()
+        return self
 
     def embed(self, images: Tensor) -> Tokens:
         """Patches, prefix tokens and positions.
@@ -175,19 +187,51 @@ class TimmViT(BaseModule):
     def run(self, tokens: Tokens, start: int = 0, stop: int | None = None) -> Tokens:
         """Runs blocks ``start`` to ``stop`` (exclusive; ``None``: to the end) with their hooks."""
         stop = self.depth if stop is None else stop
+        tables = self._rotary_tables(tokens.hw, start, stop)
         for index in range(start, stop):
             for hook in self.block_hooks:
                 tokens = hook.before_block(index, tokens)
-            tokens = tokens.with_x(self._run_block(self.blocks[index], tokens))
+            tokens = tokens.with_x(self._run_block(index, tokens, tables))
             for hook in self.block_hooks:
                 tokens = hook.after_block(index, tokens)
         return tokens
 
-    def _run_block(self, block: nn.Module, tokens: Tokens) -> Tensor:
+    def run_through(self, images: Tensor, indices: Sequence[int]) -> list[Tokens]:
+        """Embeds ``(B, 3, H, W)`` and gives the tokens after each of the blocks ``indices``.
+
+        Args:
+            images: of any size.
+            indices: rising block numbers; what comes after the last of them does not run.
+        """
+        tokens, start, outputs = self.embed(images), 0, []
+        for index in indices:
+            tokens = self.run(tokens, start, index + 1)
+            start = index + 1
+            outputs.append(tokens)
+        return outputs
+
+    def _rotary_tables(
+        self, hw: tuple[int, int], start: int, stop: int
+    ) -> dict[tuple[int, int], Tensor]:
+        """Rotary tables by the map or window that they are for; none without rotary positions."""
+        if self.rope is None:
+            return {}
+        windows = self.window_sizes[start:stop]
+        spans = {hw if window is None else (window, window) for window in windows}
+        return {span: self.rope.get_embed(shape=list(span)) for span in sorted(spans)}
+
+    def _run_block(
+        self, index: int, tokens: Tokens, tables: dict[tuple[int, int], Tensor]
+    ) -> Tensor:
+        block, window = self.blocks[index], self.window_sizes[index]
+        table = tables.get(tokens.hw if window is None else (window, window))
+        if table is not None and table.ndim == 4:  # learned frequencies: one table a block
+            table = table[index]
+
         def forward(x: Tensor) -> Tensor:
-            if isinstance(block.attn, WindowedAttention):
+            if isinstance(block.attn, GridAttention):
                 block.attn.set_layout(tokens.hw, tokens.num_prefix)
-            return block(x)
+            return block(x) if table is None else block(x, rope=table)
 
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(forward, tokens.x, use_reentrant=False)
@@ -207,7 +251,8 @@ class TimmViT(BaseModule):
         block = re.match(r'blocks\.(\d+)\.', name)
         if block:
             return int(block.group(1)) + 1, num_layers
-        if name.startswith(('patch_embed.', 'norm_pre.')) or name in ('pos_embed', *_PREFIX_TOKENS):
+        embeddings = ('patch_embed.', 'norm_pre.', 'rope.')
+        if name.startswith(embeddings) or name in ('pos_embed', *_PREFIX_TOKENS):
             return 0, num_layers
         return num_layers - 1, num_layers
 
