@@ -28,7 +28,7 @@ help:
 	@echo 'make clean-env remove .venv'
 
 env:
-	@command -v '$(PYTHON)' >/dev/null 2>&1 || { \
+	@'$(PYTHON)' -c '' >/dev/null 2>&1 || { \
 	  echo '[make] FAILED: no Python 3.11 or 3.12 found$(if $(PYTHON), under the name $(PYTHON)).' \
 	    'Mend: install one and name it, as in: make env PYTHON=/path/to/python3.12' >&2; exit 1; }
 	@'$(PYTHON)' tools/setup_env.py --venv $(VENV)

@@ -1,4 +1,4 @@
-"""Who may import whom (docs/architecture.md): the arrows between packages are read off the sources.
+"""Who may import whom: the arrows between packages are read off the sources.
 
 Also what an import must not need (mmcv, mmdet, mmseg) and must not do (take a name that a toolbox
 has registered), and a few rules of style that no linter knows.

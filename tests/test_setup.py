@@ -221,15 +221,20 @@ def test_written_files_are_listed(tools: dict[str, ModuleType], tmp_path: Path) 
     assert listed == [*expected, f'{tmp_path / "pictures"}/ (20 files)']
 
 
-def test_make_names_the_mend_without_python() -> None:
+@pytest.mark.parametrize('there', [False, True])
+def test_make_names_the_mend_without_python(tmp_path: Path, there: bool) -> None:
     if shutil.which('make') is None:
         pytest.skip('no make')
+    python = tmp_path / 'python'
+    if there:  # as pyenv's shims of versions that are not chosen
+        python.write_text('#!/bin/sh\nexit 127\n')
+        python.chmod(0o755)
     done = subprocess.run(
-        ['make', 'env', 'PYTHON=no-such-python'],
+        ['make', 'env', f'PYTHON={python}'],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode != 0
-    assert 'no Python 3.11 or 3.12 found under the name no-such-python. Mend:' in done.stderr
+    assert f'no Python 3.11 or 3.12 found under the name {python}. Mend:' in done.stderr

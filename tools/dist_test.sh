@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Evaluates on several GPUs of one or more machines; without a GPU, in several CPU processes.
 set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/dist_launch.sh"
 
 usage() {
     cat <<'TEXT'
@@ -8,13 +9,8 @@ Usage: tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of tools/test.py]
 
 Starts GPUS processes on this machine. CHECKPOINT may be a work directory.
 
-Environment:
-  NNODES       number of machines (default 1)
-  NODE_RANK    number of this machine, from 0 (default 0)
-  MASTER_ADDR  address of machine 0 (default 127.0.0.1)
-  PORT         port of machine 0 (default: a free one on one machine, 29500 on several)
-  PYTHON       interpreter (default python)
 TEXT
+    environment_help
 }
 
 if [[ "${1:-}" == -h || "${1:-}" == --help ]]; then
@@ -25,21 +21,4 @@ if (( $# < 3 )) || ! [[ "$3" =~ ^[1-9][0-9]*$ ]]; then
     usage >&2
     exit 2
 fi
-
-GPUS=$3
-NNODES=${NNODES:-1}
-tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-
-if (( NNODES == 1 )) && [[ -z "${PORT:-}" ]]; then
-    rendezvous=(--standalone)
-else
-    rendezvous=(
-        --nnodes "$NNODES"
-        --node_rank "${NODE_RANK:-0}"
-        --master_addr "${MASTER_ADDR:-127.0.0.1}"
-        --master_port "${PORT:-29500}"
-    )
-fi
-
-exec "${PYTHON:-python}" -m torch.distributed.run "${rendezvous[@]}" --nproc_per_node "$GPUS" \
-    "$tools/test.py" "$1" "$2" --launcher pytorch "${@:4}"
+launch "$3" test.py "$1" "$2" --launcher pytorch "${@:4}"

@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD_TOOLS = ('pip', 'setuptools', 'wheel', 'packaging', 'ninja', 'psutil')
 TORCH = ('torch', 'torchvision', 'numpy')
 MMCV = 'onedl-mmcv'
+EDITABLE = ('--no-build-isolation', '--no-deps', '--editable')
 
 # Run in a fresh process after mmcv is installed: the operators load, and one of them works.
 CHECK_MMCV = """
@@ -69,7 +70,7 @@ class Environment:
         yield 'torch', 'torch and torchvision (1 to 10 minutes: 3 GB)', self.install_torch
         yield 'rest', 'pinned requirements (1 to 3 minutes)', self.install_rest
         yield 'mmcv', 'mmcv with its compiled operators (10 minutes on 2 cores)', self.install_mmcv
-        yield 'package', 'this project, editable (some seconds)', self.install_package
+        yield 'package', 'this project, with the kernels of msda (2 minutes)', self.install_package
         yield 'check', 'the whole set fits together (some seconds)', self.check
 
     def key(self) -> str:
@@ -109,6 +110,7 @@ class Environment:
             partial.replace(self.stamps)
             say(f'  done in {duration(time.monotonic() - begun)}')
         say(f'environment: ready in {duration(time.monotonic() - start)} ({self.operators()})')
+        say(f'environment: {self.kernels()}')
 
     def make_venv(self) -> None:
         ask_version = 'import pip, sys; print(sys.version_info[:3])'
@@ -177,7 +179,8 @@ class Environment:
             )
 
     def install_package(self) -> None:
-        self._pip('install', '--no-build-isolation', '--no-deps', '--editable', str(ROOT))
+        # Verbose, because kernels that do not compile are left out: the log says why.
+        self._pip('install', '-v', *EDITABLE, str(ROOT))
 
     def check(self) -> None:
         self._pip('check')
@@ -227,6 +230,17 @@ class Environment:
         return (
             'mmcv has CPU operators only, so detectors cannot train on the GPU of this machine. '
             f'Mend: install the CUDA toolkit {cuda} (nvcc on PATH), then run make env again'
+        )
+
+    def kernels(self) -> str:
+        """In words, what serves `msda` here, and what to do when its kernels were not built."""
+        device = 'cuda' if self.cuda_wanted() else 'cpu'
+        found = self._answers(f'import msda; print(msda.backend({device!r}))')
+        if found.startswith('compiled'):
+            return f'msda on the {device}: {found}'
+        return (
+            f'msda on the {device} is slow: {found}. Mend: see what the compiler says in '
+            f'{self.log}, then run {self.python} -m pip install {" ".join(EDITABLE)} {ROOT}'
         )
 
     def _pinned(self, names: list[str] | tuple[str, ...]) -> list[str]:

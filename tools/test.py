@@ -21,6 +21,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from vitadapter_dense.datasets.check_coco import check_config_datasets
+from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.encoders.weights import WeightsError
 from vitadapter_dense.engine.command_line import (
     add_launcher_argument,
@@ -111,10 +112,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         cfg = configure(args)
         if is_first_process(args.launcher):
             check_config_datasets(cfg, loaders=('test',))
-    try:
-        metrics = build_runner(cfg).test()
-    except WeightsError as error:
-        raise SystemExit(f'error: {error}') from error
+        runner = build_runner(cfg)
+    with errors_as_message(DatasetError, WeightsError):
+        metrics = runner.test()
     if is_main_process():
         report(args, cfg, metrics)
     return metrics

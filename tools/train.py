@@ -21,6 +21,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from vitadapter_dense.datasets.check_coco import check_config_datasets
+from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.encoders.weights import WeightsError
 from vitadapter_dense.engine.command_line import (
     add_launcher_argument,
@@ -122,13 +123,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         cfg = configure(args)
         if is_first_process(args.launcher):
             check_config_datasets(cfg, loaders=('train', 'val'))
-    try:
-        build_runner(cfg).train()
-    except WeightsError as error:
-        raise SystemExit(f'error: {error}') from error
-    except BaseException:
-        tell_how_to_go_on(args, cfg)
-        raise
+        runner = build_runner(cfg)
+    with errors_as_message(DatasetError, WeightsError):
+        try:
+            runner.train()
+        except WeightsError:  # nothing was trained
+            raise
+        except BaseException:
+            tell_how_to_go_on(args, cfg)
+            raise
     if is_main_process():
         print('Training is done. Written:')
         for label, path in written_files(cfg.work_dir).items():

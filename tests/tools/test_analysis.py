@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from matplotlib import pyplot
 from tiny_detection import ROOT, TinyTask, load_tool, run_tool
 from torch import nn
 
@@ -43,6 +44,17 @@ def test_resumed_logs_make_one_curve_and_half_a_line_is_left_out(tmp_path: Path)
     assert curves.metrics[1]['coco/bbox_mAP'] == 0.25
     assert curves.step_name == 'epoch'
     assert curves.broken_lines == 2
+
+
+def test_single_point_is_seen() -> None:
+    figure, axes = pyplot.subplots()
+    draw_curve = load_tool('analysis/plot_logs.py').draw_curve
+    draw_curve(axes, [(1, 0.5)], label='one')
+    draw_curve(axes, [(step, 0.5) for step in range(500)], label='many')
+    draw_curve(axes, [], label='none')
+    markers = [line.get_marker() for line in axes.lines]
+    pyplot.close(figure)
+    assert markers == ['o', '']
 
 
 def test_plot_of_an_empty_folder_or_unknown_metric_is_an_error(

@@ -69,8 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--depth', type=int, default=2, help='levels of modules (default: 2)')
     args = parser.parse_args(argv)
     with errors_as_message():
-        cfg = read_config(args)
-    model = build_model_on_meta(cfg).train()
+        model = build_model_on_meta(read_config(args)).train()
     counts = list(count_modules(model, depth=args.depth))
     print(format_table(counts, count('whole model', model)))
     return 0

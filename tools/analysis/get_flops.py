@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shape = (args.shape[0], args.shape[-1])
     with errors_as_message():
         cfg = read_config(args)
-    flops = (backbone_flops if args.part == 'backbone' else model_flops)(cfg, shape)
+        flops = (backbone_flops if args.part == 'backbone' else model_flops)(cfg, shape)
     print(f'{args.part} of {args.config} at {shape[0]} x {shape[1]}, one image')
     print(format_table(flops, depth=args.depth))
     print('A multiplication with its addition counts as two operations (halve for MACs).')

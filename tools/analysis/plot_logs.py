@@ -24,11 +24,13 @@ import matplotlib
 matplotlib.use('Agg')
 
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from vitadapter_dense.engine.run_files import scalar_files
 
 DEFAULT_METRICS = ('bbox_mAP', 'segm_mAP', 'mIoU')
+MARKED_POINTS = 40  # a line through fewer points shows each of them; a single one is no line
 
 
 @dataclass
@@ -91,6 +93,13 @@ def chosen_metrics(runs: Sequence[Curves], keys: Sequence[str] | None) -> list[s
     return list(keys)
 
 
+def draw_curve(axes: Axes, points: Sequence[tuple[int, float]], *, label: str) -> None:
+    """Draws a line through points (step, value), with markers where they are few."""
+    if points:
+        marker = 'o' if len(points) <= MARKED_POINTS else ''
+        axes.plot(*zip(*points, strict=True), marker=marker, label=label)
+
+
 def plot(
     runs: Sequence[Curves], *, losses: Sequence[str], metrics: Sequence[str], out: Path
 ) -> None:
@@ -99,11 +108,10 @@ def plot(
     for run in runs:
         for key in losses:
             points = [(step, rec[key]) for step, rec in sorted(run.train.items()) if key in rec]
-            left.plot(*zip(*points, strict=True), label=f'{run.name}: {key}') if points else None
+            draw_curve(left, points, label=f'{run.name}: {key}')
         for key in metrics:
             points = [(step, rec[key]) for step, rec in sorted(run.metrics.items()) if key in rec]
-            if points:
-                right.plot(*zip(*points, strict=True), marker='o', label=f'{run.name}: {key}')
+            draw_curve(right, points, label=f'{run.name}: {key}')
     left.set(title='Training', xlabel='iteration', ylabel='loss')
     right.set(title='Validation', xlabel=runs[0].step_name, ylabel='metric')
     for axes in (left, right):

@@ -76,8 +76,8 @@ class Progress:
 
     def __call__(self, done: int, total: int) -> None:
         elapsed = time.monotonic() - self.start
-        text = f'{done}/{total} images, {elapsed:.0f} s, {elapsed / done * (total - done):.0f} s '
-        'to go'
+        left = elapsed / done * (total - done)
+        text = f'{done}/{total} images, {elapsed:.0f} s, {left:.0f} s to go'
         if sys.stdout.isatty():
             end = '\n' if done == total else ''
             print(f'\r{text:<60}', end=end, flush=True)

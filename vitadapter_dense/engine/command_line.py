@@ -92,9 +92,16 @@ def build_runner(cfg: Config) -> Runner:
 
 
 @contextmanager
-def errors_as_message() -> Iterator[None]:
-    """Ends the program with the message alone when what the user gave cannot be used."""
+def errors_as_message(*kinds: type[Exception]) -> Iterator[None]:
+    """Ends the program with the message alone when what the user gave cannot be used.
+
+    Args:
+        *kinds: the errors that say so; default: those of reading a configuration and building what
+            it describes. While a model runs, only errors of files do: any other is a fault of a
+            program, and needs its traceback.
+    """
+    kinds = kinds or (OSError, ValueError, WeightsError)
     try:
         yield
-    except (OSError, ValueError, WeightsError) as error:
+    except kinds as error:
         raise SystemExit(f'error: {error}') from error

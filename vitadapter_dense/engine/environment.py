@@ -20,7 +20,7 @@ TOOLBOXES = {
 REBUILD_MMCV = (
     'pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps onedl-mmcv==2.3.6'
 )
-SETUP = 'run `make` in the project folder (it makes .venv and builds what must be compiled)'
+SETUP = 'run `make env` in the project folder (it makes .venv and builds what must be compiled)'
 
 
 def missing_pieces(toolboxes: Sequence[str] = ()) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
@@ -22,11 +23,14 @@ from torch import nn
 class Float32PredictionsHook(Hook):
     """Casts what dense, box and mask heads predict, and what RoI extractors read, to float32.
 
-    Does nothing to models without such parts. `--amp` adds it.
+    Does nothing without mixed precision, or to models without such parts. `DenseRunner` registers
+    it by itself, and `--amp` for any other runner.
     """
 
     def before_train(self, runner: Runner) -> None:
         """Puts the casts in place, once."""
+        if not isinstance(runner.optim_wrapper, AmpOptimWrapper):
+            return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         keep_predictions_float32(model)
 

@@ -8,9 +8,11 @@ pre-trained weights.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
@@ -22,6 +24,8 @@ from mmengine.visualization import Visualizer
 
 from vitadapter_dense.encoders.weights import load_checked, read_checkpoint, state_dict_of
 from vitadapter_dense.engine.config import iter_datasets
+
+_TOOLBOX_NAMES = {'LoadImageChecked': 'LoadImageFromFile'}
 
 
 def build_model(cfg: Config) -> torch.nn.Module:
@@ -46,6 +50,21 @@ def build_model_on_meta(cfg: Config) -> torch.nn.Module:
         return build_model(cfg)
 
 
+def inferencer_config(cfg: Config) -> Config:
+    """A copy of a configuration as `DetInferencer` and `MMSegInferencer` of the toolboxes take it.
+
+    They look for `LoadImageFromFile` by its name, to put a loader of arrays in its place, and know
+    no annotations. Their loading lets a checkpoint pass that does not fit: prefer `Predictor`.
+    """
+    cfg = copy.deepcopy(cfg)
+    for dataset in iter_datasets(cfg.test_dataloader.dataset):
+        dataset.pipeline = [
+            dict(step, type=_TOOLBOX_NAMES.get(step['type'], step['type']))
+            for step in _without_annotations(dataset.pipeline)
+        ]
+    return cfg
+
+
 class Predictor:
     """A trained model with the pipeline that its images need.
 
@@ -65,8 +84,11 @@ class Predictor:
         load_checked(model, state_dict_of(content), min_share=1.0, what=what)
         self.model = model.to(device).eval()
         dataset = next(iter_datasets(cfg.test_dataloader.dataset))
-        steps = [step for step in dataset.pipeline if 'Annotations' not in step['type']]
+        steps = _without_annotations(dataset.pipeline)
         self.pipeline = Compose(steps)
+        self._pipeline_of_arrays = Compose(
+            [step for step in steps if not step['type'].startswith('LoadImage')]
+        )
         self.dataset_meta = _dataset_meta(content, dataset)
         self._visualizer_cfg = cfg.get('visualizer') or dict(type='Visualizer')
 
@@ -81,6 +103,12 @@ class Predictor:
             raise ValueError(f'the pipeline returned nothing for {image_file}')
         return {key: [value] for key, value in data.items()}
 
+    def prepare_array(self, image: np.ndarray) -> dict[str, Any]:
+        """Makes the model's input of an image in memory, (H, W, 3), BGR, 0 to 255."""
+        shape = image.shape[:2]
+        data = dict(img=image, img_path='', img_id=0, img_shape=shape, ori_shape=shape)
+        return {key: [value] for key, value in self._pipeline_of_arrays(data).items()}
+
     @torch.no_grad()
     def predict(self, inputs: dict[str, Any]) -> BaseDataElement:
         """The data sample of one prepared image, predictions in the image's original size."""
@@ -92,6 +120,10 @@ class Predictor:
         visualizer = VISUALIZERS.build(options)
         visualizer.dataset_meta = self.dataset_meta
         return visualizer
+
+
+def _without_annotations(pipeline: Sequence[dict]) -> list[dict]:
+    return [step for step in pipeline if 'Annotations' not in step['type']]
 
 
 def _dataset_meta(checkpoint: dict, dataset: Config) -> dict[str, Any]:

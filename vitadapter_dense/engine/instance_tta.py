@@ -24,7 +24,8 @@ class InstanceTTAModel(BaseTTAModel):
 
     Args:
         tta_cfg: `nms`, the arguments of mmcv's `batched_nms`, and `max_per_img`, how many instances
-        are kept. **kwargs: `module`, the detector, and `data_preprocessor`, as in `BaseTTAModel`.
+            are kept.
+        **kwargs: `module`, the detector, and `data_preprocessor`, as in `BaseTTAModel`.
     """
 
     def __init__(self, tta_cfg: dict[str, Any], **kwargs: Any) -> None:

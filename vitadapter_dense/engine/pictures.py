@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +14,13 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
+
+from vitadapter_dense.engine.enlarging import drawing_factor, enlarge
+from vitadapter_dense.engine.label_pictures import (
+    draw_label_map,
+    draw_segmentation,
+    is_segmentation,
+)
 
 
 def read_rgb(image_file: str | Path) -> np.ndarray:
@@ -43,20 +51,65 @@ def draw_sample(
         visualizer: the toolbox's visualizer; its `dataset_meta` names classes and colours.
         image: (H, W, 3), RGB, 0 to 255, at the size that the sample's boxes and maps refer to.
         sample: predictions and ground truth; both together are drawn side by side, ground truth on
-        the left. out_file: where the picture goes; its folder is made. score_thr: predictions with
-        a lower score are left out (detection only). ground_truth: whether to draw what the
-        annotations say. prediction: whether to draw what the model says.
+            the left.
+        out_file: where the picture goes; its folder is made.
+        score_thr: predictions with a lower score are left out (detection only).
+        ground_truth: whether to draw what the annotations say.
+        prediction: whether to draw what the model says.
+
+    A small image is enlarged before, a whole number of times. A label map gets a legend below it.
 
     Returns:
         The path of the picture.
     """
     out_file = Path(out_file)
     out_file.parent.mkdir(parents=True, exist_ok=True)
-    options = dict(draw_gt=ground_truth, draw_pred=prediction, out_file=str(out_file), show=False)
+    image, sample = _enlarged(image, sample)
+    if is_segmentation(sample):
+        asked = dict(ground_truth=ground_truth, prediction=prediction)
+        picture = draw_segmentation(image, sample, visualizer.dataset_meta, **asked)
+        if not cv2.imwrite(str(out_file), picture[..., ::-1]):
+            raise OSError(f'{out_file} cannot be written')
+    else:
+        options = dict(draw_gt=ground_truth, draw_pred=prediction, out_file=str(out_file))
+        _draw_instances(visualizer, image, sample, score_thr, **options)
+    return out_file
+
+
+def render_prediction(
+    visualizer: Visualizer,
+    image: np.ndarray,
+    *,
+    sample: BaseDataElement,
+    score_thr: float = 0.3,
+) -> np.ndarray:
+    """Draws the prediction of one data sample and returns the picture, of the image's size.
+
+    Arguments as for `draw_sample`. Returns (H, W, 3), RGB, 0 to 255, without a legend.
+    """
+    if is_segmentation(sample):
+        labels = sample.pred_sem_seg.data.cpu().numpy().reshape(image.shape[:2])
+        return draw_label_map(image, labels, visualizer.dataset_meta['palette'])
+    _draw_instances(visualizer, image, sample, score_thr, draw_gt=False, draw_pred=True)
+    return visualizer.get_image()
+
+
+def _enlarged(image: np.ndarray, sample: BaseDataElement) -> tuple[np.ndarray, BaseDataElement]:
+    factor = drawing_factor(image.shape)
+    return enlarge(image, sample.cpu(), factor=factor) if factor > 1 else (image, sample)
+
+
+def _draw_instances(
+    visualizer: Visualizer,
+    image: np.ndarray,
+    sample: BaseDataElement,
+    score_thr: float,
+    **options: Any,
+) -> None:
+    """Has the toolbox's visualizer draw; only the first of several processes does."""
     if 'pred_score_thr' in inspect.signature(visualizer.add_datasample).parameters:
         options['pred_score_thr'] = score_thr
-    visualizer.add_datasample(out_file.stem, image, data_sample=sample, **options)
-    return out_file
+    visualizer.add_datasample('sample', image, data_sample=sample, show=False, **options)
 
 
 @HOOKS.register_module()

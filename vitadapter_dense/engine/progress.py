@@ -103,35 +103,25 @@ class ProgressBarHook(Hook):
     def after_train(self, runner: Runner) -> None:
         self._stop('train')
 
-    def before_val_epoch(self, runner: Runner) -> None:
-        self._start(runner, 'val', total=len(runner.val_dataloader))
+    # What MMEngine calls for validation and test alike; the bar of training spans its epochs.
 
-    def after_val_iter(
+    def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        if mode != 'train':
+            self._start(runner, mode, total=len(getattr(runner, f'{mode}_dataloader')))
+
+    def _after_iter(
         self,
         runner: Runner,
         batch_idx: int,
         data_batch: DataBatch = None,
         outputs: dict | Sequence | None = None,
+        mode: str = 'train',
     ) -> None:
-        self._move('val', done=batch_idx + 1)
+        self._move(mode, done=batch_idx + 1)
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self._stop('val')
-
-    def before_test_epoch(self, runner: Runner) -> None:
-        self._start(runner, 'test', total=len(runner.test_dataloader))
-
-    def after_test_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: DataBatch = None,
-        outputs: dict | Sequence | None = None,
-    ) -> None:
-        self._move('test', done=batch_idx + 1)
-
-    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self._stop('test')
+    def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        if mode != 'train':
+            self._stop(mode)
 
     def _start(self, runner: Runner, phase: str, *, total: int, done: int = 0) -> None:
         if not (is_main_process() and sys.stderr.isatty()):

@@ -58,7 +58,7 @@ def pair_schedulers(built: Any, states: Any) -> list[tuple[Any, dict[str, Any]]]
 
     Args:
         built: this run's schedulers, a list or one list for each optimiser.
-        states: what ``scheduler_states`` returned, or None.
+        states: what ``checkpoint_content.scheduler_states`` returned, or None.
 
     Raises:
         WeightsError: the numbers differ.
@@ -75,13 +75,6 @@ def pair_schedulers(built: Any, states: Any) -> list[tuple[Any, dict[str, Any]]]
             f'{sum(wanted.values())}; keep param_scheduler as it was'
         )
     return [pair for name in built for pair in zip(built[name], states[name], strict=True)]
-
-
-def scheduler_states(schedulers: Any) -> Any:
-    """The schedulers' states in the order, or by the names, of the schedulers."""
-    if isinstance(schedulers, dict):
-        return {name: scheduler_states(group) for name, group in schedulers.items()}
-    return [scheduler.state_dict() for scheduler in schedulers]
 
 
 def own_random_state(

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import mmengine
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, is_distributed, is_main_process
 from mmengine.fileio import join_path
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
@@ -26,8 +23,10 @@ from vitadapter_dense.encoders.weights import (
     read_checkpoint,
     state_dict_of,
 )
+from vitadapter_dense.engine.checkpoint_content import checkpoint_of
 from vitadapter_dense.engine.checkpoint_files import latest_checkpoint, write_checkpoint
 from vitadapter_dense.engine.distributed import join_cpu_processes, wrap_for_cpu
+from vitadapter_dense.engine.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.engine.hooks import EvaluationRandomStateHook
 from vitadapter_dense.engine.loops import resumable
 from vitadapter_dense.engine.plain_data import hub_from_plain, to_plain
@@ -38,7 +37,6 @@ from vitadapter_dense.engine.resume import (
     check_optimizer,
     own_random_state,
     pair_schedulers,
-    scheduler_states,
 )
 
 
@@ -80,9 +78,11 @@ class DenseRunner(Runner):
         )
 
     def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
-        """Registers the given hooks, and the one that keeps the random state over evaluation."""
+        """Registers the given hooks, and those without which nothing here would be right."""
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(EvaluationRandomStateHook())
+        if not any(isinstance(hook, Float32PredictionsHook) for hook in self.hooks):
+            self.register_hook(Float32PredictionsHook())
 
     def build_train_loop(self, loop: Any) -> Any:
         """Builds the loop; MMEngine's own loops become the resumable ones."""
@@ -94,7 +94,8 @@ class DenseRunner(Runner):
         return super().train()
 
     @property
-    def _bare_model(self) -> nn.Module:
+    def bare_model(self) -> nn.Module:
+        """The model without the wrappers of several processes and of test-time augmentation."""
         model = self.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
@@ -110,7 +111,7 @@ class DenseRunner(Runner):
     def _init_model_weights(self) -> None:
         """Initialises the weights; fetches no pre-trained ones if a checkpoint replaces them."""
         if self._checkpoint_to_read() is not None and not self._has_loaded:
-            for module in self._bare_model.modules():
+            for module in self.bare_model.modules():
                 if hasattr(module, 'pretrained'):
                     module.skip_pretrained = True
                 init_cfg = getattr(module, 'init_cfg', None)
@@ -160,7 +161,7 @@ class DenseRunner(Runner):
             checkpoint = dict(state_dict=state_dict_of(checkpoint))
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         report = load_checked(
-            self._bare_model,
+            self.bare_model,
             _revised(state_dict_of(checkpoint), revise_keys),
             min_share=1.0 if strict else self._min_share,
             what=f'checkpoint {filename}',
@@ -201,7 +202,7 @@ class DenseRunner(Runner):
         """
         checkpoint = read_checkpoint(filename, map_location)
         check_content(checkpoint, filename, optimizer=resume_optimizer)
-        check_model(self._bare_model, checkpoint, filename)
+        check_model(self.bare_model, checkpoint, filename)
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
         if resume_optimizer:
             check_optimizer(self.optim_wrapper, checkpoint['optimizer'], filename)
@@ -212,7 +213,7 @@ class DenseRunner(Runner):
 
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         load_checked(
-            self._bare_model,
+            self.bare_model,
             state_dict_of(checkpoint),
             min_share=1.0,
             what=f'checkpoint {filename}',
@@ -304,30 +305,13 @@ class DenseRunner(Runner):
         if not is_main_process():
             return
 
-        meta.update(
-            cfg=self._config_text,
-            seed=self.seed,
-            experiment_name=self.experiment_name,
-            time=time.strftime('%Y%m%d_%H%M%S', time.localtime()),
-            mmengine_version=mmengine.__version__,
+        checkpoint = checkpoint_of(
+            self,
+            dict(meta, cfg=self._config_text),
+            states=states,
+            optimizer=save_optimizer,
+            schedulers=save_param_scheduler,
         )
-        if hasattr(self.train_dataloader.dataset, 'metainfo'):
-            meta.update(dataset_meta=self.train_dataloader.dataset.metainfo)
-        checkpoint = dict(
-            meta=meta,
-            state_dict=self._bare_model.state_dict(),
-            message_hub=self.message_hub.state_dict(),
-        )
-        if save_optimizer:
-            if not isinstance(self.optim_wrapper, OptimWrapper):
-                raise TypeError(f'there is no optimiser to save yet, only {self.optim_wrapper}')
-            checkpoint['optimizer'] = self.optim_wrapper.state_dict()
-            data = None
-            if hasattr(self.train_loop, 'data_state'):
-                data = self.train_loop.data_state(meta['epoch'], meta['iter'])
-            checkpoint['random_state'] = dict(processes=states, data=data)
-        if save_param_scheduler and self.param_schedulers is not None:
-            checkpoint['param_schedulers'] = scheduler_states(self.param_schedulers)
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         path = join_path(out_dir, filename, backend_args=backend_args)
         write_checkpoint(to_plain(checkpoint), path, backend_args=backend_args)
