@@ -9,7 +9,7 @@ from .check_coco import (
     check_dataset_config,
 )
 from .errors import DatasetError
-from .load_seg_map import LoadSegMapChecked
+from .load_seg_map import LoadAnnotationsChecked
 from .loading import LoadImageChecked
 from .shapes import SHAPES_CLASSES, SHAPES_METAINFO, SHAPES_PALETTE, generate_shapes
 
@@ -19,8 +19,8 @@ __all__ = [
     'SHAPES_PALETTE',
     'CocoSummary',
     'DatasetError',
+    'LoadAnnotationsChecked',
     'LoadImageChecked',
-    'LoadSegMapChecked',
     'check_coco_annotations',
     'check_config_datasets',
     'check_dataset_config',

@@ -22,7 +22,7 @@ _COLOUR_MODES = ('RGB', 'RGBA', 'CMYK', 'YCbCr', 'LAB', 'HSV')
 
 
 @TRANSFORMS.register_module()
-class LoadSegMapChecked:
+class LoadAnnotationsChecked:
     """Load `results['seg_map_path']` as a map of class numbers, 255 where a pixel is ignored.
 
     Reads `seg_map_path`, `ori_shape` (of the image, which is loaded before), and the data set's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vitadapter_dense.engine.amp import AutocastOptimWrapper
 from vitadapter_dense.engine.check_labels import CheckLabelsHook
+from vitadapter_dense.engine.confusion_matrix import ConfusionMatrix
 from vitadapter_dense.engine.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.engine.hooks import AtomicCheckpointHook, EvaluationRandomStateHook
 from vitadapter_dense.engine.instance_tta import InstanceTTAModel
@@ -17,6 +18,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'AutocastOptimWrapper',
     'CheckLabelsHook',
+    'ConfusionMatrix',
     'DenseRunner',
     'EvaluationRandomStateHook',
     'Float32PredictionsHook',

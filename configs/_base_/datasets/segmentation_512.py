@@ -17,7 +17,7 @@ meta_keys += ('flip', 'flip_direction', 'reduce_zero_label')
 
 train_pipeline = [
     dict(type='LoadImageChecked'),
-    dict(type='LoadSegMapChecked'),
+    dict(type='LoadAnnotationsChecked'),
     dict(type='RandomResize', scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
@@ -29,7 +29,7 @@ test_pipeline = [
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
     dict(type='ResizeToMultiple', size_divisor=32),
     # after the resizing, so that the labels keep the image's own size
-    dict(type='LoadSegMapChecked'),
+    dict(type='LoadAnnotationsChecked'),
     dict(type='PackSegInputs', meta_keys=meta_keys),
 ]
 
@@ -44,7 +44,7 @@ tta_pipeline = [
                 for side in (512, 512, 512, 640, 768, 896)
             ],
             [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
-            [dict(type='LoadSegMapChecked')],
+            [dict(type='LoadAnnotationsChecked')],
             [dict(type='PackSegInputs', meta_keys=meta_keys)],
         ],
     ),

@@ -21,13 +21,13 @@ metainfo = dict(
 
 train_pipeline = [
     dict(type='LoadImageChecked'),
-    dict(type='LoadSegMapChecked'),
+    dict(type='LoadAnnotationsChecked'),
     dict(type='RandomFlip', prob=[0.33, 0.33], direction=['horizontal', 'vertical']),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageChecked'),
-    dict(type='LoadSegMapChecked'),
+    dict(type='LoadAnnotationsChecked'),
     dict(type='PackSegInputs', meta_keys=_base_.meta_keys),
 ]
 tta_pipeline = _base_.tta_pipeline

@@ -1,0 +1,147 @@
+"""Draws what a segmentor takes the pixels of each class for, and lists the worst confusions.
+
+    python tools/analysis/confusion_matrix.py configs/ade20k/upernet_vitadapter_s.py WORK_DIR
+
+Evaluates the checkpoint on the configuration's test data and writes a PNG and a CSV of the counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# A checkout that is not installed works too; an installed package goes first.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
+
+import matplotlib
+
+matplotlib.use('Agg')
+
+import numpy as np
+from matplotlib import pyplot as plt
+from mmengine.config import Config
+
+from vitadapter_dense.datasets.check_coco import check_config_datasets
+from vitadapter_dense.engine.command_line import (
+    build_runner,
+    config_parser,
+    errors_as_message,
+    prepare_launch,
+    read_config,
+)
+from vitadapter_dense.engine.config import add_hook, set_work_dir
+from vitadapter_dense.engine.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.engine.progress import ProgressBarHook
+from vitadapter_dense.engine.run_files import find_checkpoint
+
+WRITTEN_NUMBERS = 20  # with more classes the cells are too small for them
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = config_parser('Draw the confusion matrix of a segmentor.')
+    parser.add_argument('checkpoint', help='checkpoint, or a work directory (its best or last one)')
+    parser.add_argument(
+        '--out', type=Path, help='PNG to write (default: <work dir>/confusion_matrix.png)'
+    )
+    parser.add_argument('--work-dir', help='where the log goes (default: that of the checkpoint)')
+    parser.add_argument('--worst', type=int, default=10, help='confusions to list (default: 10)')
+    return parser.parse_args(argv)
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """Makes the configuration whose only metric is the matrix.
+
+    Raises:
+        ValueError: when it is not one of a segmentor.
+    """
+    cfg = read_config(args)
+    if cfg.get('default_scope') != 'mmseg' or cfg.get('test_dataloader') is None:
+        raise ValueError(
+            f'{args.config} is not the configuration of a segmentor with test data: the matrix '
+            'counts pixels.'
+        )
+    source = Path(args.checkpoint)
+    set_work_dir(cfg, args.config, work_dir=args.work_dir or (source if source.is_dir() else None))
+    cfg.load_from = str(find_checkpoint(source))
+    cfg.resume = False
+    cfg.test_evaluator = dict(type=ConfusionMatrix.__name__)
+    prepare_launch(cfg, 'none')
+    add_hook(cfg, dict(type=ProgressBarHook.__name__))
+    check_config_datasets(cfg, loaders=('test',))
+    return cfg
+
+
+def draw(matrix: np.ndarray, classes: Sequence[str], *, out: Path) -> None:
+    """Writes the matrix as a picture, each row in percent of the class's pixels.
+
+    A class without pixels has an empty row.
+    """
+    with np.errstate(invalid='ignore'):
+        percent = 100 * matrix / matrix.sum(axis=1, keepdims=True)
+    number = len(classes)
+    side = max(5.0, 0.24 * number + 2)
+    figure, axes = plt.subplots(figsize=(side + 1, side))
+    shown = axes.imshow(percent, cmap='Blues', vmin=0, vmax=100)
+    figure.colorbar(shown, label="% of the class's pixels", fraction=0.046)
+    size = 9 if number <= WRITTEN_NUMBERS else 7
+    axes.set_xticks(range(number), classes, rotation=90, fontsize=size)
+    axes.set_yticks(range(number), classes, fontsize=size)
+    axes.set(xlabel='predicted', ylabel='true')
+    if number <= WRITTEN_NUMBERS:
+        for row, column in zip(*np.nonzero(~np.isnan(percent)), strict=True):
+            value = percent[row, column]
+            colour = 'white' if value > 50 else 'black'
+            text = f'{value:.0f}'
+            axes.text(column, row, text, ha='center', va='center', color=colour, fontsize=size)
+    figure.tight_layout()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110)
+    plt.close(figure)
+
+
+def worst_confusions(
+    matrix: np.ndarray, classes: Sequence[str], *, count: int
+) -> list[tuple[str, str, int, float]]:
+    """The most frequent confusions: true and predicted class, pixels, share of the true class."""
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    total = matrix.sum(axis=1)
+    places = np.argsort(-wrong, axis=None, kind='stable')[:count]
+    pairs = zip(*np.unravel_index(places, wrong.shape), strict=True)
+    return [
+        (classes[true], classes[found], int(wrong[true, found]), wrong[true, found] / total[true])
+        for true, found in pairs
+        if wrong[true, found]
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit status."""
+    args = parse_args(argv)
+    with errors_as_message():
+        cfg = configure(args)
+        runner = build_runner(cfg)
+    metrics = runner.test()
+    matrix = runner.test_evaluator.metrics[0].matrix
+    classes = runner.test_dataloader.dataset.metainfo['classes']
+    out = args.out or Path(cfg.work_dir) / 'confusion_matrix.png'
+    draw(matrix, classes, out=out)
+    table = out.with_suffix('.csv')
+    rows = [','.join(('true \\ predicted', *classes))]
+    for name, row in zip(classes, matrix, strict=True):
+        rows.append(','.join((name, *map(str, row))))
+    table.write_text('\n'.join(rows) + '\n')
+    print(', '.join(f'{name} {value:.2f}' for name, value in metrics.items()))
+    print('Worst confusions (true -> predicted):')
+    for true, found, pixels, share in worst_confusions(matrix, classes, count=args.worst):
+        print(f'  {true} -> {found}: {pixels} pixels, {share:.1%} of {true}')
+    print(f'Written: {out}, {table}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

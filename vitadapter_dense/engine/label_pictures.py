@@ -1,0 +1,127 @@
+"""Pictures of label maps: class colours over the image, and a legend of the classes below it.
+
+MMSegmentation's visualizer writes class names into the map itself, where they hide small segments,
+and paints what is ignored black; here every segment stays visible and what is ignored stays image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.structures import BaseDataElement
+from PIL import Image, ImageDraw, ImageFont
+
+ALPHA = 0.6
+_ROW, _SWATCH, _GAP, _FONT = 22, 14, 8, 13  # pixels
+
+
+def draw_label_map(
+    image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], *, alpha: float = ALPHA
+) -> np.ndarray:
+    """Lay the colours of the classes over an image.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        labels: (H, W) class numbers; where there is no such class, the image stays as it is.
+        palette: a colour (red, green, blue; 0 to 255) for each class.
+        alpha: how much of the colour is seen, 0 to 1.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+    """
+    if labels.shape != image.shape[:2]:
+        raise ValueError(f'labels of shape {labels.shape} for an image of {image.shape[:2]}')
+    known = (labels >= 0) & (labels < len(palette))
+    colours = np.asarray(palette, np.float32)[np.where(known, labels, 0)]
+    mixed = image * (1 - alpha) + colours * alpha
+    return np.where(known[..., None], mixed.round(), image).astype(np.uint8)
+
+
+def draw_legend(
+    shares: Mapping[int, float],
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    *,
+    width: int,
+) -> np.ndarray:
+    """Draw a colour, a name and a share for each class, in rows that wrap.
+
+    Args:
+        shares: class number to share of the pixels, 0 to 1; drawn in this order.
+        width: of the legend in pixels; an entry wider than that is cut off.
+
+    Returns:
+        (rows * 22, width, 3) uint8, RGB, dark on white; no row without a class.
+    """
+    font = ImageFont.load_default(_FONT)
+    entries = [(number, f'{classes[number]} {share:.1%}') for number, share in shares.items()]
+    places, x, row = [], _GAP, 0
+    for _, text in entries:
+        needed = _SWATCH + _GAP // 2 + int(font.getlength(text)) + 2 * _GAP
+        if x > _GAP and x + needed > width:
+            x, row = _GAP, row + 1
+        places.append((x, row * _ROW))
+        x += needed
+    height = (row + 1) * _ROW if entries else 0
+    if not height:
+        return np.full((0, width, 3), 255, np.uint8)
+    picture = Image.new('RGB', (width, height), 'white')
+    draw = ImageDraw.Draw(picture)
+    for (number, text), (left, top) in zip(entries, places, strict=True):
+        box = (left, top + 4, left + _SWATCH, top + 4 + _SWATCH)
+        draw.rectangle(box, fill=tuple(int(value) for value in palette[number]), outline='black')
+        draw.text((left + _SWATCH + _GAP // 2, top + 3), text, fill='black', font=font)
+    return np.asarray(picture)
+
+
+def draw_segmentation(
+    image: np.ndarray,
+    sample: BaseDataElement,
+    dataset_meta: Mapping[str, Any],
+    *,
+    ground_truth: bool,
+    prediction: bool,
+) -> np.ndarray:
+    """Draw the label maps of a data sample, side by side, ground truth on the left.
+
+    Args:
+        image: (H, W, 3) uint8, RGB, of the maps' size.
+        sample: with `gt_sem_seg`, `pred_sem_seg` or both.
+        dataset_meta: `classes` and `palette`.
+        ground_truth: whether to draw `gt_sem_seg` if it is there.
+        prediction: whether to draw `pred_sem_seg` if it is there.
+
+    Returns:
+        (H + legend, n * W, 3) uint8, RGB; the image alone if there is nothing to draw.
+    """
+    classes, palette = dataset_meta['classes'], dataset_meta['palette']
+    wanted = (('gt_sem_seg', ground_truth), ('pred_sem_seg', prediction))
+    maps = [
+        sample.get(name).data.cpu().numpy().reshape(image.shape[:2])
+        for name, asked in wanted
+        if asked and name in sample
+    ]
+    if not maps:
+        return image
+    drawn = np.hstack([draw_label_map(image, labels, palette) for labels in maps])
+    legend = draw_legend(_shares(maps, len(classes)), classes, palette, width=drawn.shape[1])
+    return np.vstack([drawn, legend])
+
+
+def _shares(maps: Sequence[np.ndarray], num_classes: int) -> dict[int, float]:
+    """Class number -> share of the last map, over all classes of any map, the largest first."""
+    counts = [np.bincount(labels.ravel(), minlength=256)[:num_classes] for labels in maps]
+    seen = np.flatnonzero(np.sum(counts, axis=0))
+    shares = counts[-1] / maps[-1].size
+    return {int(number): float(shares[number]) for number in sorted(seen, key=lambda n: -shares[n])}
+
+
+def is_segmentation(sample: BaseDataElement) -> bool:
+    """Whether a data sample carries label maps of a segmentor (and no instances)."""
+    names = set(sample.keys())
+    return bool(names & {'gt_sem_seg', 'pred_sem_seg'}) and not names & {
+        'gt_instances',
+        'pred_instances',
+    }
