@@ -48,7 +48,7 @@ def environment(tools: dict[str, ModuleType], tmp_path: Path) -> object:
 
     names = [name for name, _, _ in made.steps()]
     made.steps = lambda: ((name, name, lambda name=name: act(name)) for name in names)
-    made.operators = lambda: 'no operators'
+    made.operators = made.kernels = lambda: 'nothing compiled'
     made.names = names
     return made
 

@@ -40,12 +40,13 @@ MMCV = 'onedl-mmcv'
 EDITABLE = ('--no-build-isolation', '--no-deps', '--editable')
 
 # Run in a fresh process after mmcv is installed: the operators load, and one of them works.
-CHECK_MMCV = """
+CUDA_VERSION = 'from mmcv.ops import get_compiling_cuda_version'
+CHECK_MMCV = f"""
 import torch
-from mmcv.ops import get_compiling_cuda_version, nms
+{CUDA_VERSION}, nms
 boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0], [0.0, 0.0, 9.0, 8.9], [20.0, 20.0, 29.0, 29.0]])
 kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5)[1].tolist()
-assert kept == [0, 2], f'nms kept {kept}'
+assert kept == [0, 2], kept
 print(get_compiling_cuda_version())
 """
 
@@ -222,8 +223,9 @@ class Environment:
 
     def operators(self) -> str:
         """In words, which operators mmcv has, and what to do when a GPU goes unused."""
-        if self.cuda_wanted():
-            return 'mmcv has CUDA operators'
+        version = self._answers(f'{CUDA_VERSION}; print(get_compiling_cuda_version())')
+        if version not in ('', 'not available'):  # a wheel may bring them where there is no nvcc
+            return f'mmcv has operators for CUDA {version}'
         if not has_gpu():
             return 'mmcv has CPU operators'
         cuda = self._answers('import torch; print(torch.version.cuda)')
@@ -234,7 +236,7 @@ class Environment:
 
     def kernels(self) -> str:
         """In words, what serves `msda` here, and what to do when its kernels were not built."""
-        device = 'cuda' if self.cuda_wanted() else 'cpu'
+        device = 'cuda' if has_gpu() else 'cpu'
         found = self._answers(f'import msda; print(msda.backend({device!r}))')
         if found.startswith('compiled'):
             return f'msda on the {device}: {found}'

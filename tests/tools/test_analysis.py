@@ -137,4 +137,4 @@ def test_samples_are_drawn_as_the_model_sees_them(tiny_task: TinyTask, tmp_path:
     pictures = sorted(tmp_path.iterdir())
     assert [picture.name[:5] for picture in pictures] == ['00000', '00001']
     for picture in pictures:
-        assert cv2.imread(str(picture)).shape == (64, 80, 3)
+        assert cv2.imread(str(picture)).shape == (64 * 8, 80 * 8, 3)  # enlarged for drawing

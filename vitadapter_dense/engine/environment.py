@@ -18,7 +18,8 @@ TOOLBOXES = {
     'mmseg': 'onedl-mmsegmentation==1.4.2',
 }
 REBUILD_MMCV = (
-    'pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps onedl-mmcv==2.3.6'
+    'pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps '
+    '--no-binary onedl-mmcv onedl-mmcv==2.3.6'
 )
 SETUP = 'run `make env` in the project folder (it makes .venv and builds what must be compiled)'
 
