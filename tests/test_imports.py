@@ -27,7 +27,7 @@ ARROWS = {
     'encoders': set(),
     'tuning': {'encoders'},
     'backbones': {'msda', 'adapter', 'encoders', 'tuning'},
-    'engine': {'msda', 'adapter', 'encoders', 'tuning', 'backbones'},
+    'engine': {'msda', 'adapter', 'encoders', 'tuning', 'backbones', 'datasets'},
     'datasets': set(),
 }
 # Package -> the only third-party packages it may import, wherever in a file the import stands.
