@@ -128,6 +128,7 @@ def _delete(path: str) -> Callable[[dict], None]:
         (_set('annotations.4.bbox', [120, 9, 9, 4]), 'annotation 4.*outside of its 100 x 80'),
         (_set('annotations.4.bbox', [80, 60, 90, 75]), 'annotation 4.*outside'),
         (_set('annotations.4.area', float('nan')), 'area=nan'),
+        (_set('annotations.4.category_id', [5]), r'category_id that is not among.*\[5\]'),
     ],
 )
 def test_bad_file_is_an_error(root, change, message):
@@ -324,6 +325,25 @@ def test_other_types_need_their_folders_only(root):
 def test_remote_data_is_left_alone(root):
     assert check_dataset_config({**_config(root), 'data_root': 's3://bucket/coco'}) == []
     assert check_dataset_config({**_config(root), 'backend_args': dict(backend='petrel')}) == []
+
+
+@pytest.mark.parametrize(
+    'mask', [dict(size=[100, 80], counts='abc'), dict(size=[80, 100]), 'abc', dict(counts=[1, 2])]
+)
+def test_mask_of_another_image_or_form_is_named(root, mask):
+    content = _content()
+    content['annotations'][4]['segmentation'] = mask
+    _write(root, content)
+    with pytest.raises(DatasetError, match='annotation 4.*(size of its image|list of polygons)'):
+        _check(root, masks=True)
+
+
+def test_polygons_that_are_left_out_are_counted(root):
+    content = _content()
+    content['annotations'][4]['segmentation'] = [[1, 2, 3]]
+    _write(root, content)
+    oddities = _check(root, masks=True).oddities
+    assert oddities['objects without a polygon of three points, which are ignored'] == 1
 
 
 @pytest.mark.parametrize('split', ['train', 'val'])

@@ -22,6 +22,7 @@ from vitadapter_dense.engine.config import (
     apply_options,
     auto_backend,
     enable_auto_scale_lr,
+    load_config,
     override_data_root,
 )
 from vitadapter_dense.engine.environment import missing_pieces, require_openmmlab
@@ -81,6 +82,14 @@ def test_unknown_options_are_named(caplog: pytest.LogCaptureFixture) -> None:
     assert apply_options(cfg, options) == ['model.backbone.dept', 'hooks.0.b']
     assert cfg.model.backbone.depth == 6
     assert cfg.hooks[0].a == 2
+
+
+def test_loader_without_workers_keeps_none(tiny_config: Path) -> None:
+    workers = {'train_dataloader.persistent_workers': True, 'train_dataloader.prefetch_factor': 4}
+    kept = load_config(tiny_config, options={**workers, 'train_dataloader.num_workers': 1})
+    assert kept.train_dataloader.persistent_workers
+    alone = load_config(tiny_config, options={**workers, 'train_dataloader.num_workers': 0})
+    assert {'persistent_workers', 'prefetch_factor'}.isdisjoint(alone.train_dataloader)
 
 
 def test_mixed_precision_keeps_the_optimiser() -> None:

@@ -55,11 +55,12 @@ def check_categories(
     for category in content['categories']:
         if not isinstance(category, dict) or not {'id', 'name'} <= category.keys():
             raise DatasetError(f'{file}: category {category!r} needs an `id` and a `name`')
-        if category['id'] in names:
+        identity = _key(category['id'])
+        if identity in names:
             raise DatasetError(
                 f'{file}: category id {category["id"]} is there twice; make it unique'
             )
-        names[category['id']] = category['name']
+        names[identity] = category['name']
     for what, values in (('category name', names.values()), ('class of the config', classes)):
         twice = [name for name, n in Counter(values).items() if n > 1]
         if twice:
@@ -85,7 +86,7 @@ def check_categories(
             f'{_some(known, shown=len(known) if len(known) <= 20 else _SHOWN)}.'
         )
     used = Counter(
-        annotation.get('category_id') if isinstance(annotation, dict) else None
+        _key(annotation.get('category_id')) if isinstance(annotation, dict) else None
         for annotation in content.get('annotations', ())
     )
     unknown = [category for category in used if category not in names]
@@ -131,9 +132,9 @@ def check_images(content: dict[str, Any], image_dir: Path, *, summary: CocoSumma
                 'both must be '
                 "positive numbers; write the file's real size"
             )
-        if image['id'] in ids:
+        if _key(image['id']) in ids:
             raise DatasetError(f'{file}: image id {image["id"]!r} is there twice; make it unique')
-        ids.add(image['id'])
+        ids.add(_key(image['id']))
     if not image_dir.is_dir():
         raise DatasetError(f'image folder {image_dir} (for {file}) does not exist')
     missing = _missing_files([str(image['file_name']) for image in images], image_dir)
@@ -174,7 +175,7 @@ def check_instances(
             f'{file}: the split is empty, `annotations` has no entries: nothing to train on'
         )
     needed = {'id', 'image_id', 'bbox', 'area'} | ({'iscrowd'} if evaluated else set())
-    sizes = {image['id']: (image['width'], image['height']) for image in content['images']}
+    sizes = {_key(image['id']): (image['width'], image['height']) for image in content['images']}
     ids: set[Any] = set()
     dropped: list[tuple[Any, str]] = []
     for annotation in annotations:
@@ -184,11 +185,11 @@ def check_instances(
                 f'{file}: annotation {_short(annotation)} has no {lacks}'
                 + (' (0 for an ordinary object)' if 'iscrowd' in lacks else '')
             )
-        identity = annotation['id']
+        identity = _key(annotation['id'])
         if identity in ids:
             raise DatasetError(f'{file}: annotation id {identity!r} is there twice; make it unique')
         ids.add(identity)
-        size = sizes.get(annotation['image_id'])
+        size = sizes.get(_key(annotation['image_id']))
         if size is None:
             summary.oddities['annotations of images that are not in the file'] += 1
             continue
@@ -200,6 +201,8 @@ def check_instances(
                 f'{file}: annotation {identity!r} has no segmentation, and the config trains '
                 'masks. Add one, take the annotation out, or use a detector without a mask head.'
             )
+        elif masks:
+            _check_segmentation(annotation, size, summary=summary)
     if len(dropped) > MAX_DROPPED_SHARE * len(annotations):
         shown = '; '.join(f'annotation {identity!r}: {text}' for identity, text in dropped[:_SHOWN])
         hint = ''
@@ -248,6 +251,34 @@ def _check_box(
     elif inside_w < w - 1 or inside_h < h - 1:
         summary.oddities['boxes that reach out of the image, which are clipped'] += 1
     return None
+
+
+def _check_segmentation(
+    annotation: dict[str, Any], size: tuple[float, float], *, summary: CocoSummary
+) -> None:
+    """Raises for a mask of another image; counts polygons that MMDetection leaves out."""
+    mask = annotation['segmentation']
+    where = f'{summary.ann_file}: annotation {annotation["id"]!r}'
+    if isinstance(mask, dict):
+        width, height = size
+        if not mask.get('counts') or list(mask.get('size') or ()) != [height, width]:
+            raise DatasetError(
+                f'{where}: its run-length mask needs `counts` and the size of its image, '
+                f'[{height}, {width}] (height, width), and has size={mask.get("size")!r}. Mend it '
+                'or take the annotation out.'
+            )
+    elif not isinstance(mask, list):
+        raise DatasetError(
+            f'{where}: segmentation={_short(mask)} must be a list of polygons [x, y, x, y, ...] or '
+            'a run-length mask. Mend it or take the annotation out.'
+        )
+    elif not any(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in mask):
+        summary.oddities['objects without a polygon of three points, which are ignored'] += 1
+
+
+def _key(value: Any) -> Any:
+    """An id as the files have it, number or text, and what is neither as its text."""
+    return value if isinstance(value, (int, float, str, type(None))) else repr(value)
 
 
 def _some(values: Iterable[Any], *, shown: int = _SHOWN) -> str:

@@ -42,6 +42,8 @@ def load_config(path: str | Path, *, options: Mapping[str, Any] | None = None) -
     cfg = Config.fromfile(path)
     if options:
         apply_options(cfg, options)
+    for name in LOADERS:
+        settle_workers(cfg.get(name))
     return cfg
 
 
@@ -67,6 +69,16 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> list[str]:
         _warn('--cfg-options data_root=... changes the variable alone; use --data-root instead.')
     cfg.merge_from_dict(dict(options))
     return unknown
+
+
+def settle_workers(loader: ConfigDict | None) -> None:
+    """Takes from a loader without workers what torch allows with workers alone.
+
+    Our configurations keep their workers over epochs; `num_workers=0` is for finding faults.
+    """
+    if loader and not loader.get('num_workers', 0):
+        for option in ('persistent_workers', 'prefetch_factor'):
+            loader.pop(option, None)
 
 
 def override_data_root(cfg: Config, root: str | Path) -> str:
