@@ -79,5 +79,5 @@ def test_errors_name_the_value():
         build(dict(type='PartialTuning', num_blocks=5))
     with pytest.raises(KeyError, match='LowRank'):
         build(dict(type='LowRank'))
-    with pytest.raises(TypeError, match='BiasTuning cannot be merged'):
-        build(dict(type='BiasTuning')).tuning.merge()
+    with pytest.raises(TypeError, match='Adapter cannot be merged'):
+        build(dict(type='Adapter')).tuning.merge()

@@ -62,6 +62,8 @@ class TimmStages(BaseModule):
             )
         self.strides = tuple(strides)
         self._indices = [by_stride[stride] for stride in strides]
+        # what gives no map (final norm, head) would be parameters without a gradient
+        self.model.prune_intermediate_layers(self._indices, prune_norm=True)
         self.out_channels = [self.model.feature_info[index]['num_chs'] for index in self._indices]
         if frozen:
             self.requires_grad_(False)

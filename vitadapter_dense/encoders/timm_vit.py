@@ -8,7 +8,7 @@ hook every block.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ from vitadapter_dense.encoders.hub import check_model_name, load_pretrained
 from vitadapter_dense.encoders.position import resample_grid_embedding
 from vitadapter_dense.encoders.relative_position import fit_tables, table_rows
 from vitadapter_dense.encoders.tokens import Tokens
+from vitadapter_dense.encoders.weights import WeightsError
 
 _PREFIX_TOKENS = ('cls_token', 'dist_token', 'reg_token')  # in the order of timm's sequence
 
@@ -152,6 +153,35 @@ class TimmViT(BaseModule):
             load_pretrained(self, self.model_name, self.pretrained, image_args=self._image_args)
         self._is_init = True
 
+    def check_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *, what: str) -> None:
+        """Raises if a state dict is that of an encoder of another width or depth.
+
+        Args:
+            state_dict: in our names.
+            prefix: of this encoder's keys.
+            what: what the weights are, for the message.
+
+        Raises:
+            WeightsError: another width or depth.
+        """
+        patches = state_dict.get(f'{prefix}patch_embed.proj.weight')
+        if patches is None or patches.ndim != 4:
+            return  # no whole encoder
+        block = re.compile(re.escape(prefix) + r'blocks\.(\d+)\.')
+        depth = 1 + max(
+            (int(match[1]) for match in map(block.match, state_dict) if match), default=-1
+        )
+        for word, got, want in (
+            ('width (embed_dim)', patches.shape[0], self.embed_dim),
+            ('depth', depth, self.depth),
+        ):
+            if got != want:
+                raise WeightsError(
+                    f'the {what} does not fit the model: its encoder has the {word} {got}, '
+                    f'{self.model_name!r} here has {want}. Choose the checkpoint of this '
+                    f'architecture, or the config of this checkpoint.'
+                )
+
     def train(self, mode: bool = True) -> TimmViT:
         """A frozen encoder stays in eval mode; so do rotary positions, equal in every span."""
         super().train(mode and not self.frozen)
@@ -229,6 +259,8 @@ class TimmViT(BaseModule):
             table = table[index]
 
         def forward(x: Tensor) -> Tensor:
+            # a timm block hands on nothing but the tokens; tuning methods want their layout
+            block.token_layout = (tokens.hw, tokens.num_prefix)
             if isinstance(block.attn, GridAttention):
                 block.attn.set_layout(tokens.hw, tokens.num_prefix)
             return block(x) if table is None else block(x, rope=table)

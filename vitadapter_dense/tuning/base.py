@@ -8,7 +8,7 @@ parameter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -21,7 +21,18 @@ class Tuning(nn.Module):
 
     Attributes:
         sites: names, relative to the backbone, of the modules or parameters that it concerns.
+        identity_at_start: the untrained method leaves the output as it is; where it does not, its
+            paper says so.
+        mergeable: whether :meth:`merge` works, because what trains can be folded into plain
+            weights or is plain weights already.
+        alone: it makes no sense beside other methods.
+        adds_tokens: the method changes the number of tokens, and must do so before others look.
     """
+
+    identity_at_start: ClassVar[bool] = True
+    mergeable: ClassVar[bool] = False
+    alone: ClassVar[bool] = False
+    adds_tokens: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +67,10 @@ class Tuning(nn.Module):
         Raises:
             TypeError: the method cannot be folded.
         """
-        raise TypeError(f'{type(self).__name__} cannot be merged into plain weights')
+        raise TypeError(
+            f'{type(self).__name__} cannot be merged into plain weights: it is no affine map of '
+            f'what a pre-trained layer gives'
+        )
 
 
 class TuningList(Tuning):
@@ -64,11 +78,33 @@ class TuningList(Tuning):
 
     Args:
         methods: the methods.
+
+    Raises:
+        ValueError: methods that exclude each other, or none.
     """
 
     def __init__(self, methods: Sequence[Tuning]) -> None:
         super().__init__()
+        names = [type(method).__name__ for method in methods]
+        if not names:
+            raise ValueError('tuning=[] names no method; tuning=None trains the backbone whole')
+        alone = [type(method).__name__ for method in methods if method.alone]
+        if alone and len(names) > 1:
+            raise ValueError(f'{alone[0]} excludes any other method, but tuning has {names}')
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f'{twice[0]} stands twice in tuning={names}; keep one of them')
         self.methods = nn.ModuleList(methods)
+
+    @property
+    def identity_at_start(self) -> bool:
+        """Whether all of the methods leave the output as it is."""
+        return all(method.identity_at_start for method in self.methods)
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether all of the methods can be folded."""
+        return all(method.mergeable for method in self.methods)
 
     def attach(self, backbone: nn.Module) -> None:
         """Attaches every method."""
@@ -77,8 +113,8 @@ class TuningList(Tuning):
             self.sites += method.sites
 
     def before_block(self, index: int, tokens: Tokens) -> Tokens:
-        """Applies every method in order."""
-        for method in self.methods:
+        """Applies every method in order, those first that change the number of tokens."""
+        for method in sorted(self.methods, key=lambda method: not method.adds_tokens):
             tokens = method.before_block(index, tokens)
         return tokens
 
@@ -99,8 +135,11 @@ class TuningList(Tuning):
         return any(method.trainable(name, parameter) for method in self.methods)
 
     def merge(self) -> None:
-        """Merges every method."""
+        """Merges every method, the last one first, or none if one cannot be."""
         for method in self.methods:
+            if not method.mergeable:
+                method.merge()  # says why not
+        for method in reversed(self.methods):
             method.merge()
 
 

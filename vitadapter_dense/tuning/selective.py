@@ -4,6 +4,9 @@
 - ``HeadOnly``: none, the linear probe (on a ``ViTAdapter`` the adapter still trains).
 - ``PartialTuning``: the last k blocks (Yosinski et al., https://arxiv.org/abs/1411.1792).
 - ``BiasTuning``: the biases (BitFit, Ben Zaken et al., https://arxiv.org/abs/2106.10199).
+- ``NormTuning``: scale and shift of the normalisation layers.
+
+There is nothing to fold: what trains is plain weights already, and ``merge`` does nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +15,29 @@ import re
 
 from mmengine.registry import MODELS
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitadapter_dense.tuning.base import Tuning
+from vitadapter_dense.tuning.blocks import transformer_blocks
+from vitadapter_dense.tuning.stages import residual_blocks
+
+_NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)
+
+
+class _Selective(Tuning):
+    """What all methods of this file share: nothing of their own, nothing to fold."""
+
+    mergeable = True
+
+    def merge(self) -> None:
+        """Nothing to fold."""
 
 
 @MODELS.register_module()
-class FullTuning(Tuning):
+class FullTuning(_Selective):
     """Every pre-trained parameter trains."""
+
+    alone = True
 
     def trainable(self, name: str, parameter: nn.Parameter) -> bool:
         """Always."""
@@ -26,13 +45,15 @@ class FullTuning(Tuning):
 
 
 @MODELS.register_module()
-class HeadOnly(Tuning):
+class HeadOnly(_Selective):
     """No pre-trained parameter trains."""
+
+    alone = True
 
 
 @MODELS.register_module()
-class PartialTuning(Tuning):
-    """The last blocks of a plain ViT train.
+class PartialTuning(_Selective):
+    """The last blocks train: transformer blocks, or residual blocks of a convolutional backbone.
 
     Args:
         num_blocks: how many, from the end.
@@ -46,36 +67,67 @@ class PartialTuning(Tuning):
         """Finds the blocks.
 
         Raises:
-            ValueError: the backbone has no ``blocks``, or not so many.
+            ValueError: the backbone has no known blocks, or not so many.
         """
-        depth = len(getattr(backbone, 'blocks', ()))
-        if not 1 <= self.num_blocks <= depth:
+        blocks = list(transformer_blocks(backbone)) or residual_blocks(backbone)
+        if not 1 <= self.num_blocks <= len(blocks):
             raise ValueError(
                 f'PartialTuning(num_blocks={self.num_blocks}) on {type(backbone).__name__} with '
-                f'{depth} blocks: give a number from 1 to the number of blocks'
+                f'{len(blocks)} blocks: give a number from 1 to the number of blocks'
             )
-        self.sites = [f'blocks.{index}' for index in range(depth - self.num_blocks, depth)]
+        self.sites = blocks[-self.num_blocks :]
 
     def trainable(self, name: str, parameter: nn.Parameter) -> bool:
         """Whether the parameter is of one of the last blocks."""
-        block = re.match(r'blocks\.\d+', name)
-        return block is not None and block.group() in self.sites
+        return any(name.startswith(f'{site}.') for site in self.sites)
 
 
-@MODELS.register_module()
-class BiasTuning(Tuning):
-    """Every bias of the backbone trains."""
+class _ByName(_Selective):
+    """Trains the parameters whose names are in ``sites``."""
+
+    what: str
+
+    def select(self, backbone: nn.Module) -> list[str]:
+        """Names of the parameters to train."""
+        raise NotImplementedError
 
     def attach(self, backbone: nn.Module) -> None:
-        """Finds the biases.
+        """Finds the parameters.
 
         Raises:
             ValueError: there is none.
         """
-        self.sites = [n for n, p in backbone.named_parameters() if self.trainable(n, p)]
+        self.sites = self.select(backbone)
         if not self.sites:
-            raise ValueError(f'{type(backbone).__name__} has no parameter called bias')
+            raise ValueError(f'{type(backbone).__name__} has no {self.what}')
 
     def trainable(self, name: str, parameter: nn.Parameter) -> bool:
-        """Whether the parameter is a bias."""
-        return name.rsplit('.', 1)[-1] == 'bias'
+        """Whether the parameter has been selected."""
+        return name in self.sites
+
+
+@MODELS.register_module()
+class BiasTuning(_ByName):
+    """Every bias of the backbone trains; tables of relative positions are no biases."""
+
+    what = 'parameter called bias'
+
+    def select(self, backbone: nn.Module) -> list[str]:
+        """Parameters whose last name ends with ``bias`` (``q_bias`` of BEiT too)."""
+        return [name for name, _ in backbone.named_parameters() if re.search(r'bias$', name)]
+
+
+@MODELS.register_module()
+class NormTuning(_ByName):
+    """Scale and shift of every normalisation layer train."""
+
+    what = 'normalisation layer with parameters'
+
+    def select(self, backbone: nn.Module) -> list[str]:
+        """Parameters of normalisation layers."""
+        return [
+            f'{name}.{key}'
+            for name, module in backbone.named_modules()
+            if isinstance(module, _NORMS)
+            for key, _ in module.named_parameters(recurse=False)
+        ]

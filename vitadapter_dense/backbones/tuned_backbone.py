@@ -1,0 +1,129 @@
+"""``TunedBackbone``: any registered backbone with a tuning method.
+
+The result *is* that backbone, of a subclass made on the fly, with a child ``tuning``: no name gets
+a prefix, and every released checkpoint of a detector with it still matches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from vitadapter_dense.tuning.base import (
+    Tuning,
+    build_tuning,
+    freeze_all_but,
+    keep_frozen_parts_in_eval,
+)
+
+
+class Tuned:
+    """What a tuned backbone does differently; mixed into the backbone's class."""
+
+    tuning: Tuning
+
+    @property
+    def tuned_part(self) -> nn.Module:
+        """What the method concerns: the encoder of a backbone that has one, or the whole."""
+        return getattr(self, 'encoder', self)
+
+    def train(self, mode: bool = True) -> Tuned:
+        """Frozen parts stay in eval mode."""
+        super().train(mode)
+        keep_frozen_parts_in_eval(self.tuned_part)
+        return self
+
+    def init_weights(self) -> None:
+        """Initialises the backbone; the method has done so with its own modules."""
+        tuning = self._modules.pop('tuning')
+        try:
+            super().init_weights()
+        finally:
+            self._modules['tuning'] = tuning
+
+
+@lru_cache
+def _tuned_class(kind: type[nn.Module]) -> type[nn.Module]:
+    return type(f'Tuned{kind.__name__}', (Tuned, kind), {})
+
+
+class _Recomputed:
+    """A module whose forward pass is run again in the backward pass; mixed into its class."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's own, checkpointed."""
+        if not torch.is_grad_enabled():
+            return super().forward(*args, **kwargs)
+        return checkpoint(super().forward, *args, use_reentrant=False, **kwargs)
+
+
+@lru_cache
+def _recomputed_class(kind: type[nn.Module]) -> type[nn.Module]:
+    return type(kind.__name__, (_Recomputed, kind), {})
+
+
+def _recompute_safely(backbone: nn.Module) -> None:
+    """Takes checkpointing over from modules of the toolboxes.
+
+    Theirs is reentrant, and off wherever the input needs no gradient, which behind a frozen stem
+    it does not.
+    """
+    for module in backbone.modules():
+        if getattr(module, 'with_cp', False) and not _recomputes_safely(module):
+            module.with_cp = False
+            if any(True for _ in module.children()) and not _has_switch(module.children()):
+                module.__class__ = _recomputed_class(type(module))
+
+
+def _recomputes_safely(module: nn.Module) -> bool:
+    return type(module).__module__.startswith('vitadapter_dense.')
+
+
+def _has_switch(modules: Any) -> bool:
+    return any(hasattr(m, 'with_cp') for module in modules for m in module.modules())
+
+
+@MODELS.register_module(name='TunedBackbone')
+def tuned_backbone(
+    backbone: dict[str, Any] | nn.Module,
+    tuning: dict[str, Any] | Sequence[dict[str, Any]] | Tuning,
+) -> nn.Module:
+    """Makes ``type='TunedBackbone'``.
+
+    Args:
+        backbone: config of a backbone (``mmdet.ResNet``, ``mmseg.SwinTransformer``,
+            ``TimmStages``, ``PlainViT``, ...), or the backbone itself. Its ``frozen_stages`` and
+            ``frozen`` have no effect: the method says what trains. Of a backbone with an
+            ``encoder`` the method concerns the encoder, and the rest always trains.
+        tuning: config of a method, or a list of them.
+
+    Returns:
+        The backbone, with a child ``tuning``.
+
+    Raises:
+        ValueError: the method cannot work on this backbone, or the backbone is tuned already.
+    """
+    model = MODELS.build(backbone) if isinstance(backbone, dict) else backbone
+    if getattr(model, 'tuning', None) is not None:
+        raise ValueError(
+            f'{type(model).__name__} is tuned already; put all methods into one list tuning=[...]'
+        )
+    part = getattr(model, 'encoder', model)
+    for name, value in (('frozen_stages', -1), ('frozen', False)):
+        if hasattr(part, name):
+            setattr(part, name, value)
+    method = build_tuning(tuning)
+    _recompute_safely(model)
+    method.attach(part)
+    if hasattr(part, 'block_hooks'):
+        part.block_hooks.append(method)
+    model.__class__ = _tuned_class(type(model))
+    model.tuning = method
+    freeze_all_but(part, method)
+    return model.train(model.training)
