@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 
 import original_figures
 import pytest
+import timm
 import torch
 
 from vitadapter_dense.backbones import SimplePyramid, ViTAdapter
@@ -16,7 +18,7 @@ CASES = ['det_vit_window', 'det_vit_layerscale', 'seg_vit', 'det_beit']
 
 
 def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    return float((ours - theirs).norm() / theirs.norm())
+    return float((ours.detach() - theirs).norm() / theirs.norm())
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -53,26 +55,63 @@ def test_wrong_vit_feature_gives_other_numbers(name):
         assert relative_error(model(case['input'])[0], case['out0']) > 1e-2
 
 
-@pytest.mark.parametrize(
-    ('size', 'model_name', 'heads', 'ratio'),
-    [
-        ('T', 'deit_tiny_patch16_224', 6, 1.0),
-        ('S', 'deit_small_patch16_224', 6, 1.0),
-        ('B', 'deit_base_patch16_224', 12, 0.5),
-        ('L', 'vit_large_patch16_224', 16, 0.5),
-    ],
-)
-def test_names_shapes_and_counts_of_the_released_models(size, model_name, heads, ratio):
-    with gzip.open(original_figures.DATA / 'manifest_detection.json.gz') as file:
-        manifest = json.load(file)[f'detection/vit_adapter_{size}']
+SIZES = {
+    'T': ('tiny', 6, 1.0),
+    'S': ('small', 6, 1.0),
+    'B': ('base', 12, 0.5),
+    'L': ('large', 16, 0.5),
+}
+RELEASED = [
+    *(f'detection/vit_adapter_{size}' for size in 'TSBL'),
+    *(f'segmentation/vit_adapter_{size}' for size in 'TSBL'),
+    *(f'detection/dinov2_adapter_{size}' for size in 'SBL'),
+    'detection/vit_adapter_B_mae',
+    'detection/beit_adapter_L',
+    'segmentation/beit_adapter_L_512',
+    'segmentation/beit_adapter_L_640',
+    'segmentation/beit_adapter_B_512',
+]
+
+
+def released(name):
+    """The released model of a manifest entry, without memory."""
+    task, kind = name.split('/')
+    size = next(part for part in kind.split('_') if part in SIZES)
+    timm_size, heads, ratio = SIZES[size]
+    adapter = dict(deform_num_heads=heads, deform_ratio=ratio)
+    encoder = dict(type='TimmViT', model_name=f'vit_{timm_size}_patch16_224', init_values=1.0)
+    if kind.startswith('dinov2'):
+        encoder.update(img_size=592)
+    elif kind.endswith('mae'):
+        encoder.update(init_values=None)
+        adapter.update(use_extra_extractor=False)
+    elif kind.startswith('beit'):
+        encoder.update(model_name=f'beit_{timm_size}_patch16_224', window_pad='input')
+        if task == 'detection':
+            encoder.update(window_sizes=([14] * 5 + [56]) * 4)
+        else:
+            encoder.update(img_size=int(kind.split('_')[-1]), keep_prefix_tokens=True)
     with torch.device('meta'):
-        encoder = dict(type='TimmViT', model_name=model_name, init_values=1.0)
-        model = ViTAdapter(encoder, deform_num_heads=heads, deform_ratio=ratio)
-    expected = dict(manifest['shapes'])
-    rename_official_keys(model, expected, '')
-    ours = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-    assert ours == expected
+        return ViTAdapter(encoder, **adapter)
+
+
+@pytest.mark.parametrize('name', RELEASED)
+def test_names_shapes_and_counts_of_the_released_models(name):
+    """Every name of the original's code finds its place, and no place stays empty."""
+    with gzip.open(original_figures.DATA / f'manifest_{name.split("/")[0]}.json.gz') as file:
+        manifest = json.load(file)[name]
+    model = released(name)
+    state_dict = {
+        key: torch.empty(shape, device='meta') for key, shape in manifest['shapes'].items()
+    }
+    model.load_state_dict(state_dict, strict=True)
     assert sum(p.numel() for p in model.parameters()) == manifest['num_params']
+
+
+def test_the_manifests_hold_nothing_else():
+    for task in ('detection', 'segmentation'):
+        with gzip.open(original_figures.DATA / f'manifest_{task}.json.gz') as file:
+            assert set(json.load(file)) == {name for name in RELEASED if name.startswith(task)}
 
 
 @pytest.mark.parametrize(
@@ -87,3 +126,53 @@ def test_parameter_counts_of_the_original_baselines(model_name, millions):
     with torch.device('meta'):
         model = SimplePyramid(dict(type='TimmViT', model_name=model_name, init_values=1.0))
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 3) == millions
+
+
+def by_timm(model, images):
+    """The four maps of timm's own model with the weights of our baseline's encoder."""
+    encoder = model.encoder
+    options = dict(img_size=64, embed_dim=32, depth=4, num_heads=2)
+    weights = encoder.state_dict()
+    if encoder.family == 'vit':  # without CLS
+        options.update(class_token=False, global_pool='avg')
+        weights['pos_embed'] = weights['pos_embed'][:, 1:]
+    theirs = timm.create_model(encoder.model_name, num_classes=0, **options).eval()
+    theirs.load_state_dict(weights, strict=False)
+    return theirs.forward_intermediates(images, indices=[0, 1, 2, 3], intermediates_only=True)
+
+
+@pytest.mark.parametrize('model_name', ['vit_tiny_patch16_224', 'beit_base_patch16_224'])
+def test_the_plain_baselines_in_the_originals_names(model_name):
+    """`ViTBaseline` and `BEiTBaseline`: four maps of the ViT, each brought to its stride."""
+    beit = model_name.startswith('beit')
+    small = dict(img_size=64, embed_dim=32, depth=4, num_heads=2, keep_prefix_tokens=beit)
+    model = SimplePyramid(dict(type='TimmViT', model_name=model_name, **small)).eval()
+    own = {key: torch.rand(value.shape) - 0.5 for key, value in model.state_dict().items()}
+    originals = {}
+    for key, value in own.items():
+        name = key.removeprefix('encoder.')
+        originals[re.sub(r'^up(\d)', r'fpn\1', name) if beit else name] = (
+            value.abs() if 'running_var' in name else value
+        )
+    model.load_state_dict(originals, strict=True)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        outputs, maps = model(images), by_timm(model, images)
+        if not beit:
+            norms = (model.norm1, model.norm2, model.norm3, model.norm4)
+            maps = [
+                norm(m.movedim(1, -1)).movedim(-1, 1) for norm, m in zip(norms, maps, strict=True)
+            ]
+        deconvolve = torch.nn.functional.conv_transpose2d
+        (first, last), second = (model.up1[0], model.up1[3]), model.up2[0] if beit else model.up2
+        inner = deconvolve(maps[0], first.weight, first.bias, stride=2)
+        inner = torch.nn.functional.gelu(model.up1[1](inner))
+        expected = [
+            deconvolve(inner, last.weight, last.bias, stride=2),
+            deconvolve(maps[1], second.weight, second.bias, stride=2),
+            maps[2],
+            torch.nn.functional.max_pool2d(maps[3], 2),
+        ]
+    assert isinstance(model.up1[1], torch.nn.BatchNorm2d if beit else torch.nn.GroupNorm)
+    for output, reference in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(output, reference, rtol=1e-4, atol=1e-4)

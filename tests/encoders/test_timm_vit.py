@@ -290,8 +290,14 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     _, path = saved_twin(tmp_path, embed_dim=48)
     model = build(pretrained=str(path))
     before = model.blocks[0].attn.qkv.weight.clone()
-    with pytest.raises(WeightsError, match=r'does not fit the model: .* matched(.|\n)*missing'):
+    with pytest.raises(WeightsError, match=r'does not fit.*width \(embed_dim\) 48, .* here has 32'):
         model.init_weights()
+    _, path = saved_twin(tmp_path, depth=4)
+    with pytest.raises(WeightsError, match='does not fit the model: .*depth 4, .* here has 3'):
+        build(pretrained=str(path)).init_weights()
+    _, path = saved_twin(tmp_path, mlp_ratio=2)
+    with pytest.raises(WeightsError, match=r'does not fit the model: .* matched(.|\n)*missing'):
+        build(pretrained=str(path)).init_weights()
     assert torch.equal(model.blocks[0].attn.qkv.weight, before)
 
 

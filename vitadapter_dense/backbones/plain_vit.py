@@ -44,9 +44,6 @@ class PlainViT(BaseModule):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """``(B, 3, H, W)`` of any size -> maps ``(B, C, ceil(H / patch), ceil(W / patch))``."""
-        tokens, start, maps = self.encoder.embed(images), 0, []
-        for index in self.out_indices:
-            tokens = self.encoder.run(tokens, start, index + 1)
-            start = index + 1
-            maps.append(tokens.as_map())
-        return tuple(maps)
+        return tuple(
+            tokens.as_map() for tokens in self.encoder.run_through(images, self.out_indices)
+        )

@@ -2,8 +2,9 @@
 
 ``style='original'`` is the baseline of the ViT-Adapter paper (https://arxiv.org/abs/2205.08534,
 table 1; ``ViTBaseline`` in its code): the maps of four blocks, each normalised and brought to its
-stride. ``style='vitdet'`` is the simple feature pyramid of ViTDet
-(https://arxiv.org/abs/2203.16527, section 3): every level from the last block's map.
+stride. With a BEiT encoder it is the ``BEiTBaseline`` of that code, which does without the layer
+norms and has batch norm in the first level. ``style='vitdet'`` is the simple feature pyramid of
+ViTDet (https://arxiv.org/abs/2203.16527, section 3): every level from the last block's map.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from vitadapter_dense.backbones.norm import norm_factory
 from vitadapter_dense.backbones.official_names import rename_official_keys
 
 
@@ -45,6 +47,8 @@ class SimplePyramid(BaseModule):
         out_channels: channels of the maps, ``'vitdet'`` only (``'original'`` gives the ViT's
             width).
         norm_eps: of the layer norms.
+        norm_cfg: normalisation in the first level over a BEiT encoder, ``'original'`` only; an
+            MMEngine config, batch norm by default.
 
     Raises:
         ValueError: unknown style, or ``out_indices`` that do not fit the encoder or the style.
@@ -58,6 +62,7 @@ class SimplePyramid(BaseModule):
         out_indices: Sequence[int] | None = None,
         out_channels: int = 256,
         norm_eps: float = 1e-6,
+        norm_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = MODELS.build(encoder) if isinstance(encoder, dict) else encoder
@@ -67,7 +72,10 @@ class SimplePyramid(BaseModule):
             if out_indices is None:
                 out_indices = [round(part * depth / 4) - 1 for part in range(1, 5)]
             self.out_indices = _check_out_indices(out_indices, depth)
-            self._build_original(dim, norm_eps)
+            if getattr(self.encoder, 'family', None) == 'beit':
+                self._build_original_beit(dim, norm_cfg)
+            else:
+                self._build_original(dim, norm_eps)
         elif style == 'vitdet':
             if out_indices is not None:
                 raise ValueError(
@@ -86,6 +94,14 @@ class SimplePyramid(BaseModule):
         self.norm4 = nn.LayerNorm(dim, eps=norm_eps)
         self.up1 = nn.Sequential(_up(dim, dim), nn.GroupNorm(32, dim), nn.GELU(), _up(dim, dim))
         self.up2 = _up(dim, dim)
+        self.up3 = nn.Identity()
+        self.up4 = nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=True)
+
+    def _build_original_beit(self, dim: int, norm_cfg: dict[str, Any] | None) -> None:
+        norm = norm_factory(norm_cfg or dict(type='BN'))
+        self.norm1 = self.norm2 = self.norm3 = self.norm4 = None
+        self.up1 = nn.Sequential(_up(dim, dim), norm(dim), nn.GELU(), _up(dim, dim))
+        self.up2 = nn.Sequential(_up(dim, dim))
         self.up3 = nn.Identity()
         self.up4 = nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=True)
 
@@ -113,13 +129,9 @@ class SimplePyramid(BaseModule):
 
     def _vit_maps(self, images: Tensor) -> list[Tensor]:
         """The four maps that the levels are made of, normalised in the original style."""
-        tokens, start, maps = self.encoder.embed(images), 0, []
-        for index in self.out_indices:
-            tokens = self.encoder.run(tokens, start, index + 1)
-            start = index + 1
-            maps.append(tokens)
+        maps = self.encoder.run_through(images, self.out_indices)
         maps = maps * 4 if len(maps) == 1 else maps
-        if self.style == 'vitdet':
+        if self.style == 'vitdet' or self.norm1 is None:
             return [level.as_map() for level in maps]
         norms = (self.norm1, self.norm2, self.norm3, self.norm4)
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vitadapter_dense.encoders.cached import CachedEncoder
 from vitadapter_dense.encoders.timm_stages import TimmStages
 from vitadapter_dense.encoders.timm_vit import TimmViT
 from vitadapter_dense.encoders.tokens import Tokens
@@ -14,6 +15,7 @@ from vitadapter_dense.encoders.weights import (
 )
 
 __all__ = [
+    'CachedEncoder',
     'LoadReport',
     'TimmStages',
     'TimmViT',

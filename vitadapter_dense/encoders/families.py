@@ -26,6 +26,11 @@ def family_of(model_name: str) -> Family:
     return module if module in ('beit', 'eva') else 'vit'
 
 
+def is_plain_vit(model: nn.Module) -> bool:
+    """Whether a timm model is of one of the families."""
+    return isinstance(model, tuple(_CLASSES.values()))
+
+
 def create_plain_vit(model_name: str, **timm_args: Any) -> nn.Module:
     """A plain ViT of timm with random weights and without its head.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import timm
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from vitadapter_dense.encoders.families import is_plain_vit
+from vitadapter_dense.encoders.foreign_weights import format_of, from_augreg
 from vitadapter_dense.encoders.relative_position import TABLE
 from vitadapter_dense.encoders.weights import (
     LoadReport,
@@ -51,17 +54,32 @@ def _from_hub(model_name: str, image_args: dict[str, object]) -> dict[str, Tenso
 def _from_file(
     model_name: str, source: str | Path, image_args: dict[str, object]
 ) -> dict[str, Tensor]:
-    scratch = timm.create_model(model_name, pretrained=False, num_classes=0, **image_args)
-    if str(source).endswith('.npz'):
-        if not hasattr(scratch, 'load_pretrained'):
-            raise WeightsError(
-                f'timm cannot read .npz weights into {model_name!r}: {str(source)!r}'
-            )
-        if not Path(source).is_file():
-            raise WeightsError(f'no checkpoint file at {str(source)!r}; check the path')
-        scratch.load_pretrained(str(source))
-        return scratch.state_dict()
     state_dict = state_dict_of(read_checkpoint(source))
+    return in_timm_names(model_name, state_dict, source, image_args)
+
+
+def in_timm_names(
+    model_name: str,
+    state_dict: Mapping[str, Tensor],
+    source: str | Path,
+    image_args: dict[str, object] | None = None,
+) -> dict[str, Tensor]:
+    """The weights of an encoder in timm's names and layouts.
+
+    Args:
+        model_name: timm's name of the encoder.
+        state_dict: in its authors' names, or timm's.
+        source: where it is from, for the message.
+        image_args: timm arguments that change the shape of the weights.
+
+    Raises:
+        WeightsError: unknown format, a mixture of architectures, or not this encoder.
+    """
+    state_dict = dict(state_dict)
+    image_args = image_args or {}
+    scratch = timm.create_model(model_name, pretrained=False, num_classes=0, **image_args)
+    if is_plain_vit(scratch) and format_of(state_dict) == 'augreg':
+        state_dict = from_augreg(state_dict)
     # timm's modules know the foreign names and layouts of their family (MAE, DINOv2, CLIP, ...)
     to_timm = getattr(sys.modules[type(scratch).__module__], 'checkpoint_filter_fn', None)
     if to_timm is None:
@@ -70,7 +88,7 @@ def _from_file(
     tables = {name: state_dict.pop(name) for name in [*state_dict] if name.endswith(TABLE)}
     try:
         return dict(to_timm(state_dict, scratch)) | tables
-    except (KeyError, RuntimeError, AssertionError) as error:
+    except (AttributeError, KeyError, RuntimeError, AssertionError) as error:
         raise WeightsError(
             f'{str(source)!r} does not look like weights of {model_name!r} '
             f'({type(error).__name__}: {error})'

@@ -7,6 +7,7 @@ full unpickling: a checkpoint is data, not a program.
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,15 @@ _PLAIN_TYPES = [
         for kind in ('bool', 'i1', 'u1', 'i4', 'u4', 'i8', 'u8', 'f2', 'f4', 'f8')
     },
 ]
+_UNREADABLE = (
+    safetensors.SafetensorError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    OSError,
+    EOFError,
+    TypeError,
+    ValueError,
+)
 _WRAPPERS = ('state_dict', 'model', 'teacher', 'module')
 
 
@@ -108,7 +118,7 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
     """Reads a checkpoint without running any code that it may contain.
 
     Args:
-        source: a file (``.pth``, ``.pt``, ``.bin``, ``.safetensors``) or an http(s) URL.
+        source: a file (``.pth``, ``.pt``, ``.bin``, ``.safetensors``, ``.npz``) or an http(s) URL.
         map_location: device of the tensors.
 
     Raises:
@@ -119,6 +129,10 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
     try:
         if path.suffix == '.safetensors':
             checkpoint = safetensors.torch.load_file(path, device=str(map_location))
+        elif path.suffix == '.npz':
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: torch.from_numpy(archive[name]) for name in archive.files}
+            checkpoint = {name: array.to(map_location) for name, array in arrays.items()}
         else:
             with torch.serialization.safe_globals(_PLAIN_TYPES):
                 checkpoint = torch.load(path, map_location=map_location, weights_only=True)
@@ -128,7 +142,7 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
             f'loading that could run code. Load it where you trust it and save its state dict '
             f'alone, e.g. with safetensors.torch.save_file. ({str(error).splitlines()[0]})'
         ) from error
-    except (safetensors.SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
+    except _UNREADABLE as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
             f'{str(path)!r} cannot be read as a checkpoint; it is truncated or of another format '
@@ -163,7 +177,7 @@ def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     return tensors
 
 
-def _converted(module: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def converted_for(module: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict after the modules' own load hooks, which rename what they recognise."""
     converted = dict(state_dict)
     for name, child in module.named_modules():
@@ -174,7 +188,7 @@ def _converted(module: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str,
 
 def compare(module: nn.Module, state_dict: Mapping[str, Tensor]) -> LoadReport:
     """Compares a state dict with a module, name by name, after the modules' load hooks."""
-    given, wanted = _converted(module, state_dict), module.state_dict()
+    given, wanted = converted_for(module, state_dict), module.state_dict()
     matched, mismatched = [], []
     for name in wanted.keys() & given.keys():
         got, want = tuple(given[name].shape), tuple(wanted[name].shape)
@@ -194,14 +208,14 @@ def compare(module: nn.Module, state_dict: Mapping[str, Tensor]) -> LoadReport:
     )
 
 
-def load_checked(
+def check_fit(
     module: nn.Module,
     state_dict: Mapping[str, Tensor],
     *,
     min_share: float = 0.5,
     what: str = 'checkpoint',
 ) -> LoadReport:
-    """Loads what matches, or nothing if too little does.
+    """Raises unless a state dict fits a module; changes nothing.
 
     Args:
         module: what to load into.
@@ -210,8 +224,13 @@ def load_checked(
         what: what the weights are, for the message.
 
     Raises:
-        WeightsError: less than ``min_share`` matched; the module is untouched.
+        WeightsError: less than ``min_share`` matched, or an encoder of another width or depth (a
+            child's ``check_state_dict`` says so).
     """
+    converted = converted_for(module, state_dict)
+    for name, child in module.named_modules():
+        if hasattr(child, 'check_state_dict'):
+            child.check_state_dict(converted, f'{name}.' if name else '', what=what)
     report = compare(module, state_dict)
     if report.share < min_share:
         raise WeightsError(
@@ -219,6 +238,22 @@ def load_checked(
             f'least {min_share:.0%} must. Choose the checkpoint of this architecture, or the '
             f'config of this checkpoint.\n{report}'
         )
-    converted = _converted(module, state_dict)
+    return report
+
+
+def load_checked(
+    module: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    *,
+    min_share: float = 0.5,
+    what: str = 'checkpoint',
+) -> LoadReport:
+    """Loads what matches, or nothing if too little does; see :func:`check_fit`.
+
+    Raises:
+        WeightsError: the state dict does not fit; the module is untouched.
+    """
+    report = check_fit(module, state_dict, min_share=min_share, what=what)
+    converted = converted_for(module, state_dict)
     module.load_state_dict({name: converted[name] for name in report.matched}, strict=False)
     return report
