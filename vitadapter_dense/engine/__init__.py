@@ -13,6 +13,7 @@ from vitadapter_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
 from vitadapter_dense.engine.pictures import PredictionPicturesHook
 from vitadapter_dense.engine.progress import ProgressBarHook
 from vitadapter_dense.engine.runner import DenseRunner
+from vitadapter_dense.engine.tuned_checkpoint import TunedCheckpointHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -28,4 +29,5 @@ __all__ = [
     'ProgressBarHook',
     'ResumableEpochLoop',
     'ResumableIterLoop',
+    'TunedCheckpointHook',
 ]

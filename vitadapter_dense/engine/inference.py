@@ -22,8 +22,9 @@ from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
-from vitadapter_dense.encoders.weights import load_checked, read_checkpoint, state_dict_of
+from vitadapter_dense.encoders.weights import load_checked, read_checkpoint
 from vitadapter_dense.engine.config import iter_datasets
+from vitadapter_dense.engine.delta import complete_state_dict
 
 _TOOLBOX_NAMES = {'LoadImageChecked': 'LoadImageFromFile'}
 
@@ -70,7 +71,7 @@ class Predictor:
 
     Args:
         cfg: the configuration; its test loader names the pipeline.
-        checkpoint: file with the whole model's weights.
+        checkpoint: file with the whole model's weights, or a delta.
         device: where to compute.
 
     Raises:
@@ -81,7 +82,8 @@ class Predictor:
         model = revert_sync_batchnorm(build_model(cfg))
         content = read_checkpoint(str(checkpoint))
         what = f'checkpoint {checkpoint}'
-        load_checked(model, state_dict_of(content), min_share=1.0, what=what)
+        state = complete_state_dict(model, content, checkpoint)
+        load_checked(model, state, min_share=1.0, what=what)
         self.model = model.to(device).eval()
         dataset = next(iter_datasets(cfg.test_dataloader.dataset))
         steps = _without_annotations(dataset.pipeline)

@@ -25,6 +25,7 @@ from vitadapter_dense.encoders.weights import (
 )
 from vitadapter_dense.engine.checkpoint_content import checkpoint_of
 from vitadapter_dense.engine.checkpoint_files import latest_checkpoint, write_checkpoint
+from vitadapter_dense.engine.delta import BASE, complete_state_dict, is_delta, needs_pretrained
 from vitadapter_dense.engine.distributed import join_cpu_processes, wrap_for_cpu
 from vitadapter_dense.engine.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.engine.hooks import EvaluationRandomStateHook
@@ -57,6 +58,7 @@ class DenseRunner(Runner):
 
     _min_share = 1.0
     _held_random_state: dict[str, Any] | None = None
+    _read_ahead: tuple[str, dict[str, Any]] | None = None
 
     # ------------------------------------------------------------------ set-up
 
@@ -110,7 +112,8 @@ class DenseRunner(Runner):
 
     def _init_model_weights(self) -> None:
         """Initialises the weights; fetches no pre-trained ones if a checkpoint replaces them."""
-        if self._checkpoint_to_read() is not None and not self._has_loaded:
+        path = self._checkpoint_to_read()
+        if path is not None and not self._has_loaded and not self._needs_pretrained(path):
             for module in self.bare_model.modules():
                 if hasattr(module, 'pretrained'):
                     module.skip_pretrained = True
@@ -118,6 +121,13 @@ class DenseRunner(Runner):
                 if isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained':
                     module.init_cfg = None
         super()._init_model_weights()
+
+    def _needs_pretrained(self, path: str) -> bool:
+        """Whether a checkpoint is a delta to pre-trained weights, which are fetched then."""
+        if self._resume:
+            return False
+        self._read_ahead = (path, read_checkpoint(path))
+        return needs_pretrained(self._read_ahead[1])
 
     def load_or_resume(self) -> None:
         """Loads or resumes the checkpoint that the config asks for, once."""
@@ -156,16 +166,21 @@ class DenseRunner(Runner):
             WeightsError: the file cannot be read safely, or too little of it matches; the model is
                 unchanged then.
         """
-        checkpoint = read_checkpoint(filename, map_location)
+        path, checkpoint = self._read_ahead or (None, {})
+        self._read_ahead = None
+        if path != filename or map_location != 'cpu':
+            checkpoint = read_checkpoint(filename, map_location)
         if 'state_dict' not in checkpoint:
             checkpoint = dict(state_dict=state_dict_of(checkpoint))
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         report = load_checked(
             self.bare_model,
-            _revised(state_dict_of(checkpoint), revise_keys),
+            _revised(complete_state_dict(self.bare_model, checkpoint, filename), revise_keys),
             min_share=1.0 if strict else self._min_share,
             what=f'checkpoint {filename}',
         )
+        if is_delta(checkpoint):
+            self.message_hub.update_info(BASE, checkpoint['delta']['base'])
         self._has_loaded = True
         self._log_report(filename, report)
         return checkpoint

@@ -1,0 +1,174 @@
+"""Delta checkpoints: what was tuned, and the name and hash of what was not.
+
+A delta holds the new parameters, the unfrozen ones, the statistics of batch norms that train, neck
+and heads. The frozen rest is restored from the base weights, the pre-trained ones or the checkpoint
+that training started from, and compared by its hash before anything of the delta is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitadapter_dense.encoders.weights import (
+    WeightsError,
+    load_checked,
+    read_checkpoint,
+    state_dict_of,
+)
+from vitadapter_dense.tuning import Tuning
+
+BASE = 'tuning_base'  # in the message hub, and so in every checkpoint that a run goes on from
+_KEY = 'delta'
+
+
+def is_delta(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint holds only what was tuned."""
+    return isinstance(checkpoint.get(_KEY), Mapping)
+
+
+def tuned_backbones(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Name and module of every backbone with a tuning method."""
+    for name, module in model.named_modules():
+        if isinstance(getattr(module, 'tuning', None), Tuning):
+            yield name, module
+
+
+def frozen_names(model: nn.Module) -> list[str]:
+    """State-dict names of what tuning has frozen, sorted.
+
+    A module's buffers are frozen where none of its own parameters trains; it is in eval mode then.
+    """
+    names = set()
+    for name, backbone in tuned_backbones(model):
+        inside = 'encoder' if hasattr(backbone, 'encoder') else ''
+        part = backbone.get_submodule(inside)
+        own = {id(module) for module in backbone.tuning.modules()}
+        prefix = '.'.join(filter(None, (name, inside)))
+        for child_name, child in part.named_modules(prefix=prefix):
+            if id(child) in own:
+                continue
+            parameters = list(child.named_parameters(recurse=False))
+            frozen = [key for key, parameter in parameters if not parameter.requires_grad]
+            if len(frozen) == len(parameters):
+                frozen += [key for key, _ in child.named_buffers(recurse=False)]
+            names.update(f'{child_name}.{key}' if child_name else key for key in frozen)
+    return sorted(names & model.state_dict().keys())
+
+
+def hash_of(state_dict: Mapping[str, Tensor], names: Iterable[str]) -> str:
+    """SHA-256 over names, types, shapes and values of tensors, in the order of ``names``."""
+    digest = hashlib.sha256()
+    for name in names:
+        tensor = state_dict[name].detach().cpu().contiguous()
+        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def pretrained_sources(model: nn.Module) -> dict[str, str]:
+    """Where ``init_weights`` gets the parts of a model pre-trained weights from, by their names."""
+    sources = {}
+    for name, module in model.named_modules():
+        init_cfg = getattr(module, 'init_cfg', None)
+        if isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained':
+            sources[name] = str(init_cfg['checkpoint'])
+        elif getattr(module, 'pretrained', None):
+            hub = f'{module.model_name} of the hub of timm'
+            sources[name] = hub if module.pretrained is True else str(module.pretrained)
+    return sources
+
+
+def make_delta(
+    checkpoint: Mapping[str, Any], frozen: Iterable[str], *, base: Mapping[str, Any], base_hash: str
+) -> dict[str, Any]:
+    """A checkpoint without what is frozen.
+
+    Args:
+        checkpoint: a whole checkpoint.
+        frozen: names of its state dict to leave out.
+        base: where they come from: ``checkpoint`` (a file) or ``pretrained`` (sources by name).
+        base_hash: of them.
+    """
+    frozen = list(frozen)
+    left_out = set(frozen)
+    state = checkpoint['state_dict']
+    tuned = {name: tensor for name, tensor in state.items() if name not in left_out}
+    info = dict(base=dict(base), hash=base_hash, frozen=frozen, tuned=list(tuned))
+    return dict(meta=checkpoint.get('meta', {}), delta=info, state_dict=tuned)
+
+
+def needs_pretrained(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is a delta to weights that ``init_weights`` fetches."""
+    return is_delta(checkpoint) and 'pretrained' in checkpoint[_KEY]['base']
+
+
+def complete_state_dict(
+    model: nn.Module, checkpoint: Mapping[str, Any], filename: str | Path
+) -> dict[str, Tensor]:
+    """The state dict of a checkpoint; of a delta, base weights and delta together.
+
+    The base weights of a delta are loaded into the model on the way.
+
+    Args:
+        model: what the weights are for.
+        checkpoint: whole or a delta.
+        filename: of the checkpoint, for messages, and to find the base weights beside it.
+
+    Raises:
+        WeightsError: the delta is incomplete, or its base weights are not to be had or others.
+    """
+    tuned = state_dict_of(checkpoint)
+    if not is_delta(checkpoint):
+        return tuned
+    info = checkpoint[_KEY]
+    lost = [name for name in info['tuned'] if name not in tuned]
+    if lost:
+        raise WeightsError(
+            f'the delta {filename} lacks {len(lost)} of its {len(info["tuned"])} tensors, '
+            f'{lost[0]!r} for one: parts (a head?) have been taken out of it. Write it again.'
+        )
+    _restore_base(model, info['base'], filename)
+    state = model.state_dict()
+    source = _describe(info['base'])
+    absent = [name for name in info['frozen'] if name not in state]
+    if absent:
+        raise WeightsError(
+            f'the delta {filename} is of another model: {absent[0]!r} of its base weights '
+            f'({source}) is not there. Choose the config that it was trained with.'
+        )
+    if hash_of(state, info['frozen']) != info['hash']:
+        raise WeightsError(
+            f'the delta {filename} is for other base weights than the model has: it was tuned '
+            f'from {source}, and the hash of the frozen tensors differs. Use those weights.'
+        )
+    return {**{name: state[name] for name in info['frozen']}, **tuned}
+
+
+def _describe(base: Mapping[str, Any]) -> str:
+    if 'checkpoint' in base:
+        return f'checkpoint {base["checkpoint"]}'
+    return ', '.join(f'{name}: {source}' for name, source in base['pretrained'].items())
+
+
+def _restore_base(model: nn.Module, base: Mapping[str, Any], filename: str | Path) -> None:
+    if 'pretrained' in base:
+        if not getattr(model, 'is_init', False):
+            model.init_weights()
+        return
+    recorded = str(base['checkpoint'])
+    beside = Path(filename).parent / Path(recorded).name
+    source = str(beside) if not Path(recorded).is_file() and beside.is_file() else recorded
+    try:
+        whole = read_checkpoint(source)
+    except WeightsError as error:
+        raise WeightsError(
+            f'the delta {filename} needs its base weights {recorded!r}: put that file there, or '
+            f'beside the delta. ({error})'
+        ) from error
+    load_checked(model, state_dict_of(whole), min_share=0.0, what=f'base weights {source}')
