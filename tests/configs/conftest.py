@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -15,9 +16,17 @@ ROOT = Path(__file__).resolve().parents[2] / 'configs'
 
 
 def config_files() -> list[str]:
-    """Paths below configs/ of what a user can train: all files but the bases."""
-    files = (path.relative_to(ROOT) for path in ROOT.rglob('*.py'))
+    """Paths below configs/ of what a user can train: all files but the bases.
+
+    Those of tuning methods have a test of their own, tests/tuning/test_tuning_configs.py.
+    """
+    files = (path.relative_to(ROOT) for path in ROOT.rglob('*.py') if not is_tuned(path.stem))
     return sorted(str(path) for path in files if path.parts[0] != '_base_')
+
+
+def is_tuned(name: str) -> bool:
+    """Whether a file name is one of the tuning methods' configurations."""
+    return re.search(r'_r50_|^setr_|_vitadapter_b_(lora|vpt|pro_tuning|frozen)$', name) is not None
 
 
 @cache
@@ -46,6 +55,14 @@ def read_config():
 def build_model():
     """Builds a configuration's model on the meta device; shared, not to be changed."""
     return build
+
+
+@pytest.fixture(scope='session')
+def names_in():
+    """The names of the configurations of a folder below configs/."""
+    return lambda folder: {
+        Path(name).stem for name in config_files() if Path(name).parts[0] == folder
+    }
 
 
 @pytest.fixture(scope='session')

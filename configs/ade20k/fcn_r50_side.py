@@ -1,0 +1,5 @@
+"""FCN, ResNet-50, a side network beside the frozen backbone, crop 512, 80k iterations."""
+
+_base_ = './fcn_r50_full.py'
+
+model = dict(backbone=dict(tuning=dict(_delete_=True, type='SideTuning')))

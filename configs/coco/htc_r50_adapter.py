@@ -1,0 +1,5 @@
+"""HTC without semantic branch, ResNet-50, adapters behind its residual blocks, 1x."""
+
+_base_ = './htc_r50_full.py'
+
+model = dict(backbone=dict(tuning=dict(_delete_=True, type='Adapter')))

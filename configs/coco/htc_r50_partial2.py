@@ -1,0 +1,5 @@
+"""HTC without semantic branch, ResNet-50, the last two residual blocks tuned, 1x."""
+
+_base_ = './htc_r50_full.py'
+
+model = dict(backbone=dict(tuning=dict(_delete_=True, type='PartialTuning', num_blocks=2)))

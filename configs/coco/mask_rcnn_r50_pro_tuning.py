@@ -1,0 +1,5 @@
+"""Mask R-CNN, ResNet-50, tuned with prompt blocks (reconstruction), 1x."""
+
+_base_ = './mask_rcnn_r50_full.py'
+
+model = dict(backbone=dict(tuning=dict(_delete_=True, type='ProTuning')))
