@@ -1,0 +1,17 @@
+"""UperNet, ViT-Adapter-L over a frozen DINOv2 encoder, crop 512, 160k iterations (ours)."""
+
+_base_ = [
+    '../_base_/models/upernet.py',
+    '../_base_/models/seg_vitadapter_l_dinov2_frozen.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/adamw_poly_160k.py',
+    '../_base_/runtime/segmentation.py',
+]
+
+model = _base_.preset
+
+# Ours: no layer of the encoder trains, so that nothing decays from layer to layer.
+optim_wrapper = dict(
+    optimizer=dict(lr=1e-4, weight_decay=0.05),
+    paramwise_cfg=dict(num_layers=24, layer_decay_rate=1.0),
+)

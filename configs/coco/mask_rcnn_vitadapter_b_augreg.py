@@ -1,0 +1,11 @@
+"""Mask R-CNN, ViT-Adapter-B, AugReg weights, 3x with multi-scale training (ours)."""
+
+_base_ = [
+    '../_base_/models/mask_rcnn_fpn.py',
+    '../_base_/models/vitadapter_b_augreg.py',
+    '../_base_/datasets/coco_instance_ms.py',
+    '../_base_/schedules/adamw_3x.py',
+    '../_base_/runtime/detection.py',
+]
+
+model = _base_.preset

@@ -1,0 +1,21 @@
+"""Mask R-CNN, ViT-Adapter-L, BEiT v2 weights, 3x with multi-scale training (ours).
+
+The original published BEiT v2 with HTC++ and the L model alone.
+"""
+
+_base_ = [
+    '../_base_/models/mask_rcnn_fpn.py',
+    '../_base_/models/vitadapter_l_beitv2.py',
+    '../_base_/datasets/coco_instance_ms.py',
+    '../_base_/schedules/adamw_3x.py',
+    '../_base_/runtime/detection.py',
+]
+
+model = _base_.preset
+
+# Layer-wise learning-rate decay
+# (ViT-Adapter's of the L model, detection/configs/htc++/*_beitv2_*.py).
+optim_wrapper = dict(
+    constructor='LayerDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(_delete_=True, num_layers=24, layer_decay_rate=0.90),
+)

@@ -1,0 +1,17 @@
+"""Mask R-CNN, ViT-Adapter-S, DINOv3 weights, 3x with multi-scale training (ours)."""
+
+_base_ = [
+    '../_base_/models/mask_rcnn_fpn.py',
+    '../_base_/models/vitadapter_s_dinov3.py',
+    '../_base_/datasets/coco_instance_ms.py',
+    '../_base_/schedules/adamw_3x.py',
+    '../_base_/runtime/detection.py',
+]
+
+model = _base_.preset
+
+# Layer-wise learning-rate decay, as for DINOv2.
+optim_wrapper = dict(
+    constructor='LayerDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(_delete_=True, num_layers=12, layer_decay_rate=0.70),
+)
