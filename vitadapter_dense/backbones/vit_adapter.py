@@ -9,7 +9,7 @@ strides 4, 8, 16 and 32.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -79,7 +79,9 @@ class ViTAdapter(BaseModule):
         vit_feature: which ViT maps are added to the pyramid: ``'last'`` adds the final map to all
             levels (the original's detection code), ``'per_stage'`` adds interaction i's map to
             level i (its segmentation code; needs four interactions), ``None`` adds none.
-        injector: ``False`` leaves the ViT's features untouched (only extractors).
+        injector: ``False`` leaves the ViT's features untouched (only extractors). A frozen encoder
+            then runs without gradients, and in bfloat16 under autocast: the adapter of DINOv3
+            (https://arxiv.org/abs/2508.10104, section 6.3.2).
         injector_init: start of the injectors' gamma.
         norm_eps: of the adapter's layer norms.
         drop_path_rate: stochastic depth of the extractors' feed-forward networks; default: the
@@ -171,6 +173,9 @@ class ViTAdapter(BaseModule):
         self.norm3 = batch_norm(dim)
         self.norm4 = batch_norm(dim)
         self._init_adapter()
+        self._encoder_apart = (
+            not injector and tuning is None and getattr(self.encoder, 'frozen', False)
+        )
         self.tuning = None if tuning is None else self._tune_encoder(build_tuning(tuning))
         self.register_load_state_dict_pre_hook(rename_official_keys)
 
@@ -211,7 +216,7 @@ class ViTAdapter(BaseModule):
         Returns:
             Maps ``(B, embed_dim, ceil(H / s), ceil(W / s))`` for strides s = 4, 8, 16, 32.
         """
-        tokens = self.encoder.embed(images)
+        tokens = self._call_encoder(self.encoder.embed, images)
         c1, *pyramid_maps = self.spm(images)
         pyramid = flatten_maps(
             [
@@ -241,6 +246,17 @@ class ViTAdapter(BaseModule):
         norms = (self.norm1, self.norm2, self.norm3, self.norm4)
         return [norm(level_map) for norm, level_map in zip(norms, maps, strict=True)]
 
+    def _call_encoder(self, function: Callable[..., Tokens], *args: Any) -> Tokens:
+        """Calls the encoder; one that nothing reaches and nothing trains, without gradients."""
+        if not self._encoder_apart:
+            return function(*args)
+        device = self.level_embed.device.type
+        with torch.no_grad():
+            if device == 'meta' or not torch.is_autocast_enabled(device):
+                return function(*args)
+            with torch.autocast(device, torch.bfloat16):
+                return function(*args)
+
     def _interact(
         self,
         interaction: Interaction,
@@ -255,7 +271,7 @@ class ViTAdapter(BaseModule):
 
         def run_blocks(grid: Tensor) -> Tensor:
             nonlocal ran
-            ran = self.encoder.run(tokens.with_grid(grid), span[0], span[1] + 1)
+            ran = self._call_encoder(self.encoder.run, tokens.with_grid(grid), span[0], span[1] + 1)
             return ran.grid
 
         grid, pyramid = interaction(tokens.grid, pyramid, run_blocks, geometry)
