@@ -8,6 +8,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
+import vitadapter_dense  # noqa: F401  (registers)
+
 SIZE = (64, 96)
 
 VIT = dict(

@@ -1,0 +1,69 @@
+"""Folds a tuning method (LoRA, SSF) into plain weights, for a model without tuning.
+
+    python tools/convert/merge_tuning.py configs/coco/mask_rcnn_vitadapter_b_lora.py \
+        work_dirs/mask_rcnn_vitadapter_b_lora/tuned_epoch_36.pth merged.pth
+
+The checkpoint may be whole or a delta. What comes out belongs to the same configuration without
+`tuning` (of a `TunedBackbone`: with its `backbone` alone), and gives the same predictions.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# A checkout that is not installed works too; an installed package goes first.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
+
+from mmengine.model import revert_sync_batchnorm
+
+from vitadapter_dense.encoders.weights import WeightsError, load_checked, read_checkpoint
+from vitadapter_dense.engine.checkpoint_files import write_checkpoint
+from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
+from vitadapter_dense.engine.delta import complete_state_dict, tuned_backbones
+from vitadapter_dense.engine.inference import build_model
+
+
+def merge(cfg: object, checkpoint: str) -> dict:
+    """The merged checkpoint: `meta` as it was and the plain model's `state_dict`.
+
+    Raises:
+        ValueError: the configuration tunes nothing.
+        TypeError: its method cannot be folded.
+        WeightsError: the checkpoint does not fit.
+    """
+    model = revert_sync_batchnorm(build_model(cfg))
+    backbones = dict(tuned_backbones(model))
+    if not backbones:
+        raise ValueError('the configuration has no tuning method: there is nothing to merge')
+    content = read_checkpoint(checkpoint)
+    state = complete_state_dict(model, content, checkpoint)
+    load_checked(model, state, min_share=1.0, what=f'checkpoint {checkpoint}')
+    for backbone in backbones.values():
+        backbone.tuning.merge()
+    own = tuple(f'{name}.tuning.' if name else 'tuning.' for name in backbones)
+    plain = {key: t for key, t in model.state_dict().items() if not key.startswith(own)}
+    return dict(meta=content.get('meta', {}), state_dict=plain)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit status."""
+    parser = config_parser('Fold a tuning method into plain weights.')
+    parser.add_argument('checkpoint', help='whole checkpoint or delta')
+    parser.add_argument('out', help='where the merged checkpoint goes')
+    args = parser.parse_args(argv)
+    with errors_as_message():
+        cfg = read_config(args)
+    try:
+        merged = merge(cfg, args.checkpoint)
+    except (TypeError, ValueError, WeightsError) as error:
+        raise SystemExit(f'error: {error}') from error
+    write_checkpoint(merged, args.out)
+    print(f'{args.out}: {len(merged["state_dict"])} tensors, for the model without tuning')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
