@@ -25,8 +25,11 @@ model = dict(
             num_heads=3,
             drop_path_rate=0.0,
         ),
+        interaction_indexes=[[0, 1], [2, 3]],
         conv_inplane=32,
         deform_num_heads=3,
+        use_extra_extractor=False,
+        zero_init_extractors=True,
     ),
     neck=dict(in_channels=[96] * 4, out_channels=width, num_outs=4, norm_cfg=norm_cfg),
     rpn_head=dict(
@@ -36,8 +39,8 @@ model = dict(
         anchor_generator=dict(scales=[3], strides=[4, 8, 16, 32]),
     ),
     roi_head=dict(
-        # 7 to 14 cells of the map for an object (56 on COCO: 14 to 28 cells)
-        bbox_roi_extractor=dict(out_channels=width, finest_scale=28),
+        # every object from the finest map: the few large ones alone do not train a map of their own
+        bbox_roi_extractor=dict(out_channels=width, featmap_strides=[4]),
         bbox_head=dict(
             _delete_=True,
             type='ConvFCBBoxHead',
@@ -54,10 +57,11 @@ model = dict(
                 target_means=[0.0, 0.0, 0.0, 0.0],
                 target_stds=[0.1, 0.1, 0.2, 0.2],
             ),
-            loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+            # twice the usual weight: telling the classes apart is what comes last
+            loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=2.0),
             loss_bbox=dict(type='L1Loss', loss_weight=1.0),
         ),
-        mask_roi_extractor=dict(out_channels=width, finest_scale=28),
+        mask_roi_extractor=dict(out_channels=width, featmap_strides=[4]),
         mask_head=dict(
             num_convs=2,
             in_channels=width,
@@ -74,20 +78,22 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=50)),
 )
 
-max_epochs = 2
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+max_iters = 1800
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=600)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, fused=True),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05, fused=True),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
         bypass_duplicate=True,
-        # its first layer sums over 3136 inputs, where a step of Adam is felt as often
-        custom_keys=dict(shared_fcs=dict(lr_mult=0.3)),
+        custom_keys={
+            'backbone.encoder': dict(lr_mult=0.25),
+            'backbone.interactions': dict(lr_mult=0.25),
+        },
     ),
     clip_grad=dict(max_norm=5.0),
 )
@@ -95,11 +101,16 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(
         type='CosineAnnealingLR',
-        by_epoch=True,
+        by_epoch=False,
         begin=0,
-        end=max_epochs,
-        T_max=max_epochs,
+        end=max_iters,
+        T_max=max_iters,
         eta_min_ratio=0.01,
-        convert_to_iter_based=True,
     ),
 ]
+
+train_dataloader = dict(sampler=dict(type='InfiniteSampler'))
+default_hooks = dict(
+    logger=dict(log_metric_by_epoch=False), checkpoint=dict(by_epoch=False, interval=600)
+)
+log_processor = dict(by_epoch=False)

@@ -9,6 +9,7 @@ import math
 import pytest
 import torch
 
+from vitadapter_dense.adapter import Extractor
 from vitadapter_dense.backbones import PlainViT, SimplePyramid, ViTAdapter
 from vitadapter_dense.backbones.norm import norm_factory
 
@@ -24,6 +25,10 @@ def encoder(**overrides):
 def adapter(encoder_args=None, **overrides):
     small = dict(conv_inplane=4, deform_num_heads=2)
     return ViTAdapter(encoder(**(encoder_args or {})), **{**small, **overrides})
+
+
+def extractors(model):
+    return [module for module in model.modules() if isinstance(module, Extractor)]
 
 
 SWITCHES = {
@@ -155,6 +160,22 @@ def test_training_starts_from_the_untouched_encoder():
         model(images)
         expected = model.encoder.run(model.encoder.embed(images)).grid
     torch.testing.assert_close(seen['tokens'], expected)
+
+
+def test_extractors_that_start_at_zero_leave_the_spatial_prior_as_it_is():
+    model = adapter(zero_init_extractors=True, vit_feature=None).train()
+    images = torch.randn(2, 3, 64, 64)
+    c1, *coarse = model.spm(images)
+    expected = [model.norm1(c1 + model.up(coarse[0] + model.level_embed[0, :, None, None]))]
+    expected += [
+        norm(c) for norm, c in zip((model.norm2, model.norm3, model.norm4), coarse, strict=True)
+    ]
+    outputs = model(images)
+    for output, wanted in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(output, wanted, atol=1e-4, rtol=1e-4)
+    sum((output * torch.randn_like(output)).sum() for output in outputs).backward()
+    ends = [extractor.attn.output_proj for extractor in extractors(model)]
+    assert all(end.weight.grad.abs().sum() > 0 for end in ends)
 
 
 def test_drop_path_of_the_adapter_is_the_encoders_by_default():

@@ -83,6 +83,9 @@ class ViTAdapter(BaseModule):
             then runs without gradients, and in bfloat16 under autocast: the adapter of DINOv3
             (https://arxiv.org/abs/2508.10104, section 6.3.2).
         injector_init: start of the injectors' gamma.
+        zero_init_extractors: extractors start as the identity, as the injectors do; ours, for
+            training from random weights, where what they extract from the ViT is noise at first.
+            ``False`` is the original.
         norm_eps: of the adapter's layer norms.
         drop_path_rate: stochastic depth of the extractors' feed-forward networks; default: the
             encoder's.
@@ -111,6 +114,7 @@ class ViTAdapter(BaseModule):
         vit_feature: VitFeature = 'last',
         injector: bool = True,
         injector_init: float = 0.0,
+        zero_init_extractors: bool = False,
         norm_eps: float = 1e-6,
         drop_path_rate: float | None = None,
         norm_cfg: dict[str, Any] | None = None,
@@ -173,6 +177,8 @@ class ViTAdapter(BaseModule):
         self.norm3 = batch_norm(dim)
         self.norm4 = batch_norm(dim)
         self._init_adapter()
+        if zero_init_extractors:
+            self._zero_extractors()
         self._encoder_apart = (
             not injector and tuning is None and getattr(self.encoder, 'frozen', False)
         )
@@ -193,6 +199,16 @@ class ViTAdapter(BaseModule):
             elif isinstance(module, nn.Linear) and '.attn.' not in name:
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
+
+    def _zero_extractors(self) -> None:
+        for module in self.interactions.modules():
+            if isinstance(module, Extractor):
+                ends = [module.attn.output_proj]
+                if module.with_cffn:
+                    ends.append(module.ffn.fc2)
+                for linear in ends:
+                    nn.init.zeros_(linear.weight)
+                    nn.init.zeros_(linear.bias)
 
     def _tune_encoder(self, tuning: Tuning) -> Tuning:
         tuning.attach(self.encoder)
