@@ -20,6 +20,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 from torch import nn
 
 from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
+from vitadapter_dense.engine.delta import frozen_names, tuned_backbones
 from vitadapter_dense.engine.inference import build_model_on_meta
 
 
@@ -63,6 +64,23 @@ def format_table(counts: Sequence[Count], whole: Count) -> str:
     return '\n'.join(lines)
 
 
+def describe_tuning(model: nn.Module) -> Iterator[str]:
+    """For a tuned model: the size of a delta on disk, and whether its methods can be folded."""
+    backbones = dict(tuned_backbones(model))
+    if not backbones:
+        return
+    state, frozen = model.state_dict(), set(frozen_names(model))
+    whole = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    delta = whole - sum(state[name].numel() * state[name].element_size() for name in frozen)
+    yield f'delta: {delta / 2**20:.1f} MiB of {whole / 2**20:.1f} MiB'
+    for name, backbone in backbones.items():
+        method = backbone.tuning
+        methods = getattr(method, 'methods', [method])
+        kinds = ' + '.join(type(each).__name__ for each in methods)
+        answer = 'yes' if method.mergeable else 'no'
+        yield f'{name}: {kinds}, can be merged into plain weights: {answer}'
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
     parser = config_parser("Count the parameters of a configuration's model.")
@@ -72,6 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = build_model_on_meta(read_config(args)).train()
     counts = list(count_modules(model, depth=args.depth))
     print(format_table(counts, count('whole model', model)))
+    for line in describe_tuning(model):
+        print(line)
     return 0
 
 
