@@ -7,10 +7,10 @@ template <class T>
 struct Rows {
   T* base;
   int64_t stride;
-  bool far = false;  // worth fetching early: more than the caches near a core hold
+  bool far = false;  // worth fetching early: more than half of what the caches near a core hold
 };
 
-constexpr int64_t kNearBytes = 512 * 1024;
+constexpr int64_t kNearBytes = 256 * 1024;
 
 // What is read, and harmlessly written, in place of a corner outside of the map.
 constexpr int kLargestBlock = 64;
