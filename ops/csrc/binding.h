@@ -181,7 +181,7 @@ inline std::vector<int64_t> sizes_of(const Tensor& tensor) {
 }
 
 // --- the four operators, given what runs a problem ----------------------------------------------
-// `Device` has forward(problem, output, like) and backward(problem, gradients, like), which fill
+// A `Device` has forward(problem, output, like) and backward(problem, gradients, like), which fill
 // every element of their outputs; `like` tells the device.
 
 template <class Device>
@@ -190,13 +190,14 @@ Tensor run_forward(const Inputs& inputs, const Tensor& value) {
   const std::vector<int64_t> sizes{p.batch, p.queries, p.heads * p.channels};
   if (inputs.empty()) return zeros(value, sizes);
   Tensor output = uninitialised(value, sizes);
-  Device::forward(p, output.mutable_data_ptr(), value);
+  Device{}.forward(p, output.mutable_data_ptr(), value);
   return output;
 }
 
 template <class Device>
-std::tuple<Tensor, Tensor, Tensor> run_backward(const Inputs& inputs, const Tensor& grad_output,
-                                                const Tensor& value, const Tensor& coordinates,
+std::tuple<Tensor, Tensor, Tensor> run_backward(const Device& device, const Inputs& inputs,
+                                                const Tensor& grad_output, const Tensor& value,
+                                                const Tensor& coordinates,
                                                 const Tensor& weights) {
   const Problem& p = inputs.problem;
   const Tensor grad = checked_grad_output(grad_output, value, p);
@@ -207,10 +208,10 @@ std::tuple<Tensor, Tensor, Tensor> run_backward(const Inputs& inputs, const Tens
   Tensor grad_value = uninitialised(value, sizes_of(value));
   Tensor grad_coordinates = uninitialised(coordinates, sizes_of(coordinates));
   Tensor grad_weights = uninitialised(weights, sizes_of(weights));
-  Device::backward(p,
-                   {grad.const_data_ptr(), grad_value.mutable_data_ptr(),
-                    grad_coordinates.mutable_data_ptr(), grad_weights.mutable_data_ptr()},
-                   value);
+  device.backward(p,
+                  {grad.const_data_ptr(), grad_value.mutable_data_ptr(),
+                   grad_coordinates.mutable_data_ptr(), grad_weights.mutable_data_ptr()},
+                  value);
   return {grad_value, grad_coordinates, grad_weights};
 }
 
@@ -226,28 +227,20 @@ Tensor attend_fused(Tensor value, std::vector<int64_t> shapes, Tensor reference,
 }
 
 template <class Device>
-std::tuple<Tensor, Tensor, Tensor> attend_backward(Tensor grad_output, Tensor value,
-                                                   std::vector<int64_t> shapes, Tensor locations,
-                                                   Tensor weights) {
+std::tuple<Tensor, Tensor, Tensor> attend_backward(const Device& device, Tensor grad_output,
+                                                   Tensor value, std::vector<int64_t> shapes,
+                                                   Tensor locations, Tensor weights) {
   const Inputs inputs(value, std::move(shapes), nullptr, locations, weights);
-  return run_backward<Device>(inputs, grad_output, value, locations, weights);
+  return run_backward(device, inputs, grad_output, value, locations, weights);
 }
 
 template <class Device>
-std::tuple<Tensor, Tensor, Tensor> attend_fused_backward(Tensor grad_output, Tensor value,
-                                                         std::vector<int64_t> shapes,
+std::tuple<Tensor, Tensor, Tensor> attend_fused_backward(const Device& device, Tensor grad_output,
+                                                         Tensor value, std::vector<int64_t> shapes,
                                                          Tensor reference, Tensor offsets,
                                                          Tensor logits) {
   const Inputs inputs(value, std::move(shapes), &reference, offsets, logits);
-  return run_backward<Device>(inputs, grad_output, value, offsets, logits);
-}
-
-template <class Device>
-void register_operators(torch::stable::detail::StableLibrary& m) {
-  m.impl("ms_deform_attn", TORCH_BOX(&attend<Device>));
-  m.impl("ms_deform_attn_backward", TORCH_BOX(&attend_backward<Device>));
-  m.impl("ms_deform_attn_fused", TORCH_BOX(&attend_fused<Device>));
-  m.impl("ms_deform_attn_fused_backward", TORCH_BOX(&attend_fused_backward<Device>));
+  return run_backward(device, inputs, grad_output, value, offsets, logits);
 }
 
 }  // namespace msda::binding

@@ -34,10 +34,11 @@ _SCHEMAS = (
     'Tensor reference_points, Tensor sampling_offsets, Tensor attention_logits) '
     '-> (Tensor, Tensor, Tensor)',
 )
-# What the CUDA kernels offer for the two backward operators: they are told whether the order of
-# sums must be fixed, which the operators look up when they run.
+# What the CUDA kernels offer for the two backward operators: they are told how to sum the values'
+# gradient ('auto', 'reductions', 'tiles' or 'sorted': csrc/cuda/operators.h), and are asked for a
+# fixed order ('sorted') when PyTorch is, at the time they run.
 _SCHEMAS += tuple(
-    schema.replace('_backward(', '_backward_cuda(').replace(') ->', ', bool deterministic) ->', 1)
+    schema.replace('_backward(', '_backward_cuda(').replace(') ->', ', str method) ->', 1)
     for schema in _SCHEMAS
     if '_backward(' in schema
 )
@@ -66,18 +67,19 @@ for _name, _kernel in _REFERENCE_KERNELS.items():
 kernels.load()
 
 
-def _ask_for_determinism(name: str) -> Callable[..., Any]:
+def _choose_method(name: str) -> Callable[..., Any]:
     kernel = getattr(torch.ops.msda, f'{name}_cuda')
 
     def serve(*arguments: Any):
-        return kernel(*arguments, torch.are_deterministic_algorithms_enabled())
+        fixed_order = torch.are_deterministic_algorithms_enabled()
+        return kernel(*arguments, 'sorted' if fixed_order else 'auto')
 
     return serve
 
 
 if kernels.backend('cuda').name == 'compiled':
     for _name in ('ms_deform_attn_backward', 'ms_deform_attn_fused_backward'):
-        _library.impl(_name, _ask_for_determinism(_name), 'CUDA')
+        _library.impl(_name, _choose_method(_name), 'CUDA')
 
 
 # --- shapes (fake kernels) ----------------------------------------------------------------------
@@ -164,6 +166,22 @@ torch.library.register_autograd(
 torch.library.register_autograd(
     'msda::ms_deform_attn_fused', _attend_fused_gradients, setup_context=_keep_inputs, lib=_library
 )
+
+
+def _keep_nothing(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    pass
+
+
+def _no_second_derivative(ctx: Any, *grad_outputs: Tensor):
+    raise NotImplementedError(
+        'msda has no second derivatives; for these, differentiate the functions of msda.reference'
+    )
+
+
+for _name in ('ms_deform_attn_backward', 'ms_deform_attn_fused_backward'):
+    torch.library.register_autograd(
+        f'msda::{_name}', _no_second_derivative, setup_context=_keep_nothing, lib=_library
+    )
 
 
 # --- autocast -----------------------------------------------------------------------------------

@@ -62,6 +62,33 @@ def test_equals_the_reference(channels, dtype):
             expect(grads, wanted, 10 * tolerance)
 
 
+MAPS_OF_QUERIES = {
+    'injector': ([(24, 20), (12, 10), (6, 5)], 120),
+    'encoder': ([(24, 20), (12, 10), (6, 5)], 630),
+    'extractor': ([(20, 12)], 40 * 24 + 20 * 12 + 10 * 6),
+    'extractor of odd sizes': ([(9, 7)], 17 * 14 + 9 * 7 + 5 * 4),
+    'more rows in a tile than its table has room for': ([(64, 64)], 64 * 64),
+    'on no map': ([(24, 20), (12, 10), (6, 5)], 100),
+}
+
+
+@pytest.mark.parametrize('dtype', DTYPES, ids=str)
+@pytest.mark.parametrize('layout', MAPS_OF_QUERIES)
+def test_every_method_equals_the_reference(layout, dtype):
+    shapes, queries = MAPS_OF_QUERIES[layout]
+    arguments = fused_inputs(dtype, shapes=shapes, queries=queries, device='cuda')
+    wide = [a.cpu() if isinstance(a, torch.Tensor) else a for a in to_double(arguments)]
+    out = compiled.attend_fused(*arguments)
+    tolerance = 1e-13 if dtype == torch.float64 else 1e-5
+    expect([out], [reference.attend_fused(*wide)], tolerance)
+    grad = grad_for(arguments[0].cpu(), queries).cuda()
+    wanted = reference.attend_fused_backward(grad.double().cpu(), *wide)
+    for method in ('auto', 'reductions', 'tiles', 'sorted'):
+        if (method, dtype) != ('tiles', torch.float64):
+            backward = torch.ops.msda.ms_deform_attn_fused_backward_cuda
+            expect(backward(grad, *arguments, method), wanted, 10 * tolerance)
+
+
 def test_gradients_equal_finite_differences():
     value, shapes, centres, offsets, logits = fused_inputs(
         torch.float64, queries=3, channels=4, points=2, device='cuda'
@@ -174,6 +201,8 @@ def test_opcheck():
     torch.library.opcheck(compiled.attend_fused, arguments)
 
 
-def test_too_many_points_are_refused():
+def test_too_many_points_and_levels_are_refused():
     with pytest.raises(RuntimeError, match='256 points'):
         compiled.attend_fused(*fused_inputs(points=200, device='cuda'))
+    with pytest.raises(RuntimeError, match='16 levels'):
+        compiled.attend_fused(*fused_inputs(shapes=[(1, 2)] * 17, device='cuda'))

@@ -47,10 +47,37 @@ for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
             assert_close(out, expected, tolerance=tolerance)
             arguments = [grad_for(arguments[0], sizes['queries']), *arguments]
             expected = getattr(reference, plain + '_backward')(*to_double(arguments))
-            for deterministic in (False, True):
-                grads = getattr(ops, name + '_backward_cuda')(*arguments, deterministic)
+            for method in ('reductions', 'tiles', 'sorted'):
+                if (dtype, method) == (torch.float64, 'tiles'):
+                    continue
+                grads = getattr(ops, name + '_backward_cuda')(*arguments, method)
                 for grad, wanted in zip(grads, expected, strict=True):
                     assert_close(grad, wanted, tolerance=10 * tolerance)
+
+# queries on maps: the tiles are chosen, and cover every query once
+levels = [(12, 10), (6, 5), (3, 3)]
+for shapes, queries, dtype, chosen in (
+    (levels, 30, torch.float32, 'tiles'),  # an injector
+    (levels, 159, torch.bfloat16, 'tiles'),  # an encoder
+    ([(6, 5)], 12 * 10 + 6 * 5 + 3 * 3, torch.float16, 'tiles'),  # an extractor
+    ([(9, 7)], 17 * 14 + 9 * 7 + 5 * 4, torch.float32, 'tiles'),  # one of odd sizes
+    # on no map; and when tiles are forced, more rows in a tile than its table has room for
+    ([(48, 64)], 200, torch.float32, 'reductions'),
+):
+    arguments = fused_inputs(dtype, shapes=shapes, queries=queries, channels=12, heads=1, batch=1)
+    assert_close(ops.ms_deform_attn_fused(*arguments),
+                 reference.attend_fused(*to_double(arguments)), tolerance=1e-5)
+    grad = grad_for(arguments[0], queries)
+    auto, tiles, reductions = (
+        ops.ms_deform_attn_fused_backward_cuda(grad, *arguments, method)
+        for method in ('auto', 'tiles', 'reductions')
+    )
+    expected = reference.attend_fused_backward(*to_double([grad, *arguments]))
+    for got, wanted in zip(tiles, expected):
+        assert_close(got, wanted, tolerance=1e-4)
+    assert all(a.equal(b) for a, b in zip(auto, tiles if chosen == 'tiles' else reductions))
+    # the order of the sums tells them apart
+    assert dtype != torch.float32 or not tiles[0].equal(reductions[0])
 
 # many points for a query: shared memory holds a few queries only
 arguments = fused_inputs(points=64, shapes=maps[1], channels=8)
@@ -58,7 +85,7 @@ assert_close(ops.ms_deform_attn_fused(*arguments),
              reference.attend_fused(*to_double(arguments)), tolerance=1e-5)
 grad = grad_for(arguments[0], 21)
 expected = reference.attend_fused_backward(*to_double([grad, *arguments]))
-for got, wanted in zip(ops.ms_deform_attn_fused_backward_cuda(grad, *arguments, False), expected):
+for got, wanted in zip(ops.ms_deform_attn_fused_backward_cuda(grad, *arguments, "auto"), expected):
     assert_close(got, wanted, tolerance=1e-4)
 
 # nowhere: no access out of bounds, no contribution, no gradient
@@ -70,8 +97,8 @@ assert_close(ops.ms_deform_attn_fused(*arguments),
              reference.attend_fused(*to_double(arguments)), tolerance=1e-5)
 grad = grad_for(arguments[0], 21)
 expected = reference.attend_fused_backward(*to_double([grad, *arguments]))
-for deterministic in (False, True):
-    grads = ops.ms_deform_attn_fused_backward_cuda(grad, *arguments, deterministic)
+for method in ('reductions', 'tiles', 'sorted'):
+    grads = ops.ms_deform_attn_fused_backward_cuda(grad, *arguments, method)
     for got, wanted in zip(grads, expected):
         assert_close(got, wanted, tolerance=1e-4)
 
@@ -80,12 +107,21 @@ value, *rest = fused_inputs()
 shifted = torch.empty(value.numel() + 1)[1:].view(value.shape).copy_(value)
 assert ops.ms_deform_attn_fused(shifted, *rest).equal(ops.ms_deform_attn_fused(value, *rest))
 
-try:
-    ops.ms_deform_attn_fused(*fused_inputs(points=200))
-except RuntimeError as error:
-    assert '256 points' in str(error)
-else:
-    raise AssertionError('too many points must be refused')
+def expect_error(message, function, *arguments):
+    try:
+        function(*arguments)
+    except RuntimeError as error:
+        assert message in str(error), error
+    else:
+        raise AssertionError(f'no error: {message}')
+
+expect_error('256 points', ops.ms_deform_attn_fused, *fused_inputs(points=200))
+expect_error('16 levels', ops.ms_deform_attn_fused, *fused_inputs(shapes=[(1, 2)] * 17))
+for dtype, method, message in ((torch.float32, 'fast', "expected 'auto'"),
+                               (torch.float64, 'tiles', 'float32')):
+    arguments = fused_inputs(dtype)
+    expect_error(message, ops.ms_deform_attn_fused_backward_cuda, grad_for(arguments[0], 21),
+                 *arguments, method)
 print('ok')
 """
 

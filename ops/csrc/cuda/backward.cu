@@ -64,11 +64,12 @@ __device__ inline void finish(const Problem& problem, const Levels& levels, cons
   const int total = place.count * each;
   for (int n = threadIdx.x; n < total; n += blockDim.x) {
     const int query = n / each, i = n % each;
+    const int64_t row = place.query(query);
     const int64_t to =
-        ((place.batch * problem.queries + place.query + query) * problem.heads + place.head) *
-            each + i;
+        ((place.batch * problem.queries + row) * problem.heads + place.head) * each + i;
     const W attention = points.attention[n];
-    const Axes<W> axes(problem, levels, place, query, i / static_cast<int>(problem.points));
+    const Axes<W> axes(problem, levels, place.batch, row,
+                       i / static_cast<int>(problem.points));
     const W of_x = points.gradients[3 * n + 1] * attention * axes.unit_x;
     const W of_y = points.gradients[3 * n + 2] * attention * axes.unit_y;
     W of_weight = points.gradients[3 * n];
@@ -92,17 +93,17 @@ __device__ inline void finish(const Problem& problem, const Levels& levels, cons
 
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads)
-    backward_kernel(const Problem problem, const Levels levels, const Split split,
-                    const Gradients gradients, Wide<T>* sums) {
+    backward_kernel(const Problem problem, const Levels levels, const Tiling tiling,
+                    int queries, int lanes, const Gradients gradients, Wide<T>* sums) {
   using W = Wide<T>;
   MSDA_SHARED_MEMORY(memory);
   const int each = static_cast<int>(problem.levels * problem.points);
-  const Points<W> points(memory, split.queries * each);
-  const int group = threadIdx.x / split.lanes, groups = blockDim.x / split.lanes;
-  const int lane = threadIdx.x % split.lanes;
+  const Points<W> points(memory, queries * each);
+  const int group = threadIdx.x / lanes, groups = blockDim.x / lanes;
+  const int lane = threadIdx.x % lanes;
   const int64_t row = problem.heads * problem.channels;
-  for (int64_t tile = blockIdx.x; tile < split.tiles; tile += gridDim.x) {
-    const Place place(problem, split, tile);
+  for (int64_t tile = blockIdx.x; tile < tiling.tiles; tile += gridDim.x) {
+    const Place place(problem, tiling, tile);
     locate<T>(problem, levels, place, true, points);
     const int64_t column = place.head * problem.channels;
     const T* value =
@@ -112,9 +113,9 @@ __global__ void __launch_bounds__(kThreads)
       const int query = begin + group;
       const bool active = query < place.count;
       const T* grad_row = static_cast<const T*>(gradients.output) + column +
-                          (place.batch * problem.queries + place.query + query) * row;
-      differentiate<T, N>(problem, points, query * each, active, lane, split.lanes, value,
-                          grad_row, head_sums, row);
+                          (place.batch * problem.queries + place.query(query)) * row;
+      differentiate<T, N>(problem, points, query * each, active, lane, lanes, value, grad_row,
+                          head_sums, row);
     }
     __syncthreads();
     finish<T>(problem, levels, place, points, gradients);
@@ -141,10 +142,13 @@ const char* backward(const Problem& problem, const Gradients& gradients, void* s
     using T = decltype(type);
     constexpr int N = decltype(width)::value;
     const size_t bytes = Points<Wide<T>>::bytes_of_point(true);
-    const Split split = split_of(problem, lanes_for(problem.channels, N), bytes);
-    const size_t shared = bytes * split.queries * problem.levels * problem.points;
-    MSDA_LAUNCH((backward_kernel<T, N>), blocks_for(split.tiles), kThreads, shared, stream, problem,
-                levels_of(problem), split, gradients, static_cast<Wide<T>*>(sums));
+    const int lanes = lanes_for(problem.channels, N);
+    const int queries = queries_for(problem, lanes, bytes);
+    const size_t shared = bytes * queries * problem.levels * problem.points;
+    const Tiling tiling = tiling_of(problem, queries);
+    MSDA_LAUNCH((backward_kernel<T, N>), blocks_for(tiling.tiles), kThreads, shared, stream,
+                problem, levels_of(problem), tiling, queries, lanes, gradients,
+                static_cast<Wide<T>*>(sums));
     return launch_error();
   });
 }

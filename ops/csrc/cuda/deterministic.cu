@@ -8,22 +8,24 @@ namespace {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    list_kernel(const Problem problem, const Levels levels, const Split split, int64_t* rows,
-                Wide<T>* weights) {
+    list_kernel(const Problem problem, const Levels levels, const Tiling tiling, int queries,
+                int64_t* rows, Wide<T>* weights) {
   using W = Wide<T>;
   MSDA_SHARED_MEMORY(memory);
   const int each = static_cast<int>(problem.levels * problem.points);
-  const Points<W> points(memory, split.queries * each);
-  for (int64_t tile = blockIdx.x; tile < split.tiles; tile += gridDim.x) {
-    const Place place(problem, split, tile);
+  const Points<W> points(memory, queries * each);
+  for (int64_t tile = blockIdx.x; tile < tiling.tiles; tile += gridDim.x) {
+    const Place place(problem, tiling, tile);
     locate<T>(problem, levels, place, false, points);
     const int64_t slice = place.batch * problem.heads + place.head;
-    const int64_t first = (slice * problem.queries + place.query) * each * 4;
-    for (int n = threadIdx.x; n < place.count * each * 4; n += blockDim.x) {
+    const int corners = each * 4;
+    for (int n = threadIdx.x; n < place.count * corners; n += blockDim.x) {
       const int32_t index = points.index[n];
-      rows[first + n] = index < 0 ? problem.batch * problem.heads * problem.rows
-                                  : slice * problem.rows + index;
-      weights[first + n] = points.weight[n];
+      const int64_t query = slice * problem.queries + place.query(n / corners);
+      const int64_t to = query * corners + n % corners;
+      rows[to] = index < 0 ? problem.batch * problem.heads * problem.rows
+                           : slice * problem.rows + index;
+      weights[to] = points.weight[n];
     }
     __syncthreads();
   }
@@ -84,10 +86,11 @@ const char* list_corners(const Problem& problem, int64_t* rows, void* weights, v
   return with_type(problem.type, [&](auto type) {
     using T = decltype(type);
     const size_t bytes = Points<Wide<T>>::bytes_of_point(false);
-    const Split split = split_of(problem, 8, bytes);
-    const size_t shared = bytes * split.queries * problem.levels * problem.points;
-    MSDA_LAUNCH(list_kernel<T>, blocks_for(split.tiles), kThreads, shared, stream, problem,
-                levels_of(problem), split, rows, static_cast<Wide<T>*>(weights));
+    const int queries = queries_for(problem, 8, bytes);
+    const size_t shared = bytes * queries * problem.levels * problem.points;
+    const Tiling tiling = tiling_of(problem, queries);
+    MSDA_LAUNCH(list_kernel<T>, blocks_for(tiling.tiles), kThreads, shared, stream, problem,
+                levels_of(problem), tiling, queries, rows, static_cast<Wide<T>*>(weights));
     return launch_error();
   });
 }

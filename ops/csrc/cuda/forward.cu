@@ -8,23 +8,24 @@ namespace {
 
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    forward_kernel(const Problem problem, const Levels levels, const Split split, T* output) {
+    forward_kernel(const Problem problem, const Levels levels, const Tiling tiling, int queries,
+                   int lanes, T* output) {
   using W = Wide<T>;
   MSDA_SHARED_MEMORY(memory);
   const int each = static_cast<int>(problem.levels * problem.points);
-  const Points<W> points(memory, split.queries * each);
-  const int group = threadIdx.x / split.lanes, groups = blockDim.x / split.lanes;
-  const int lane = threadIdx.x % split.lanes;
+  const Points<W> points(memory, queries * each);
+  const int group = threadIdx.x / lanes, groups = blockDim.x / lanes;
+  const int lane = threadIdx.x % lanes;
   const int channels = static_cast<int>(problem.channels);
-  for (int64_t tile = blockIdx.x; tile < split.tiles; tile += gridDim.x) {
-    const Place place(problem, split, tile);
+  for (int64_t tile = blockIdx.x; tile < tiling.tiles; tile += gridDim.x) {
+    const Place place(problem, tiling, tile);
     locate<T>(problem, levels, place, false, points);
     const T* value = static_cast<const T*>(problem.value) + place.batch * problem.value_batch +
                      place.head * problem.channels;
     for (int query = group; query < place.count; query += groups) {
-      T* row = output + ((place.batch * problem.queries + place.query + query) * problem.heads +
+      T* row = output + ((place.batch * problem.queries + place.query(query)) * problem.heads +
                          place.head) * problem.channels;
-      for (int channel = lane * N; channel < channels; channel += split.lanes * N) {
+      for (int channel = lane * N; channel < channels; channel += lanes * N) {
         W sum[N] = {};
 #pragma unroll 4
         for (int i = 0; i < each; ++i) {
@@ -54,10 +55,12 @@ const char* forward(const Problem& problem, void* output, void* stream) {
     using T = decltype(type);
     constexpr int N = decltype(width)::value;
     const size_t bytes = Points<Wide<T>>::bytes_of_point(false);
-    const Split split = split_of(problem, lanes_for(problem.channels, N), bytes);
-    const size_t shared = bytes * split.queries * problem.levels * problem.points;
-    MSDA_LAUNCH((forward_kernel<T, N>), blocks_for(split.tiles), kThreads, shared, stream, problem,
-                levels_of(problem), split, static_cast<T*>(output));
+    const int lanes = lanes_for(problem.channels, N);
+    const int queries = queries_for(problem, lanes, bytes);
+    const size_t shared = bytes * queries * problem.levels * problem.points;
+    const Tiling tiling = tiling_of(problem, queries);
+    MSDA_LAUNCH((forward_kernel<T, N>), blocks_for(tiling.tiles), kThreads, shared, stream,
+                problem, levels_of(problem), tiling, queries, lanes, static_cast<T*>(output));
     return launch_error();
   });
 }

@@ -13,8 +13,16 @@ constexpr int64_t kMaxPoints = 256;  // L * P: what shared memory holds for one 
 const char* forward(const Problem& problem, void* output, void* stream);
 
 // Gradients of coordinates and weights are written; those of the values are added to `sums`
-// (B, S, M, D), dense, wide and zero at first, unless it is null. The order of these sums varies.
+// (B, S, M, D), dense, wide and zero at first, unless it is null: one reduction for each corner.
+// The order of these sums varies.
 const char* backward(const Problem& problem, const Gradients& gradients, void* sums, void* stream);
+
+// Adds the values' gradient to `sums` (as above, float32 only): what a tile of queries adds to a
+// row is summed first. Right for any problem; `worth_tiles` tells whether it should be the faster way:
+// the queries must lie on maps, so that those of a tile sample the same pixels.
+bool worth_tiles(const Problem& problem);
+const char* add_by_tiles(const Problem& problem, const Gradients& gradients, void* sums,
+                         void* stream);
 
 // Fills memory with zeros.
 const char* clear(void* memory, int64_t bytes, void* stream);

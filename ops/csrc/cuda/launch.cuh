@@ -28,15 +28,12 @@ inline int lanes_for(int64_t channels, int width) {
   return lanes;
 }
 
-inline Split split_of(const Problem& problem, int lanes, size_t bytes_of_point) {
-  Split split;
-  split.lanes = lanes;
-  split.queries = kThreads / lanes;
+// Queries of a tile: one for each group of lanes, fewer where their points need too much memory.
+inline int queries_for(const Problem& problem, int lanes, size_t bytes_of_point) {
+  int queries = kThreads / lanes;
   const size_t bytes = bytes_of_point * problem.levels * problem.points;
-  while (split.queries > 1 && split.queries * bytes > kSharedBytes) split.queries /= 2;
-  split.tiles_of_head = (problem.queries + split.queries - 1) / split.queries;
-  split.tiles = problem.batch * problem.heads * split.tiles_of_head;
-  return split;
+  while (queries > 1 && queries * bytes > kSharedBytes) queries /= 2;
+  return queries;
 }
 
 inline unsigned blocks_for(int64_t tiles) {
@@ -83,9 +80,12 @@ const char* dispatch(const Problem& problem, const void* other, const Run& run) 
 }
 
 inline const char* unsupported(const Problem& problem) {
-  if (problem.levels > kMaxLevels) return "the CUDA kernels take at most 16 levels";
+  if (problem.levels > kMaxLevels) {
+    return "the CUDA kernels take at most 16 levels; MSDA_BACKEND=reference takes any number";
+  }
   if (problem.levels * problem.points > kMaxPoints) {
-    return "the CUDA kernels take at most 256 points for a query and a head (levels * points)";
+    return "the CUDA kernels take at most 256 points for a query and a head (levels * points); "
+           "MSDA_BACKEND=reference takes any number";
   }
   return nullptr;
 }

@@ -37,34 +37,58 @@ inline void deterministic_values(const Problem& p, const Gradients& gradients, c
                     weights.const_data_ptr(), stream));
 }
 
+// How the values' gradient is summed: by 'reductions' in global memory, one for each corner, or
+// with those of 'tiles' of queries summed first, or 'sorted', in a fixed order. 'auto' is one of
+// the first two.
+enum class Method { automatic, reductions, tiles, sorted };
+
+inline Method method_of(const std::string& name) {
+  if (name == "auto") return Method::automatic;
+  if (name == "reductions") return Method::reductions;
+  if (name == "tiles") return Method::tiles;
+  STD_TORCH_CHECK(name == "sorted", "msda: method is '", name,
+                  "'; expected 'auto', 'reductions', 'tiles' or 'sorted'");
+  return Method::sorted;
+}
+
 inline void all_gradients(const Problem& p, const Gradients& gradients, const Tensor& like,
-                          bool deterministic, void* stream) {
-  if (deterministic) {
+                          Method method, void* stream) {
+  if (method == Method::sorted) {
     check(backward(p, gradients, nullptr, stream));
     deterministic_values(p, gradients, like, stream);
     return;
   }
-  if (p.type == Type::float32 || p.type == Type::float64) {
-    check(clear(gradients.value, like.numel() * int64_t(like.element_size()), stream));
-    check(backward(p, gradients, gradients.value, stream));
-    return;
+  const bool narrow = p.type == Type::bfloat16 || p.type == Type::float16;
+  Tensor copy = like;  // 16-bit values are summed in float32
+  void* sums = gradients.value;
+  if (narrow) {
+    copy = torch::stable::new_zeros(like, {p.batch, p.rows, p.heads, p.channels},
+                                    binding::wide(like.scalar_type()));
+    sums = copy.mutable_data_ptr();
+  } else {
+    check(clear(sums, like.numel() * int64_t(like.element_size()), stream));
   }
-  const auto wide = binding::wide(like.scalar_type());
-  Tensor sums = torch::stable::new_zeros(like, {p.batch, p.rows, p.heads, p.channels}, wide);
-  check(backward(p, gradients, sums.mutable_data_ptr(), stream));
-  check(round_sums(p.type, sums.const_data_ptr(), gradients.value, sums.numel(), stream));
+  if (method == Method::tiles || (method == Method::automatic && worth_tiles(p))) {
+    check(backward(p, gradients, nullptr, stream));
+    check(add_by_tiles(p, gradients, sums, stream));
+  } else {
+    check(backward(p, gradients, sums, stream));
+  }
+  if (narrow) check(round_sums(p.type, sums, gradients.value, copy.numel(), stream));
 }
 
 // The `Device` of binding.h.
-template <class Queue, bool Deterministic>
+template <class Queue>
 struct Operators {
-  static void forward(const Problem& problem, void* output, const Tensor& like) {
+  Method method = Method::automatic;
+
+  void forward(const Problem& problem, void* output, const Tensor& like) const {
     const Queue queue(like);
     check(cuda::forward(problem, output, queue.stream()));
   }
-  static void backward(const Problem& problem, const Gradients& gradients, const Tensor& like) {
+  void backward(const Problem& problem, const Gradients& gradients, const Tensor& like) const {
     const Queue queue(like);
-    all_gradients(problem, gradients, like, Deterministic, queue.stream());
+    all_gradients(problem, gradients, like, method, queue.stream());
   }
 };
 
@@ -72,26 +96,23 @@ using Result = std::tuple<Tensor, Tensor, Tensor>;
 
 template <class Queue>
 Result attend_backward(Tensor grad_output, Tensor value, std::vector<int64_t> shapes,
-                       Tensor locations, Tensor weights, bool deterministic) {
-  return deterministic ? binding::attend_backward<Operators<Queue, true>>(
-                             grad_output, value, std::move(shapes), locations, weights)
-                       : binding::attend_backward<Operators<Queue, false>>(
-                             grad_output, value, std::move(shapes), locations, weights);
+                       Tensor locations, Tensor weights, std::string method) {
+  return binding::attend_backward(Operators<Queue>{method_of(method)}, grad_output, value,
+                                  std::move(shapes), locations, weights);
 }
 
 template <class Queue>
 Result attend_fused_backward(Tensor grad_output, Tensor value, std::vector<int64_t> shapes,
-                             Tensor reference, Tensor offsets, Tensor logits, bool deterministic) {
-  return deterministic ? binding::attend_fused_backward<Operators<Queue, true>>(
-                             grad_output, value, std::move(shapes), reference, offsets, logits)
-                       : binding::attend_fused_backward<Operators<Queue, false>>(
-                             grad_output, value, std::move(shapes), reference, offsets, logits);
+                             Tensor reference, Tensor offsets, Tensor logits,
+                             std::string method) {
+  return binding::attend_fused_backward(Operators<Queue>{method_of(method)}, grad_output, value,
+                                        std::move(shapes), reference, offsets, logits);
 }
 
-// The backward operators of library.py that are told whether to be deterministic.
+// The backward operators of library.py that are told the method.
 template <class Queue>
 void register_operators(torch::stable::detail::StableLibrary& m) {
-  using Device = Operators<Queue, false>;
+  using Device = Operators<Queue>;
   m.impl("ms_deform_attn", TORCH_BOX(&binding::attend<Device>));
   m.impl("ms_deform_attn_fused", TORCH_BOX(&binding::attend_fused<Device>));
   m.impl("ms_deform_attn_backward_cuda", TORCH_BOX(&attend_backward<Queue>));

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "device.cuh"
-#include "kernels.h"
+#include "tiling.h"
 
 namespace msda::cuda {
 
@@ -14,25 +14,37 @@ struct Levels {
   int32_t height[kMaxLevels], width[kMaxLevels], start[kMaxLevels];
 };
 
-// How the threads of a block share the work: `groups` groups of `lanes` lanes (a power of two), a
-// group for a query. A block takes `queries` queries of one head, and then the next such tile.
-struct Split {
-  int lanes, queries;
-  int64_t tiles_of_head, tiles;
-};
-
-// A block's tile.
+// A block's tile: queries of one head.
 struct Place {
-  int64_t batch, head, query;
-  int count;  // queries in it
+  int64_t batch, head;
+  int64_t first, stride;  // its first query, and from one row of its map to the next
+  int width, count;       // queries in a row, and in all
 
-  __device__ Place(const Problem& problem, const Split& split, int64_t tile) {
-    const int64_t slice = tile / split.tiles_of_head;
+  __device__ Place(const Problem& problem, const Tiling& tiling, int64_t tile) {
+    const int64_t slice = tile / tiling.tiles_of_head;
     batch = slice / problem.heads;
     head = slice % problem.heads;
-    query = tile % split.tiles_of_head * split.queries;
-    const int64_t left = problem.queries - query;
-    count = left < split.queries ? static_cast<int>(left) : split.queries;
+    int64_t left = tile % tiling.tiles_of_head;
+    int map = 0;
+    first = 0;
+    for (; left >= tiling.tiles_of_map[map]; ++map) {
+      left -= tiling.tiles_of_map[map];
+      first += tiling.map_height[map] * tiling.map_width[map];
+    }
+    const int64_t y = left / tiling.across[map] * tiling.height[map];
+    const int64_t x = left % tiling.across[map] * tiling.width[map];
+    stride = tiling.map_width[map];
+    first += y * stride + x;
+    width = smaller(tiling.width[map], stride - x);
+    count = width * smaller(tiling.height[map], tiling.map_height[map] - y);
+  }
+
+  // The query that is the tile's n-th.
+  __device__ int64_t query(int n) const { return first + n / width * stride + n % width; }
+
+ private:
+  __device__ static int smaller(int64_t left, int64_t right) {
+    return static_cast<int>(left < right ? left : right);
   }
 };
 
@@ -68,15 +80,14 @@ template <class W>
 struct Axes {
   W x, y, unit_x, unit_y;
 
-  __device__ Axes(const Problem& problem, const Levels& levels, const Place& place, int query,
+  __device__ Axes(const Problem& problem, const Levels& levels, int64_t batch, int64_t query,
                   int level) {
     const W width = static_cast<W>(levels.width[level]);
     const W height = static_cast<W>(levels.height[level]);
     x = y = 0, unit_x = width, unit_y = height;
     if (!problem.fused) return;
     const W* reference = static_cast<const W*>(problem.reference) +
-                         place.batch * problem.reference_batch +
-                         (place.query + query) * problem.reference_query +
+                         batch * problem.reference_batch + query * problem.reference_query +
                          level * problem.reference_level;
     x = reference[0] * width;
     y = reference[1] * height;
@@ -108,7 +119,7 @@ __device__ inline void locate(const Problem& problem, const Levels& levels, cons
     const int query = n / each, i = n % each;
     const T* weights = static_cast<const T*>(problem.weights) +
                        place.batch * problem.weights_batch +
-                       (place.query + query) * problem.weights_query + place.head * each;
+                       place.query(query) * problem.weights_query + place.head * each;
     points.attention[n] = widen(weights[i]);
   }
   __syncthreads();
@@ -120,9 +131,9 @@ __device__ inline void locate(const Problem& problem, const Levels& levels, cons
   }
   for (int n = threadIdx.x; n < total; n += blockDim.x) {
     const int query = n / each, i = n % each, level = i / static_cast<int>(problem.points);
+    const int64_t row = place.query(query);
     const int64_t first = place.batch * problem.coordinates_batch +
-                          (place.query + query) * problem.coordinates_query +
-                          (place.head * each + i) * 2;
+                          row * problem.coordinates_query + (place.head * each + i) * 2;
     W x, y;
     if (problem.fused) {
       const T* offset = static_cast<const T*>(problem.coordinates) + first;
@@ -131,7 +142,7 @@ __device__ inline void locate(const Problem& problem, const Levels& levels, cons
       const W* location = static_cast<const W*>(problem.coordinates) + first;
       x = location[0], y = location[1];
     }
-    const Axes<W> axes(problem, levels, place, query, level);
+    const Axes<W> axes(problem, levels, place.batch, row, level);
     const int width = levels.width[level], height = levels.height[level];
     x = axes.x + axes.unit_x * x - W(0.5);
     y = axes.y + axes.unit_y * y - W(0.5);
@@ -147,10 +158,10 @@ __device__ inline void locate(const Problem& problem, const Levels& levels, cons
     int32_t* index = points.index + 4 * n;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      const int column = x0 + k % 2, row = y0 + k / 2;
+      const int column = x0 + k % 2, line = y0 + k / 2;
       const W share = (k % 2 ? right : W(1) - right) * (k / 2 ? low : W(1) - low);
-      const bool valid = column >= 0 && column < width && row >= 0 && row < height;
-      index[k] = valid ? levels.start[level] + row * width + column : -1;
+      const bool valid = column >= 0 && column < width && line >= 0 && line < height;
+      index[k] = valid ? levels.start[level] + line * width + column : -1;
       weight[k] = share * attention;
     }
     if (backward) {

@@ -4,6 +4,7 @@
 #include "../cuda/deterministic.cu"
 #include "../cuda/forward.cu"
 #include "../cuda/operators.h"
+#include "../cuda/tiles.cu"
 
 namespace {
 

@@ -135,20 +135,45 @@ inline void __syncthreads() {
   wait(block, 0, int(block_size.x));
 }
 
+// What each fibre of a warp gives, and then the number that the fibre `from` gave.
 template <class W>
-W __shfl_xor_sync(unsigned, W number, int mask) {
+W shuffle(W number, int from) {
   using namespace msda::emulation;
   const int self = current, first = self / 32 * 32;
   slots[self] = number;
   wait(warps[self / 32], first, 32);
-  const W other = W(slots[self ^ mask]);
+  const W other = W(slots[from]);
   wait(warps[self / 32], first, 32);
   return other;
 }
 
 template <class W>
-void atomicAdd(W* to, W number) {
+W __shfl_xor_sync(unsigned, W number, int mask) {
+  return shuffle(number, msda::emulation::current ^ mask);
+}
+template <class W>
+W __shfl_up_sync(unsigned, W number, int step) {
+  const int self = msda::emulation::current;
+  return shuffle(number, self % 32 < step ? self : self - step);
+}
+template <class W>
+W __shfl_sync(unsigned, W number, int lane) {
+  return shuffle(number, msda::emulation::current / 32 * 32 + lane);
+}
+
+template <class W>
+W atomicAdd(W* to, W number) {
+  const W before = *to;
   *to += number;
+  return before;
+}
+inline int atomicCAS(int* to, int expected, int number) {
+  const int before = *to;
+  if (before == expected) *to = number;
+  return before;
+}
+inline unsigned __umulhi(unsigned left, unsigned right) {
+  return unsigned(uint64_t(left) * right >> 32);
 }
 
 inline float __uint_as_float(unsigned bits) {
