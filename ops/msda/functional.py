@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,23 @@ from torch import Tensor
 from msda import library, reference  # noqa: F401  (importing `library` defines the operators)
 
 LevelShapes = Sequence[tuple[int, int]]
+_MOST = 2**31
+
+
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def _size(level: int, size: Any) -> int | torch.SymInt:
+    if not isinstance(size, (int, torch.SymInt)):
+        try:
+            size = operator.index(size)  # integers of other libraries
+        except TypeError:
+            raise TypeError(
+                f'spatial_shapes[{level}] holds {size!r}; expected host integers'
+            ) from None
+    if isinstance(size, int) and not 0 <= size < _MOST:
+        raise ValueError(f'spatial_shapes[{level}] holds {size}; expected 0 <= size < 2^31')
+    return size
 
 
 def _flat_shapes(spatial_shapes: LevelShapes) -> list[int]:
@@ -20,11 +38,26 @@ def _flat_shapes(spatial_shapes: LevelShapes) -> list[int]:
             'tensor. Pass spatial_shapes.tolist() (on a GPU that waits for the device).'
         )
     flat: list[int] = []
-    for level, shape in enumerate(spatial_shapes):
-        if len(shape) != 2:
-            raise ValueError(f'spatial_shapes[{level}] must be a pair (H, W); got {shape!r}')
-        flat.extend(shape)
+    try:
+        for level, shape in enumerate(spatial_shapes):
+            height, width = shape
+            flat += [_size(level, height), _size(level, width)]
+    except (TypeError, ValueError) as error:
+        if 'spatial_shapes' in str(error):
+            raise
+        raise ValueError(
+            f'spatial_shapes must be pairs (H, W), e.g. [(64, 64), (32, 32)]; got '
+            f'{spatial_shapes!r}'
+        ) from error
     return flat
+
+
+def _check_tensors(**tensors: Any) -> None:
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f'{name} must be a torch.Tensor; got {type(tensor).__name__}')
+        if tensor.layout != torch.strided:
+            raise TypeError(f'{name} has layout {tensor.layout}; pass {name}.to_dense()')
 
 
 def _expect(name: str, tensor: Tensor, expected: tuple[Any, ...], meaning: str) -> None:
@@ -55,14 +88,18 @@ def _check_levels(value: Tensor, flat_shapes: list[int]) -> None:
 
 def _check_kind(value: Tensor, others: dict[str, Tensor], coordinates: dict[str, Tensor]) -> None:
     """Checks devices and dtypes. Under autocast the operator brings the dtypes together itself."""
-    if not value.is_floating_point():
-        raise TypeError(f'value must be a floating-point tensor; got {value.dtype}')
+    if value.dtype not in _DTYPES:
+        raise TypeError(
+            f'value has dtype {value.dtype}; expected float32, float64, bfloat16 or float16'
+        )
     for name, tensor in {**others, **coordinates}.items():
         if tensor.device != value.device:
             raise ValueError(
                 f'{name} is on {tensor.device}, but value is on {value.device}; move them together'
             )
-    if torch.is_autocast_enabled(value.device.type):
+    kind = value.device.type
+    # torch.compile cannot trace torch.amp.is_autocast_available
+    if kind != 'meta' and torch.is_autocast_enabled(kind):
         return
     for name, tensor in others.items():
         if tensor.dtype != value.dtype:
@@ -98,8 +135,11 @@ def ms_deform_attn(
 
     Raises:
         ValueError: a shape or a device does not fit; the message names the argument.
-        TypeError: a dtype does not fit.
+        TypeError: a dtype does not fit, or something is no tensor.
     """
+    _check_tensors(
+        value=value, sampling_locations=sampling_locations, attention_weights=attention_weights
+    )
     flat = _flat_shapes(spatial_shapes)
     _check_levels(value, flat)
     batch, _, heads, _ = value.shape
@@ -149,8 +189,14 @@ def ms_deform_attn_fused(
 
     Raises:
         ValueError: a shape or a device does not fit; the message names the argument.
-        TypeError: a dtype does not fit.
+        TypeError: a dtype does not fit, or something is no tensor.
     """
+    _check_tensors(
+        value=value,
+        reference_points=reference_points,
+        sampling_offsets=sampling_offsets,
+        attention_logits=attention_logits,
+    )
     flat = _flat_shapes(spatial_shapes)
     _check_levels(value, flat)
     batch, _, heads, _ = value.shape

@@ -28,7 +28,7 @@ class MSDeformAttn(nn.Module):
         ratio: width of the values relative to ``d_model``.
 
     Raises:
-        ValueError: the heads do not divide the value width.
+        ValueError: a number is not positive, or the heads do not divide the value width.
     """
 
     def __init__(
@@ -41,6 +41,12 @@ class MSDeformAttn(nn.Module):
         ratio: float = 1.0,
     ) -> None:
         super().__init__()
+        sizes = dict(
+            d_model=d_model, n_levels=n_levels, n_heads=n_heads, n_points=n_points, ratio=ratio
+        )
+        for name, size in sizes.items():
+            if not size > 0:
+                raise ValueError(f'{name}={size}; it must be positive')
         value_dim = int(d_model * ratio)
         if value_dim % n_heads or not value_dim:
             raise ValueError(
@@ -97,7 +103,11 @@ class MSDeformAttn(nn.Module):
 
         Returns:
             ``(B, Lq, C)``.
+
+        Raises:
+            ValueError: a shape does not fit; the message names the argument.
         """
+        self._check(query, feat, spatial_shapes, padding_mask)
         batch, queries, _ = query.shape
         value = self.value_proj(feat)
         if padding_mask is not None:
@@ -118,6 +128,35 @@ class MSDeformAttn(nn.Module):
             logits.reshape(batch, queries, heads, levels * points),
         )
         return self.output_proj(output)
+
+    def _check(
+        self,
+        query: Tensor,
+        feat: Tensor,
+        spatial_shapes: LevelShapes,
+        padding_mask: Tensor | None,
+    ) -> None:
+        for name, tensor in (('query', query), ('feat', feat)):
+            if tensor.dim() != 3 or tensor.shape[2] != self.d_model:
+                raise ValueError(
+                    f'{name} has shape {tuple(tensor.shape)}; expected three axes, the last of '
+                    f'd_model={self.d_model} channels'
+                )
+        if query.shape[0] != feat.shape[0]:
+            raise ValueError(
+                f'query has shape {tuple(query.shape)}, but feat has {tuple(feat.shape)}; they '
+                f'must be of one batch'
+            )
+        if len(spatial_shapes) != self.n_levels:
+            raise ValueError(
+                f'spatial_shapes has {len(spatial_shapes)} levels; expected n_levels='
+                f'{self.n_levels}'
+            )
+        if padding_mask is not None and padding_mask.shape != feat.shape[:2]:
+            raise ValueError(
+                f'padding_mask has shape {tuple(padding_mask.shape)}; expected (B, S), that is '
+                f'{tuple(feat.shape[:2])}'
+            )
 
     def extra_repr(self) -> str:
         return (

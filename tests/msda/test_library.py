@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import msda
@@ -75,20 +76,21 @@ def module_and_inputs(dtype=torch.float32):
     return module, query, torch.rand(1, 5, 1, 2), feat
 
 
-def test_autocast_lowers_values_and_keeps_coordinates():
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_autocast_lowers_values_and_keeps_coordinates(dtype):
     module, query, reference, feat = module_and_inputs()
     expected = module(query, reference, feat, SHAPES)
-    with torch.autocast('cpu', torch.bfloat16):
+    with torch.autocast('cpu', dtype):
         out = module(query, reference, feat, SHAPES)
         out.float().sum().backward()
-    assert out.dtype == torch.bfloat16
+    assert out.dtype == dtype
     assert module.sampling_offsets.bias.grad.dtype == torch.float32
     torch.testing.assert_close(out.float(), expected, rtol=0.05, atol=0.02)
     # positions that bfloat16 cannot hold: columns 300 and 301 of 512 must stay apart
     value = (torch.arange(512) % 2).float().view(1, 512, 1, 1)
     x = torch.tensor([300.5, 301.5]) / 512
     locations = torch.stack([x, torch.full_like(x, 0.5)], -1).view(1, 2, 1, 1, 1, 2)
-    with torch.autocast('cpu', torch.bfloat16):
+    with torch.autocast('cpu', dtype):
         out = ms_deform_attn(value, [(1, 512)], locations, torch.ones(1, 2, 1, 1, 1))
     assert out.flatten().tolist() == [0.0, 1.0]
 
@@ -103,7 +105,29 @@ def test_compiles_as_one_graph_with_dynamic_shapes():
     assert module.value_proj.weight.grad.abs().sum() > 0
 
 
-def test_exports():
+@pytest.mark.parametrize('dtype', [None, torch.bfloat16])
+@pytest.mark.parametrize('compiled', [False, True])
+def test_activation_checkpointing_recomputes_the_same(compiled, dtype):
+    module, query, reference, feat = module_and_inputs()
+
+    def attend(module, query, feat):
+        return checkpoint(module, query, reference, feat, SHAPES, use_reentrant=False)
+
+    if compiled:
+        attend = torch.compile(attend, fullgraph=True, dynamic=True, backend='aot_eager')
+    results = []
+    for function in (lambda m, q, f: m(q, reference, f, SHAPES), attend):
+        leaves = [query.clone().requires_grad_(), feat.clone().requires_grad_()]
+        module.zero_grad()
+        with torch.autocast('cpu', dtype, enabled=dtype is not None):
+            out = function(module, *leaves)
+        out.float().square().sum().backward()
+        results.append([out, *(t.grad for t in (*leaves, *module.parameters()))])
+    for got, wanted in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_exports_with_any_batch_and_number_of_queries():
     module, query, reference, feat = module_and_inputs()
 
     class Fixed(torch.nn.Module):
@@ -114,10 +138,31 @@ def test_exports():
         def forward(self, query, reference, feat):
             return self.attn(query, reference, feat, SHAPES)
 
-    program = torch.export.export(Fixed(), (query, reference, feat))
+    batch, queries = torch.export.Dim('batch'), torch.export.Dim('queries')
+    program = torch.export.export(
+        Fixed(),
+        (query, reference, feat),
+        dynamic_shapes=({0: batch, 1: queries}, {1: queries}, {0: batch}),
+    )
     assert 'msda.ms_deform_attn_fused' in str(program.graph)
-    expected = module(query, reference, feat, SHAPES)
-    torch.testing.assert_close(program.module()(query, reference, feat), expected)
+    for inputs in ((query, reference, feat), (query[:1, :3], reference[:, :3], feat[:1])):
+        expected = module(*inputs, SHAPES)
+        torch.testing.assert_close(program.module()(*inputs), expected)
+
+
+def test_runs_on_the_meta_device():
+    value, reference, offsets, logits = (t.detach().to('meta') for t in fused_inputs())
+    out = ms_deform_attn_fused(value.requires_grad_(), SHAPES, reference, offsets, logits)
+    out.sum().backward()
+    assert (out.shape, value.grad.shape) == ((B, LQ, M * D), value.shape)
+
+
+def test_second_derivatives_are_refused():
+    value, reference, offsets, logits = fused_inputs()
+    out = ms_deform_attn_fused(value, SHAPES, reference, offsets, logits)
+    (grad,) = torch.autograd.grad(out.square().sum(), value, create_graph=True)
+    with pytest.raises(NotImplementedError, match='no second derivatives'):
+        grad.sum().backward()
 
 
 def test_counts_flops():
@@ -148,7 +193,18 @@ def test_backend_names_what_serves():
     [
         (dict(shapes=[(4, 3), (2, 3)]), ValueError, r'add up to 18 pixels, but value has 16 rows'),
         (dict(shapes=torch.tensor(SHAPES)), TypeError, r'host integers'),
-        (dict(shapes=[(4, 3, 1), (2, 2)]), ValueError, r'spatial_shapes\[0\] must be a pair'),
+        (dict(shapes=[(4, 3, 1), (2, 2)]), ValueError, r'spatial_shapes must be pairs'),
+        (dict(shapes=[4, 3, 2, 2]), ValueError, r'spatial_shapes must be pairs'),
+        (dict(shapes=None), ValueError, r'spatial_shapes must be pairs'),
+        (dict(shapes=[(4.0, 3), (2, 2)]), TypeError, r'spatial_shapes\[0\] holds 4.0'),
+        (dict(shapes=[(-4, -3), (2, 2)]), ValueError, r'spatial_shapes\[0\] holds -4'),
+        (dict(shapes=[(2**32, 2**32), (4, 4)]), ValueError, r'holds 4294967296'),
+        (dict(value=[1.0]), TypeError, r'value must be a torch.Tensor; got list'),
+        (dict(logits=None), TypeError, r'attention_logits must be a torch.Tensor'),
+        (dict(value=torch.zeros(B, 16, M, D).int()), TypeError, r'value has dtype torch.int32'),
+        (dict(value=torch.zeros(B, 16, M, D).to_sparse()), TypeError, r'value has layout'),
+        (dict(value=torch.zeros(B, 16, M + 1, D)), ValueError, r'sampling_offsets has shape'),
+        (dict(value=torch.zeros(B + 1, 16, M, D)), ValueError, r'sampling_offsets has shape'),
         (dict(value=torch.zeros(B, 16, M * D)), ValueError, r'value has shape'),
         (dict(offsets=torch.zeros(B, LQ, M, 2, P)), ValueError, r'sampling_offsets has shape'),
         (dict(reference=torch.zeros(1, LQ, 1, 3)), ValueError, r'reference_points has shape'),
@@ -172,6 +228,29 @@ def test_names_the_argument_that_is_wrong(change, error, message):
     )
     with pytest.raises(error, match=message):
         ms_deform_attn_fused(*{**arguments, **change}.values())
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(query=torch.zeros(5, 12)), r'query has shape \(5, 12\)'),
+        (dict(query=torch.zeros(2, 5, 11)), r'd_model=12 channels'),
+        (dict(query=torch.zeros(3, 5, 12)), r'must be of one batch'),
+        (dict(shapes=[(4, 4)]), r'has 1 levels; expected n_levels=2'),
+        (dict(mask=torch.zeros(2, 15).bool()), r'padding_mask has shape \(2, 15\)'),
+    ],
+)
+def test_module_names_the_argument_that_is_wrong(change, message):
+    module, query, reference, feat = module_and_inputs()
+    arguments = dict(query=query, reference=reference, feat=feat, shapes=SHAPES, mask=None)
+    with pytest.raises(ValueError, match=message):
+        module(*{**arguments, **change}.values())
+
+
+@pytest.mark.parametrize('size', ['n_heads', 'n_points', 'ratio'])
+def test_module_sizes_must_be_positive(size):
+    with pytest.raises(ValueError, match=f'{size}=0'):
+        MSDeformAttn(12, 1, **{size: 0})
 
 
 def test_heads_must_divide_the_width():
