@@ -270,6 +270,17 @@ def test_loads_a_file_in_init_weights_only(tmp_path, suffix):
             assert torch.equal(tensor, theirs.state_dict()[name]), name
 
 
+def test_the_encoder_of_moco_v3_is_found_beside_its_momentum_encoder(tmp_path):
+    theirs, _ = saved_twin(tmp_path)
+    wanted, other = theirs.state_dict(), saved_twin(tmp_path)[0].state_dict()
+    both = {f'module.base_encoder.{name}': tensor for name, tensor in wanted.items()}
+    both |= {f'module.momentum_encoder.{name}': tensor for name, tensor in other.items()}
+    torch.save(dict(state_dict=both, arch='vit'), tmp_path / 'moco.pth')
+    model = build(pretrained=str(tmp_path / 'moco.pth'))
+    model.init_weights()
+    assert torch.equal(model.blocks[1].mlp.fc1.weight, wanted['blocks.1.mlp.fc1.weight'])
+
+
 def test_a_full_checkpoint_makes_the_file_unnecessary(tmp_path):
     model = build(pretrained=str(tmp_path / 'nowhere.pth'))
     model.skip_pretrained = True

@@ -34,7 +34,12 @@ from torch import Tensor, nn
 
 from vitadapter_dense.backbones.official_names import backbone_name, head_name
 from vitadapter_dense.encoders import TimmViT
-from vitadapter_dense.encoders.foreign_weights import Format, format_of, resample_patches
+from vitadapter_dense.encoders.foreign_weights import (
+    Format,
+    format_of,
+    resample_patches,
+    without_momentum,
+)
 from vitadapter_dense.encoders.hub import check_model_name, in_timm_names
 from vitadapter_dense.encoders.weights import (
     WeightsError,
@@ -155,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out.suffix not in ('.pth', '.safetensors'):
         parser.error(f'{str(args.out)!r}: name a .pth or .safetensors file')
     with errors_as_message():
-        before = state_dict_of(read_checkpoint(args.source))
+        before = without_momentum(state_dict_of(read_checkpoint(args.source)))
         kind = format_of(before)
         cfg = read_config(config_parser('').parse_args([args.config])) if args.config else None
         name = args.encoder or (cfg.model.backbone.encoder.model_name if cfg else None)

@@ -56,6 +56,17 @@ _AUGREG_STEM = {
 }
 
 
+def without_momentum(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder itself of a MoCo v3 checkpoint, which holds its momentum encoder too."""
+    if not any(name.startswith('base_encoder.') for name in state_dict):
+        return dict(state_dict)
+    return {
+        name.removeprefix('base_encoder.'): tensor
+        for name, tensor in state_dict.items()
+        if name.startswith('base_encoder.')
+    }
+
+
 def format_of(state_dict: Mapping[str, Tensor]) -> Format:
     """What a state dict is: by its names, checked for being of one piece.
 

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from vitadapter_dense.encoders.families import is_plain_vit
-from vitadapter_dense.encoders.foreign_weights import format_of, from_augreg
+from vitadapter_dense.encoders.foreign_weights import format_of, from_augreg, without_momentum
 from vitadapter_dense.encoders.relative_position import TABLE
 from vitadapter_dense.encoders.weights import (
     LoadReport,
@@ -75,7 +75,7 @@ def in_timm_names(
     Raises:
         WeightsError: unknown format, a mixture of architectures, or not this encoder.
     """
-    state_dict = dict(state_dict)
+    state_dict = without_momentum(state_dict)
     image_args = image_args or {}
     scratch = timm.create_model(model_name, pretrained=False, num_classes=0, **image_args)
     if is_plain_vit(scratch) and format_of(state_dict) == 'augreg':

@@ -95,14 +95,24 @@ def spline_matrix(nodes: np.ndarray, at: np.ndarray) -> np.ndarray:
     return _spline_basis(knots, degree, np.clip(at, nodes[0], nodes[-1])) @ np.linalg.inv(through)
 
 
-@torch.compiler.assume_constant_result
 @lru_cache(maxsize=128)
-def _resize_matrix(source: int, target: int, device: torch.device) -> Tensor:
-    """``(2 * target - 1, 2 * source - 1)``: the table's rows for another number of tokens."""
+def _cached_matrix(source: int, target: int, device: torch.device) -> Tensor:
     known, wanted = 2 * source - 1, 2 * target - 1
     at = np.arange(wanted) - wanted // 2.0
     matrix = spline_matrix(_geometric_offsets(known, wanted), at)
     return torch.from_numpy(matrix).to(device=device, dtype=torch.float32)
+
+
+# An operator, because torch.compile cannot trace how the matrix is made.
+@torch.library.custom_op('vitadapter_dense::resize_matrix', mutates_args=())
+def _resize_matrix(source: int, target: int, device: torch.device) -> Tensor:
+    """``(2 * target - 1, 2 * source - 1)``: the table's rows for another number of tokens."""
+    return _cached_matrix(source, target, device).clone()
+
+
+@_resize_matrix.register_fake
+def _(source: int, target: int, device: torch.device) -> Tensor:
+    return torch.empty(2 * target - 1, 2 * source - 1, device=device)
 
 
 def resize_table(table: Tensor, source_hw: tuple[int, int], target_hw: tuple[int, int]) -> Tensor:
