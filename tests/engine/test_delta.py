@@ -181,3 +181,20 @@ def test_errors_before_training(tmp_path):
         train(tmp_path / 'run', METHODS['pro'], None)
     with pytest.raises(ValueError, match='models with a tuning method'):
         build_runner(tmp_path / 'plain', checkpoint=dict(type='TunedCheckpointHook')).train()
+
+
+def test_report_tells_what_trains_and_what_it_costs(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'vitadapter_dense.engine.tuning_report.print_log', lambda text, **_: said.append(text)
+    )
+    model = dict(type=TunedModel, tuning=METHODS['lora'], pretrained=pretrained_file(tmp_path))
+    runner = build_runner(tmp_path / 'run', model=model, hooks=[dict(type='TuningReportHook')])
+    runner.train()
+    table, measured = said
+    backbone = runner.bare_model.backbone
+    trainable = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
+    (row,) = [line for line in table.splitlines() if line.startswith('backbone ')]
+    assert f'{trainable:,}' in row
+    assert 'backbone: can be merged' in table
+    assert float(measured.split('peak memory ')[1].split(' MiB')[0].replace(',', '')) > 50

@@ -30,8 +30,13 @@ BACKBONES: dict[str, dict[str, Any]] = dict(
         num_heads=(2, 2, 4, 4),
         window_size=4,
     ),
+    # layer scale at its usual 1e-6 would leave steps of a float too small to see
     convnext=dict(
-        type='TimmStages', model_name='convnext_atto', depths=(1, 1, 2, 1), dims=(8, 16, 32, 64)
+        type='TimmStages',
+        model_name='convnext_atto',
+        depths=(1, 1, 2, 1),
+        dims=(8, 16, 32, 64),
+        ls_init_value=1.0,
     ),
     vit=dict(
         type='PlainViT',

@@ -14,6 +14,7 @@ from vitadapter_dense.engine.pictures import PredictionPicturesHook
 from vitadapter_dense.engine.progress import ProgressBarHook
 from vitadapter_dense.engine.runner import DenseRunner
 from vitadapter_dense.engine.tuned_checkpoint import TunedCheckpointHook
+from vitadapter_dense.engine.tuning_report import TuningReportHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -30,4 +31,5 @@ __all__ = [
     'ResumableEpochLoop',
     'ResumableIterLoop',
     'TunedCheckpointHook',
+    'TuningReportHook',
 ]
