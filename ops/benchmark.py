@@ -6,9 +6,14 @@
 
 Columns: ours (the fused operator, softmax and locations inside), our PyTorch reference (the same
 work), mmcv's PyTorch function and, on a GPU, mmcv's compiled operator. Both of mmcv's are timed
-without softmax and locations, that is with less to do than ours. `error` is the largest deviation
-of our output from the float64 oracle, relative to the largest output. Times are medians in
+without softmax and locations, that is with less to do than ours. On a GPU, `reductions` is ours
+with the values' gradient summed in global memory alone, to compare with the tiles that `ours`
+takes. `error` is the largest deviation of our output (in the pass `both` of our gradient of the
+values, too) from the float64 oracle, relative to the largest number. Times are medians in
 milliseconds over rotating inputs.
+
+With `--module`, a third row for each case times forward and backward of the whole attention module,
+projections included, against mmcv's module.
 """
 
 from __future__ import annotations
@@ -21,102 +26,21 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from benchmark_cases import DTYPES, HEADS, Case, contenders, modules, reductions
+
 import msda
 from msda import reference
 
-HEADS = {'T': (6, 32), 'S': (6, 64), 'B': (12, 32), 'L': (16, 32)}  # M, D
-DTYPES = {
-    'float32': torch.float32,
-    'bfloat16': torch.bfloat16,
-    'float16': torch.float16,
-    'float64': torch.float64,
-}
-POINTS = 4
 COPIES = 3  # inputs take turns, so that no run finds its own in the cache
 
 Run = Callable[[], Any]
-
-
-class Case(NamedTuple):
-    """One row of the table."""
-
-    size: str
-    image: str
-    operator: str
-    dtype: str
-
-    def maps(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Sizes of the sampled maps, and of the maps whose pixels are the queries."""
-        height, width = (int(side) for side in self.image.split('x'))
-        pyramid = [(height // s, width // s) for s in (8, 16, 32)]
-        tokens = [(height // 16, width // 16)]
-        return (pyramid, tokens) if self.operator == 'injector' else (tokens, pyramid)
-
-    def inputs(self, batch: int, device: str, seed: int) -> list[Any]:
-        """Arguments of the fused operator, and a gradient of its output."""
-        torch.manual_seed(seed)
-        maps, queries = self.maps()
-        heads, channels = HEADS[self.size]
-        dtype = DTYPES[self.dtype]
-        wide = torch.float64 if dtype == torch.float64 else torch.float32
-        rows, count = (sum(h * w for h, w in sizes) for sizes in (maps, queries))
-        value = torch.randn(batch, rows, heads, channels)
-        centres = torch.cat([pixel_centres(h, w) for h, w in queries])[None, :, None]
-        # two pixels wide: between the start of a training and its end
-        offsets = torch.randn(batch, count, heads, len(maps), POINTS, 2) * 2
-        logits = torch.randn(batch, count, heads, len(maps) * POINTS)
-        grad = torch.randn(batch, count, heads * channels)
-        flat = [side for size in maps for side in size]
-        tensors = [t.to(device, dtype) for t in (value, offsets, logits, grad)]
-        value, offsets, logits, grad = tensors
-        return [value, flat, centres.to(device, wide), offsets, logits, grad]
-
-
-def pixel_centres(height: int, width: int) -> Tensor:
-    """`(H * W, 2)`, normalised (x, y)."""
-    y, x = ((torch.arange(n) + 0.5) / n for n in (height, width))
-    return torch.stack(torch.meshgrid(y, x, indexing='ij')[::-1], -1).reshape(-1, 2)
-
-
-def contenders(device: str) -> dict[str, Callable[[list[Any]], tuple[Callable[..., Tensor], list]]]:
-    """What is timed: a function from inputs to (function, its arguments)."""
-
-    def fused(function: Callable[..., Tensor]):
-        return lambda i: (lambda v, o, a: function(v, i[1], i[2], o, a), [i[0], i[3], i[4]])
-
-    def unfused(function: Callable[..., Tensor]):
-        def prepare(i: list[Any]):
-            locations = reference.sampling_locations(i[1], i[2], i[3]).to(i[0].dtype)
-            weights = i[4].softmax(-1).view(i[3].shape[:-1])
-            shapes = torch.tensor(i[1], device=i[0].device).view(-1, 2)
-            return lambda v, x, w: function(v, shapes, x, w), [i[0], locations, weights]
-
-        return prepare
-
-    found = {
-        'ours': fused(torch.ops.msda.ms_deform_attn_fused),
-        'reference': fused(reference.attend_fused),
-    }
-    try:
-        from mmcv.ops import multi_scale_deform_attn as mmcv
-    except ImportError:
-        return found
-    found['mmcv_pytorch'] = unfused(mmcv.multi_scale_deformable_attn_pytorch)
-    if device == 'cuda':
-
-        def compiled(v: Tensor, shapes: Tensor, x: Tensor, w: Tensor) -> Tensor:
-            starts = torch.cat([shapes.new_zeros(1), shapes.prod(1).cumsum(0)[:-1]])
-            return mmcv.MultiScaleDeformableAttnFunction.apply(v, shapes, starts, x, w, 64)
-
-        found['mmcv_compiled'] = unfused(compiled)
-    return found
 
 
 def forward_of(function: Callable[..., Tensor], arguments: list[Tensor], grad: Tensor) -> Run:
@@ -135,6 +59,17 @@ def both_of(function: Callable[..., Tensor], arguments: list[Tensor], grad: Tens
 
     def run() -> Tensor:
         return torch.autograd.grad(function(*leaves), leaves, grad)[0]
+
+    return run
+
+
+def module_of(function: Callable[..., Tensor], arguments: list[Tensor], grad: Tensor) -> Run:
+    """Forward and the gradients of inputs and parameters."""
+    leaves = [a.detach().requires_grad_() for a in arguments]
+    grad_of_tokens = torch.ones_like(leaves[0])
+
+    def run() -> None:
+        function(*leaves).backward(grad_of_tokens)
 
     return run
 
@@ -160,13 +95,22 @@ def median_ms(runs: list[Run], repeats: int, device: str) -> float:
     return statistics.median(times)
 
 
-def error_of(inputs: list[Any]) -> float:
-    """Deviation of our output from the oracle."""
-    arguments = inputs[:5]
-    out = torch.ops.msda.ms_deform_attn_fused(*arguments)
-    wide = [a.double() if isinstance(a, Tensor) else a for a in arguments]
-    expected = reference.attend_fused(*wide)
-    return ((out.double() - expected).abs().max() / expected.abs().max()).item()
+def errors_of(inputs: list[Any]) -> tuple[float, float]:
+    """Deviations of our output, and of it and our gradient of the values, from the oracle."""
+    *arguments, grad = inputs
+    wide = [a.double() if isinstance(a, Tensor) else a for a in inputs]
+    ops = torch.ops.msda
+    pairs = (
+        (ops.ms_deform_attn_fused(*arguments), reference.attend_fused(*wide[:5])),
+        (
+            ops.ms_deform_attn_fused_backward(grad, *arguments)[0],
+            reference.attend_fused_backward(wide[5], *wide[:5])[0],
+        ),
+    )
+    output, gradient = (
+        ((got.double() - wanted).abs().max() / wanted.abs().max()).item() for got, wanted in pairs
+    )
+    return output, max(output, gradient)
 
 
 def copy_bandwidth(device: str) -> float:
@@ -185,13 +129,23 @@ def minimal_bytes(inputs: list[Any], with_backward: bool) -> int:
 
 
 def measure(case: Case, options: argparse.Namespace) -> Iterable[dict[str, Any]]:
-    """Two rows: forward, forward and backward."""
+    """Two rows: forward, forward and backward; a third for the module if it is asked for."""
     inputs = [case.inputs(options.batch, options.device, seed) for seed in range(COPIES)]
-    error = error_of(inputs[0])
-    for name, prepare in (('forward', forward_of), ('both', both_of)):
+    errors = errors_of(inputs[0])
+    passes = [
+        ('forward', forward_of, contenders(options.device), errors[0]),
+        ('both', both_of, contenders(options.device), errors[1]),
+    ]
+    if options.module:
+        passes.append(('module', module_of, modules(case, options.device), None))
+    for name, prepare, found, error in passes:
         row: dict[str, Any] = {**case._asdict(), 'pass': name, 'error': error}
-        for contender, arguments_of in contenders(options.device).items():
-            slow = options.device == 'cpu' and contender != 'ours'
+        if options.device == 'cuda' and name == 'both':
+            found = {**found, 'reductions': reductions}
+        for contender, arguments_of in found.items():
+            slow = contender in ('reference', 'mmcv_pytorch') or (
+                options.device == 'cpu' and contender != 'ours'
+            )
             try:
                 runs = [prepare(*arguments_of(i), i[5]) for i in inputs]
                 repeats = max(3, options.repeats // 4) if slow else options.repeats
@@ -200,10 +154,10 @@ def measure(case: Case, options: argparse.Namespace) -> Iterable[dict[str, Any]]
                 if isinstance(failure, torch.OutOfMemoryError):
                     raise
                 row[contender] = None  # no kernel for this dtype
-        for contender in ('reference', 'mmcv_pytorch', 'mmcv_compiled'):
+        for contender in ('reference', 'mmcv_pytorch', 'mmcv_compiled', 'reductions'):
             if row.get(contender):
                 row[f'{contender}/ours'] = row[contender] / row['ours']
-        if options.device == 'cuda':
+        if options.device == 'cuda' and name != 'module':
             row['roofline'] = minimal_bytes(inputs[0], name == 'both') / options.bandwidth
             row['ours/roofline'] = row['ours'] / row['roofline']
         yield row
@@ -224,7 +178,7 @@ def show(row: dict[str, Any], columns: list[str]) -> None:
 def summarise(rows: list[dict[str, Any]], columns: list[str]) -> None:
     """Geometric means of the ratios, for each dtype and pass."""
     for dtype in dict.fromkeys(row['dtype'] for row in rows):
-        for name in ('forward', 'both'):
+        for name in ('forward', 'both', 'module'):
             chosen = [r for r in rows if (r['dtype'], r['pass']) == (dtype, name)]
             for column in (c for c in columns if '/' in c):
                 ratios = [r[column] for r in chosen if r.get(column)]
@@ -251,8 +205,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     axes.axhline(1, color='black', linewidth=0.8)
     axes.set_ylabel('time / ours')
     axes.legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches='tight')  # grows with the longest label
 
 
 def parse() -> argparse.Namespace:
@@ -267,6 +220,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=20)
     parser.add_argument('--csv', type=Path)
     parser.add_argument('--chart', type=Path, help='PNG')
+    parser.add_argument('--module', action='store_true', help='the whole module, too')
     parser.add_argument('--backbone', action='store_true', help='ViT-Adapter-S instead')
     return parser.parse_args()
 
@@ -287,8 +241,9 @@ def main() -> None:
         print(f'{name}: a copy moves {options.bandwidth / 1e6:.0f} GB/s; roofline relative to that')
     else:
         print(f'{options.threads} threads')
-    columns = ['size', 'image', 'operator', 'dtype', 'pass', 'error', *contenders(options.device)]
-    columns += [f'{c}/ours' for c in contenders(options.device) if c != 'ours']
+    names = [*contenders(options.device), *(['reductions'] if options.device == 'cuda' else [])]
+    columns = ['size', 'image', 'operator', 'dtype', 'pass', 'error', *names]
+    columns += [f'{name}/ours' for name in names if name != 'ours']
     columns += ['roofline', 'ours/roofline'] if options.device == 'cuda' else []
     print('| ' + ' | '.join(columns) + ' |')
     print('|' + '---|' * len(columns))

@@ -8,18 +8,21 @@ import math
 import pytest
 import torch
 
-from tests.msda.backends import both, flat, oracle
+from tests.msda.backends import both, compiled, flat, fused_inputs, oracle
 
 SHAPES = [(5, 7), (3, 2)]
+CHANNELS = [1, 4, 12, 30, 32, 40, 64, 71, 128]
 
 
-def make_inputs(dtype=torch.float64, *, batch=2, queries=4, heads=3, channels=5, points=2):
+def make_inputs(
+    dtype=torch.float64, *, shapes=SHAPES, batch=2, queries=4, heads=3, channels=5, points=2
+):
     generator = torch.Generator().manual_seed(0)
 
     def rand(*shape):
         return torch.rand(*shape, generator=generator, dtype=torch.float64)
 
-    levels, rows = len(SHAPES), sum(h * w for h, w in SHAPES)
+    levels, rows = len(shapes), sum(h * w for h, w in shapes)
     value = rand(batch, rows, heads, channels) - 0.5
     locations = rand(batch, queries, heads, levels, points, 2) * 1.6 - 0.3  # some outside
     weights = rand(batch, queries, heads, levels, points)
@@ -32,6 +35,34 @@ def test_equals_the_direct_loop(backend):
     value, locations, weights = make_inputs()
     out = backend.attend(value, flat(SHAPES), locations, weights)
     torch.testing.assert_close(out, oracle(value, SHAPES, locations, weights))
+
+
+@both
+@pytest.mark.parametrize('levels', [1, 3, 4])
+@pytest.mark.parametrize('channels', CHANNELS)
+def test_equals_the_direct_loop_on_any_size(backend, channels, levels):
+    shapes = [(4, 5), (2, 3), (1, 2), (3, 1)][:levels]
+    for points in (1, 4, 8):
+        inputs = make_inputs(
+            shapes=shapes, batch=1, queries=2, heads=2, channels=channels, points=points
+        )
+        out = backend.attend(inputs[0], flat(shapes), *inputs[1:])
+        torch.testing.assert_close(out, oracle(inputs[0], shapes, *inputs[1:]))
+
+
+@pytest.mark.parametrize('channels', CHANNELS)
+def test_gradients_equal_finite_differences_on_any_size(channels):
+    """What serves, fused: no reference that samples, no formula for gradients."""
+    for shapes, points in (([(4, 5)], 4), ([(4, 5), (2, 3), (1, 2)], 1), ([(2, 3)] * 4, 8)):
+        value, sizes, centres, offsets, logits = fused_inputs(
+            torch.float64, shapes=shapes, queries=3, heads=2, channels=channels, points=points
+        )
+        leaves = [tensor.requires_grad_() for tensor in (value, offsets, logits)]
+        assert torch.autograd.gradcheck(
+            lambda v, o, a, s=sizes, c=centres: compiled.attend_fused(v, s, c, o, a),
+            leaves,
+            fast_mode=True,
+        )
 
 
 @both

@@ -1,0 +1,160 @@
+"""What `benchmark.py` times: the shapes of ViT-Adapter, and what computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import msda
+from msda import reference
+
+HEADS = {'T': (6, 32), 'S': (6, 64), 'B': (12, 32), 'L': (16, 32)}  # M, D
+WIDTHS = {'T': 192, 'S': 384, 'B': 768, 'L': 1024}  # of the tokens
+DTYPES = {
+    'float32': torch.float32,
+    'bfloat16': torch.bfloat16,
+    'float16': torch.float16,
+    'float64': torch.float64,
+}
+POINTS = 4
+
+
+class Case(NamedTuple):
+    """One row of the table."""
+
+    size: str
+    image: str
+    operator: str
+    dtype: str
+
+    def maps(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Sizes of the sampled maps, and of the maps whose pixels are the queries."""
+        height, width = (int(side) for side in self.image.split('x'))
+        pyramid = [(height // s, width // s) for s in (8, 16, 32)]
+        tokens = [(height // 16, width // 16)]
+        return (pyramid, tokens) if self.operator == 'injector' else (tokens, pyramid)
+
+    def inputs(self, batch: int, device: str, seed: int) -> list[Any]:
+        """Arguments of the fused operator, and a gradient of its output."""
+        torch.manual_seed(seed)
+        maps, queries = self.maps()
+        heads, channels = HEADS[self.size]
+        dtype = DTYPES[self.dtype]
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        rows, count = (sum(h * w for h, w in sizes) for sizes in (maps, queries))
+        value = torch.randn(batch, rows, heads, channels)
+        centres = torch.cat([pixel_centres(h, w) for h, w in queries])[None, :, None]
+        # two pixels wide: between the start of a training and its end
+        offsets = torch.randn(batch, count, heads, len(maps), POINTS, 2) * 2
+        logits = torch.randn(batch, count, heads, len(maps) * POINTS)
+        grad = torch.randn(batch, count, heads * channels)
+        flat = [side for size in maps for side in size]
+        tensors = [t.to(device, dtype) for t in (value, offsets, logits, grad)]
+        value, offsets, logits, grad = tensors
+        return [value, flat, centres.to(device, wide), offsets, logits, grad]
+
+
+def pixel_centres(height: int, width: int) -> Tensor:
+    """`(H * W, 2)`, normalised (x, y)."""
+    y, x = ((torch.arange(n) + 0.5) / n for n in (height, width))
+    return torch.stack(torch.meshgrid(y, x, indexing='ij')[::-1], -1).reshape(-1, 2)
+
+
+def contenders(device: str) -> dict[str, Callable[[list[Any]], tuple[Callable[..., Tensor], list]]]:
+    """What is timed: a function from inputs to (function, its arguments)."""
+
+    def fused(function: Callable[..., Tensor]):
+        return lambda i: (lambda v, o, a: function(v, i[1], i[2], o, a), [i[0], i[3], i[4]])
+
+    def unfused(function: Callable[..., Tensor]):
+        def prepare(i: list[Any]):
+            locations = reference.sampling_locations(i[1], i[2], i[3]).to(i[0].dtype)
+            weights = i[4].softmax(-1).view(i[3].shape[:-1])
+            shapes = torch.tensor(i[1], device=i[0].device).view(-1, 2)
+            return lambda v, x, w: function(v, shapes, x, w), [i[0], locations, weights]
+
+        return prepare
+
+    found = {
+        'ours': fused(torch.ops.msda.ms_deform_attn_fused),
+        'reference': fused(reference.attend_fused),
+    }
+    try:
+        from mmcv.ops import multi_scale_deform_attn as mmcv
+    except ImportError:
+        return found
+    found['mmcv_pytorch'] = unfused(mmcv.multi_scale_deformable_attn_pytorch)
+    if device == 'cuda':
+
+        def compiled(v: Tensor, shapes: Tensor, x: Tensor, w: Tensor) -> Tensor:
+            starts = torch.cat([shapes.new_zeros(1), shapes.prod(1).cumsum(0)[:-1]])
+            return mmcv.MultiScaleDeformableAttnFunction.apply(v, shapes, starts, x, w, 64)
+
+        found['mmcv_compiled'] = unfused(compiled)
+    return found
+
+
+class _Reductions(torch.autograd.Function):
+    """Ours, with the values' gradient summed in global memory alone."""
+
+    @staticmethod
+    def forward(ctx: Any, shapes: list[int], centres: Tensor, *rest: Tensor) -> Tensor:
+        ctx.shapes = shapes
+        ctx.save_for_backward(centres, *rest)
+        value, offsets, logits = rest
+        return torch.ops.msda.ms_deform_attn_fused(value, shapes, centres, offsets, logits)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        centres, value, offsets, logits = ctx.saved_tensors
+        grads = torch.ops.msda.ms_deform_attn_fused_backward_cuda(
+            grad, value, ctx.shapes, centres, offsets, logits, 'reductions'
+        )
+        return None, None, *grads
+
+
+def reductions(i: list[Any]) -> tuple[Callable[..., Tensor], list]:
+    """As in `contenders`."""
+    return lambda v, o, a: _Reductions.apply(i[1], i[2], v, o, a), [i[0], i[3], i[4]]
+
+
+def modules(case: Case, device: str) -> dict[str, Callable[[list[Any]], tuple[Callable, list]]]:
+    """As `contenders`, for whole modules: from queries and features to the attended queries."""
+    heads, channels = HEADS[case.size]
+    maps, _ = case.maps()
+    dtype, width = DTYPES[case.dtype], WIDTHS[case.size]
+    ratio = heads * channels / width
+    shapes = torch.tensor(maps, device=device)
+    starts = torch.cat([shapes.new_zeros(1), shapes.prod(1).cumsum(0)[:-1]])
+
+    def prepared(run: Callable[[Tensor, Tensor, Tensor], Tensor]):
+        def prepare(i: list[Any]):
+            value, _, centres, offsets, *_ = i
+            torch.manual_seed(0)
+            query = torch.randn(*offsets.shape[:2], width).to(value)
+            feat = torch.randn(*value.shape[:2], width).to(value)
+            centres = centres.expand(len(query), -1, len(maps), -1)
+            return lambda q, f: run(q, f, centres), [query, feat]
+
+        return prepare
+
+    ours = msda.MSDeformAttn(width, len(maps), n_heads=heads, n_points=POINTS, ratio=ratio)
+    ours.to(device, dtype)
+    found = {'ours': prepared(lambda q, f, r: ours(q, r, f, maps))}
+    try:
+        from mmcv.ops import MultiScaleDeformableAttention
+    except ImportError:
+        return found
+    theirs = MultiScaleDeformableAttention(
+        width, heads, len(maps), POINTS, dropout=0.0, batch_first=True, value_proj_ratio=ratio
+    )
+    theirs.to(device, dtype)
+    found['mmcv_compiled' if device == 'cuda' else 'mmcv_pytorch'] = prepared(
+        lambda q, f, r: theirs(
+            q, value=f, reference_points=r, spatial_shapes=shapes, level_start_index=starts
+        )
+    )
+    return found
