@@ -104,10 +104,10 @@ def table() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the table between the marks of the page."""
-    text = PAGE.read_text()
-    before, rest = text.split(MARKS[0])
+    generated = table()
+    before, rest = PAGE.read_text().split(MARKS[0])
     _, after = rest.split(MARKS[1])
-    PAGE.write_text(f'{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{after}')
+    PAGE.write_text(f'{before}{MARKS[0]}\n{generated}\n{MARKS[1]}{after}')
     print(f'Written: {PAGE}')
     return 0
 
