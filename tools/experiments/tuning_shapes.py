@@ -283,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--out', default='work_dirs/tuning_shapes', help='where results go')
     parser.add_argument('--arch', default='resnet', choices=BACKBONES)
     parser.add_argument('--methods', nargs='+', default=list(DEFAULT), choices=METHODS)
-    parser.add_argument('--steps', type=int, default=600, help='of each tuning run')
+    parser.add_argument('--steps', type=int, default=400, help='of each tuning run')
     parser.add_argument('--pretrain-steps', type=int, default=1500)
     parser.add_argument('--rates', type=float, nargs='+', default=list(RATES))
     parser.add_argument('--seeds', type=int, nargs='+', default=list(SEEDS))
