@@ -14,7 +14,11 @@ FRAMEWORKS = {
     'mask_rcnn': 'MaskRCNN',
     'cascade_mask_rcnn': 'CascadeRCNN',
     'htc': 'HybridTaskCascade',
+    'upernet': 'EncoderDecoder',
+    'fcn': 'EncoderDecoder',
+    'mask2former': 'EncoderDecoder',
 }
+HEADS = {'upernet': 'UPerHead', 'fcn': 'FCNHead', 'mask2former': 'Mask2FormerHead'}
 BACKBONES = {'vitadapter': 'ViTAdapter', 'vit': 'SimplePyramid'}
 WIDTHS = {'t': 192, 's': 384, 'b': 768, 'l': 1024}
 NAME = re.compile(r'(?P<framework>[a-z0-9_]+?)_(?P<backbone>vit[a-z]*)_(?P<size>xs|[tsblg])(_|$)')
@@ -33,7 +37,9 @@ def test_name_says_what_the_file_holds(config, read_config):
     model = read_config(config).model
     assert model.type == FRAMEWORKS[match['framework']]
     assert model.backbone.type == BACKBONES[match['backbone']]
-    widths = set(model.neck.in_channels)
+    if match['framework'] in HEADS:
+        assert model.decode_head.type == HEADS[match['framework']]
+    widths = set((model.get('neck') or model.decode_head).in_channels)
     assert len(widths) == 1
     assert match['size'] not in WIDTHS or widths == {WIDTHS[match['size']]}
 

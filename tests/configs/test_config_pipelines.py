@@ -128,8 +128,8 @@ def test_test_time_augmentation_gives_every_view(read_config, small_coco):
 def test_all_data_pipelines_of_all_configs_build(config, read_config):
     from mmcv.transforms import Compose
 
-    init_default_scope('mmdet')
     cfg = read_config(config)
+    init_default_scope(cfg.default_scope)
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         assert Compose(cfg[loader].dataset.pipeline).transforms
 

@@ -108,11 +108,13 @@ def test_cascade_heads(read_config):
 
 def test_runtime(config, read_config):
     cfg = read_config(config)
-    assert cfg.custom_imports.imports == ['vitadapter_dense']
+    assert 'vitadapter_dense' in cfg.custom_imports.imports
     assert cfg.runner_type == 'DenseRunner'
-    assert cfg.default_scope == 'mmdet'
+    segments = cfg.model.type == 'EncoderDecoder'
+    assert cfg.default_scope == ('mmseg' if segments else 'mmdet')
     assert cfg.sync_bn == 'torch'
     assert cfg.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
-    assert cfg.default_hooks.checkpoint.save_best == 'coco/bbox_mAP'
+    best = 'mIoU' if segments else 'coco/bbox_mAP'
+    assert cfg.default_hooks.checkpoint.save_best == best
     assert cfg.load_from is None
     assert cfg.resume is False
