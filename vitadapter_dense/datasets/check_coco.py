@@ -1,4 +1,4 @@
-"""Check COCO annotation files and image folders before training.
+"""Check COCO annotation files and the folders of every data set before training.
 
 MMDetection notices a missing image when it comes to it, perhaps hours later, and some mistakes
 never: annotations of an unknown category are dropped, labels are numbered in the order of the
@@ -19,6 +19,7 @@ from typing import Any
 from mmengine.logging import print_log
 
 from .check_coco_content import CocoSummary, check_categories, check_images, check_instances
+from .check_segmentation import check_pairs, is_segmentation, list_split
 from .errors import DatasetError
 
 QUICK_START = 'Or try the quick start, which generates its own data: make train'
@@ -99,6 +100,7 @@ def check_config_datasets(
         loader = cfg.get(f'{name}_dataloader')
         for leaf in _leaves(loader['dataset']) if loader else ():
             relevant = ('type', 'data_root', 'ann_file', 'data_prefix', 'metainfo', 'test_mode')
+            relevant += ('img_suffix', 'seg_map_suffix', 'reduce_zero_label')
             key = repr([leaf.get(k) for k in relevant] + [_wants_masks(leaf)])
             if key not in seen:
                 seen[key] = check_dataset_config(leaf)
@@ -109,9 +111,10 @@ def check_dataset_config(dataset_cfg: Mapping[str, Any]) -> list[CocoSummary]:
     """Check what a data set config of MMEngine, wrapped or not, refers to.
 
     Of a `CocoDataset` the annotation file and the images are checked as `check_coco_annotations`
-    does; of any other type that its local folders are there and not empty. What is not on a local
-    disk is left alone. A config that leaves out categories of its annotation file on purpose says
-    so: `metainfo=dict(classes=..., subset=True)`.
+    does, of images with label maps that the pairs are there and some maps can be used; of any other
+    type that its local folders are there and not empty. What is not on a local disk is left alone.
+    A config that leaves out categories of its annotation file on purpose says so:
+    `metainfo=dict(classes=..., subset=True)`.
 
     Returns:
         one summary for each `CocoDataset`; its oddities are logged.
@@ -127,14 +130,14 @@ def check_dataset_config(dataset_cfg: Mapping[str, Any]) -> list[CocoSummary]:
         folders = {key: _join(root, prefix) for key, prefix in _prefixes(leaf).items()}
         ann_file = _join(root, leaf['ann_file']) if leaf.get('ann_file') else None
         _check_layout(root, folders, ann_file)
+        if is_segmentation(leaf):
+            check_pairs(list_split(leaf))
         is_coco = str(leaf.get('type')).split('.')[-1] == 'CocoDataset'
         if not is_coco or ann_file is None:
             continue
         metainfo = leaf.get('metainfo') or {}
         summary = check_coco_annotations(
-            ann_file,
-            folders.get('img', root),
-            _classes(metainfo),
+            *locate_coco(leaf),
             subset=bool(metainfo.get('subset', False)),
             masks=_wants_masks(leaf),
             evaluated=bool(leaf.get('test_mode', False)),
@@ -142,6 +145,17 @@ def check_dataset_config(dataset_cfg: Mapping[str, Any]) -> list[CocoSummary]:
         print_log(str(summary), logger='current')
         summaries.append(summary)
     return summaries
+
+
+def locate_coco(dataset_cfg: Mapping[str, Any]) -> tuple[str, str, Sequence[str]]:
+    """Annotation file, folder of images and class names of a `CocoDataset`'s config."""
+    root = dataset_cfg.get('data_root') or ''
+    images = _prefixes(dataset_cfg).get('img')
+    return (
+        _join(root, dataset_cfg['ann_file']),
+        _join(root, images) if images else root,
+        _classes(dataset_cfg.get('metainfo') or {}),
+    )
 
 
 def _leaves(dataset_cfg: Mapping[str, Any]) -> list[Mapping[str, Any]]:

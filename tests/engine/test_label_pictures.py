@@ -1,0 +1,74 @@
+"""Pictures of label maps show every class and leave what is ignored; the matrix counts pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import PixelData
+
+from vitadapter_dense.engine.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.engine.label_pictures import draw_label_map, draw_legend, draw_segmentation
+
+PALETTE = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
+META = dict(classes=('red', 'green', 'blue'), palette=PALETTE)
+
+
+def test_overlay_is_a_mixture_and_ignored_pixels_stay() -> None:
+    image = np.full((2, 2, 3), 100, np.uint8)
+    drawn = draw_label_map(image, np.array([[0, 1], [255, 2]]), PALETTE, alpha=0.6)
+    assert drawn[0, 0].tolist() == [190, 40, 40]
+    assert drawn[0, 1].tolist() == [40, 190, 40]
+    assert drawn[1, 0].tolist() == [100, 100, 100]
+    with pytest.raises(ValueError, match=r'shape \(1, 2\)'):
+        draw_label_map(image, np.zeros((1, 2)), PALETTE)
+
+
+def test_legend_wraps_and_shows_each_colour() -> None:
+    shares = {2: 0.5, 0: 0.3, 1: 0.2}
+    wide = draw_legend(shares, META['classes'], PALETTE, width=600)
+    narrow = draw_legend(shares, META['classes'], PALETTE, width=110)
+    assert wide.shape == (22, 600, 3)
+    assert narrow.shape == (66, 110, 3)
+    for row, number in enumerate(shares):
+        line = narrow[22 * row : 22 * row + 22].reshape(-1, 3)
+        assert (line == PALETTE[number]).all(axis=1).sum() > 100
+    assert draw_legend({}, META['classes'], PALETTE, width=50).shape == (0, 50, 3)
+
+
+def test_truth_stands_on_the_left_and_the_legend_below() -> None:
+    from mmseg.structures import SegDataSample
+
+    sample = SegDataSample()
+    sample.gt_sem_seg = PixelData(data=torch.zeros(1, 8, 40, dtype=torch.long))
+    sample.pred_sem_seg = PixelData(data=torch.ones(1, 8, 40, dtype=torch.long))
+    image = np.zeros((8, 40, 3), np.uint8)
+    drawn = draw_segmentation(image, sample, META, ground_truth=True, prediction=True)
+    assert drawn.shape[1] == 80
+    assert drawn.shape[0] > 8
+    assert (drawn[:8, :40, 0] == 150).all()
+    assert (drawn[:8, 40:, 1] == 150).all()
+    alone = draw_segmentation(image, sample, META, ground_truth=False, prediction=False)
+    assert alone is image
+
+
+def test_matrix_counts_what_iou_metric_counts() -> None:
+    from mmseg.evaluation import IoUMetric
+
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = ConfusionMatrix(), IoUMetric(iou_metrics=['mIoU'])
+    counted = np.zeros((4, 4), int)
+    for metric in (ours, theirs):
+        metric.dataset_meta = dict(classes=('a', 'b', 'c', 'absent'))
+    for _ in range(3):
+        truth, found = torch.randint(0, 3, (2, 1, 9, 11), generator=generator)
+        truth[0, 0, :5] = 255
+        for true, guess in zip(truth.flatten().tolist(), found.flatten().tolist(), strict=True):
+            if true != 255:
+                counted[true, guess] += 1
+        sample = dict(gt_sem_seg=dict(data=truth), pred_sem_seg=dict(data=found))
+        for metric in (ours, theirs):
+            metric.process({}, [sample])
+    expected = theirs.evaluate(3)
+    assert ours.evaluate(3) == pytest.approx(expected, abs=0.01)  # theirs are rounded
+    assert ours.matrix.tolist() == counted.tolist()

@@ -1,0 +1,210 @@
+"""Check the images and label maps of a segmentation data set before training.
+
+MMSegmentation notices a missing map when it comes to it, a map of another size where the image is
+cropped, and labels beyond the classes only in the loss. Here the pairs are looked up before the
+first step (`check_pairs`, seconds), and `inspect_split` reads every pixel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from mmengine.registry import DATASETS
+
+from .errors import DatasetError
+from .load_seg_map import IGNORED, decode_labels
+from .loading import decode_image
+
+_SAMPLED_MAPS = 8
+_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """What a data set config of MMSegmentation lists: nothing has been read yet.
+
+    Attributes:
+        name: the folder of images, for messages.
+        pairs: image file and map file; the map is None where the config names no folder of maps.
+        classes: names, in the order of their numbers.
+        reduce_zero_label: the files number the classes from 1, and 0 is ignored.
+        values: of the classes in the files; not in a row when the config uses some classes only.
+        known: how many classes the files have, used or not.
+    """
+
+    name: str
+    pairs: tuple[tuple[str, str | None], ...]
+    classes: tuple[str, ...]
+    reduce_zero_label: bool
+    values: tuple[int, ...]
+    known: int
+
+    @property
+    def allowed(self) -> np.ndarray:
+        """(256,) bool: which values a file may have, ignored ones included."""
+        allowed = np.zeros(256, bool)
+        allowed[self.first : self.first + self.known] = True
+        allowed[[0, IGNORED] if self.reduce_zero_label else [IGNORED]] = True
+        return allowed
+
+    @property
+    def first(self) -> int:
+        """The value of the first class that the files have."""
+        return 1 if self.reduce_zero_label else 0
+
+
+def is_segmentation(dataset_cfg: Mapping[str, Any]) -> bool:
+    """Whether a plain data set config is one of images and label maps."""
+    return 'seg_map_path' in (dataset_cfg.get('data_prefix') or {})
+
+
+def list_split(dataset_cfg: Mapping[str, Any]) -> Split:
+    """What a plain data set config lists.
+
+    Raises:
+        DatasetError: when it lists nothing, or names no classes.
+    """
+    with DATASETS.switch_scope_and_registry('mmseg') as registry:
+        dataset = registry.build(dict(dataset_cfg, pipeline=[], test_mode=False, lazy_init=True))
+    prefix = dataset.data_prefix
+    try:
+        items = dataset.load_data_list()
+    except (OSError, AssertionError) as error:
+        raise DatasetError(
+            f'the images of {prefix["img_path"]} cannot be listed: {error}'
+        ) from error
+    if not items:
+        raise DatasetError(
+            f'the split is empty: {dataset.ann_file or prefix["img_path"]} lists no image that '
+            f'ends with {dataset.img_suffix!r}. Mend: set img_suffix to the ending of your images '
+            '(and seg_map_suffix to that of the maps), or correct data_prefix.'
+        )
+    meta = dataset.metainfo
+    if not meta.get('classes'):
+        raise DatasetError(
+            f'the data set of {prefix["img_path"]} has no class names. Mend: give '
+            "metainfo=dict(classes=('background', ...), palette=[(0, 0, 0), ...])."
+        )
+    classes = tuple(meta['classes'])
+    # number in the files, less the ignored 0, -> number in the config
+    numbers = meta.get('label_map') or {number: number for number in range(len(classes))}
+    reduced = bool(meta.get('reduce_zero_label'))
+    originals = {new: old for old, new in numbers.items()}
+    return Split(
+        name=str(prefix['img_path']),
+        pairs=tuple((item['img_path'], item.get('seg_map_path')) for item in items),
+        classes=classes,
+        reduce_zero_label=reduced,
+        values=tuple(originals[number] + reduced for number in range(len(classes))),
+        known=len(numbers),
+    )
+
+
+def check_pairs(split: Split) -> None:
+    """Look every file of a split up, and into some of the maps, spread over the split.
+
+    Raises:
+        DatasetError: naming the first files that are not there, or what is wrong with a map.
+    """
+    images = [image for image, _ in split.pairs if not os.path.isfile(image)]
+    if images:
+        raise DatasetError(_missing('images', images, len(split.pairs)))
+    without = [label_map or image for image, label_map in split.pairs if not _is_file(label_map)]
+    if without:
+        raise DatasetError(_missing('label maps', without, len(split.pairs)))
+    step = max(1, len(split.pairs) // _SAMPLED_MAPS)
+    for pair in islice(split.pairs, 0, None, step):
+        findings = inspect_pair(pair)
+        if findings.problem:
+            raise DatasetError(findings.problem)
+        beyond = np.flatnonzero(findings.pixels * ~split.allowed)
+        if beyond.size:
+            raise DatasetError(
+                f'label map {pair[1]} has the values {beyond[:_SHOWN].tolist()}, which are no '
+                f'class: {explain_range(split)} Mend: python tools/dataset/check_dataset.py '
+                'CONFIG reads the whole data set and says what it suggests.'
+            )
+
+
+def explain_range(split: Split) -> str:
+    """Which values the files may have, in words."""
+    number = split.known
+    if split.reduce_zero_label:
+        return (
+            f'with {number} classes and reduce_zero_label they are 1 to {number}, 0 and 255 are '
+            'ignored.'
+        )
+    return f'with {number} classes they are 0 to {number - 1}, 255 is ignored.'
+
+
+def _is_file(path: str | None) -> bool:
+    return path is not None and os.path.isfile(path)
+
+
+def _missing(what: str, files: Sequence[str], total: int) -> str:
+    shown = ', '.join(files[:_SHOWN]) + (', ...' if len(files) > _SHOWN else '')
+    return (
+        f'{len(files)} of {total} {what} are not there: {shown}. Mend: add them, take their '
+        'images out, or correct data_prefix, img_suffix and seg_map_suffix in the config.'
+    )
+
+
+@dataclasses.dataclass
+class Findings:
+    """What one image and its map hold.
+
+    Attributes:
+        pixels: (256,) int64, how often each value is in the file; zeros when it cannot be used.
+        problem: why the pair cannot be used.
+        kind: a word for the problem: missing, broken, size.
+    """
+
+    pixels: np.ndarray
+    problem: str = ''
+    kind: str = ''
+
+
+def inspect_pair(pair: tuple[str, str | None]) -> Findings:
+    """Read an image and its map whole."""
+    image_file, map_file = pair
+    nothing = np.zeros(256, np.int64)
+    contents = []
+    for what, path in (('image', image_file), ('label map', map_file)):
+        try:
+            with open(path or '', 'rb') as stream:
+                contents.append(stream.read())
+        except OSError as error:
+            return Findings(nothing, f'{what} of {image_file} is not there: {error}', 'missing')
+    try:
+        image = decode_image(contents[0], name=image_file)
+        labels = decode_labels(contents[1], name=map_file)
+    except DatasetError as error:
+        return Findings(nothing, str(error), 'broken')
+    if labels.shape != image.shape[:2]:
+        sizes = [f'{array.shape[1]} x {array.shape[0]}' for array in (labels, image)]
+        problem = (
+            f'label map {map_file} is {sizes[0]} pixels, its image {image_file} {sizes[1]} '
+            '(width x height)'
+        )
+        return Findings(nothing, problem, 'size')
+    return Findings(np.bincount(labels.ravel(), minlength=256))
+
+
+def inspect_pairs(
+    pairs: Sequence[tuple[str, str | None]],
+    *,
+    workers: int = 1,
+    inspect: Callable[[Any], Findings] = inspect_pair,
+) -> Iterator[Findings]:
+    """Inspect all pairs in order, in several processes when `workers` is more than one."""
+    if workers <= 1:
+        yield from map(inspect, pairs)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(inspect, pairs, chunksize=8)

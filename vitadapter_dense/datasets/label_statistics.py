@@ -1,0 +1,115 @@
+"""What the values of all label maps of a split say: how often each class occurs, and what is odd.
+
+The usual mistakes are classes numbered from 1 where the config counts from 0 (or the reverse), and
+255, which is ignored, for the only class of a mask.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from .check_segmentation import Findings, Split
+from .load_seg_map import IGNORED
+
+_RARE = 1e-4  # of the labelled pixels
+_MOSTLY_IGNORED = 0.5
+
+
+@dataclasses.dataclass
+class LabelStatistics:
+    """Counts over a split; `add` takes one pair after the other.
+
+    Attributes:
+        split: what is counted.
+        pixels: (256,) int64, how often each value of the files occurs.
+        images: (256,) int64, in how many files.
+        examples: the first file with each value that is no class.
+        problems: what makes a pair unusable, by kind.
+    """
+
+    split: Split
+    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
+    images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
+    examples: dict[int, str] = dataclasses.field(default_factory=dict)
+    problems: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+
+    def add(self, pair: tuple[str, str | None], findings: Findings) -> None:
+        """Count one image and its map."""
+        if findings.problem:
+            self.problems.setdefault(findings.kind, []).append(findings.problem)
+            return
+        self.pixels += findings.pixels
+        self.images += findings.pixels > 0
+        for value in np.flatnonzero(findings.pixels * ~self.split.allowed):
+            self.examples.setdefault(int(value), str(pair[1]))
+
+    def by_class(self) -> list[tuple[str, int, int]]:
+        """`(name, pixels, images)` of every class, in their order."""
+        counted = zip(self.split.classes, self.split.values, strict=True)
+        return [(name, int(self.pixels[v]), int(self.images[v])) for name, v in counted]
+
+    def errors(self) -> list[str]:
+        """What would end or spoil a training."""
+        found = [
+            f'{len(items)} x {kind}, first: {items[0]}' for kind, items in self.problems.items()
+        ]
+        for value, file in self.examples.items():
+            found.append(
+                f'value {value} is no class: {self.pixels[value]} pixels in '
+                f'{self.images[value]} files, first {file}'
+            )
+        return [*found, *self._numbering()]
+
+    def warnings(self) -> list[str]:
+        """What a training survives and its result may not."""
+        found = []
+        total, ignored = self.pixels.sum(), self._ignored()
+        if total and ignored / total > _MOSTLY_IGNORED:
+            found.append(f'{ignored / total:.0%} of the pixels are ignored')
+        counted = self.by_class()
+        labelled = max(1, sum(pixels for _, pixels, _ in counted))
+        absent = [name for name, pixels, _ in counted if not pixels]
+        rare = [f'{name} ({p} pixels)' for name, p, _ in counted if 0 < p / labelled < _RARE]
+        if absent:
+            found.append(f'{len(absent)} classes never occur: {_listed(absent)}')
+        if rare:
+            found.append(f'{len(rare)} classes have less than {_RARE:.2%} each: {_listed(rare)}')
+        return found
+
+    def _ignored(self) -> int:
+        return int(self.pixels.sum() - self.pixels[list(self.split.values)].sum())
+
+    def _numbering(self) -> list[str]:
+        """Guesses from the values that occur at all; nothing when they look right."""
+        seen = set(np.flatnonzero(self.pixels).tolist()) - {IGNORED}
+        number, first = self.split.known, self.split.first
+        if not seen or number != len(self.split.classes):
+            return []
+        if seen == {0} and self.pixels[IGNORED]:
+            return [
+                'the maps hold 0 and 255 alone, and 255 is ignored: if 255 is the object, write 1'
+            ]
+        if first == 0 and number in seen and 0 not in seen:
+            return [
+                f'the values run from {min(seen)} to {max(seen)}: the classes seem to be numbered '
+                'from 1. Mend: reduce_zero_label=True in the data set'
+            ]
+        if first == 0 and number in seen:
+            return [
+                f'the values run from 0 to {max(seen)}, for {number} classes: either 0 is '
+                "'other' (Mend: reduce_zero_label=True, which ignores it), or a class has no name "
+                '(Mend: name it in metainfo.classes)'
+            ]
+        if first == 1 and 0 in seen and max(seen) == number - 1:
+            return [
+                f'the values run from 0 to {max(seen)}, but with reduce_zero_label the {number} '
+                f'classes are 1 to {number}: 0 ({self.pixels[0]} pixels) would be ignored and '
+                'every class shifted. Mend: reduce_zero_label=False, if 0 is the first class'
+            ]
+        return []
+
+
+def _listed(names: list[str], shown: int = 8) -> str:
+    return ', '.join(names[:shown]) + (', ...' if len(names) > shown else '')

@@ -1,0 +1,187 @@
+"""What a whole split holds, read image by image: the classes' counts, errors and warnings.
+
+`report_split` takes a data set config of either kind. What is quick to find is looked for before
+every training (`check_coco.py`, `check_segmentation.py`); this reads all files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .check_coco import check_dataset_config, locate_coco
+from .check_segmentation import Findings, inspect_pairs, is_segmentation, list_split
+from .errors import DatasetError
+from .label_statistics import LabelStatistics
+from .loading import decode_image
+
+_FEW = 10  # annotations of a class
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitReport:
+    """What one split holds.
+
+    Attributes:
+        name: folder of images or annotation file.
+        images: how many are listed.
+        unit: what `classes` counts: pixels or annotations.
+        classes: name, count and number of images of every class, in their order.
+        errors: what would end or spoil a training.
+        warnings: what a training survives and its result may not.
+    """
+
+    name: str
+    images: int = 0
+    unit: str = 'pixels'
+    classes: tuple[tuple[str, int, int], ...] = ()
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def imbalance(self) -> str:
+        """The most and the least frequent class that occurs; empty with less than two."""
+        total = sum(count for _, count, _ in self.classes)
+        present = sorted((count, name) for name, count, _ in self.classes if count)
+        if len(present) < 2:
+            return ''
+        (least, rare), (most, common) = present[0], present[-1]
+        return (
+            f'{common} has {most / total:.2%} of the {self.unit}, {rare} {least / total:.2g} of '
+            f'them: {most / least:.0f} to 1'
+        )
+
+
+def report_split(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitReport:
+    """Read all files of a data set config: COCO, or images and label maps.
+
+    Args:
+        dataset_cfg: of one data set, not of a wrapper around others.
+        workers: processes that read.
+
+    Returns:
+        the report; a split that cannot be listed has an error and no counts.
+
+    Raises:
+        ValueError: for a data set of another kind.
+    """
+    kind = str(dataset_cfg.get('type')).split('.')[-1]
+    if not is_segmentation(dataset_cfg) and kind != 'CocoDataset':
+        raise ValueError(
+            f'a data set of type {kind} cannot be checked: it must be a CocoDataset, or have '
+            'data_prefix=dict(img_path=..., seg_map_path=...).'
+        )
+    try:
+        report = report_maps if is_segmentation(dataset_cfg) else report_coco
+        return report(dataset_cfg, workers=workers)
+    except DatasetError as error:
+        name = dataset_cfg.get('ann_file') or dataset_cfg.get('data_prefix')
+        return SplitReport(name=str(name), errors=(str(error),))
+
+
+def report_maps(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitReport:
+    """Read every image and every label map.
+
+    Raises:
+        DatasetError: when nothing can be listed.
+    """
+    split = list_split(dataset_cfg)
+    statistics = LabelStatistics(split)
+    for pair, findings in zip(
+        split.pairs, inspect_pairs(split.pairs, workers=workers), strict=True
+    ):
+        statistics.add(pair, findings)
+    return SplitReport(
+        name=split.name,
+        images=len(split.pairs),
+        classes=tuple(statistics.by_class()),
+        errors=tuple(statistics.errors()),
+        warnings=tuple(statistics.warnings()),
+    )
+
+
+def report_coco(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitReport:
+    """Read every image that a COCO file lists, and count its annotations.
+
+    Raises:
+        DatasetError: as `check_dataset_config`, when the file itself cannot be used.
+    """
+    (summary,) = check_dataset_config(dataset_cfg)
+    ann_file, folder, classes = locate_coco(dataset_cfg)
+    content = json.loads(Path(ann_file).read_text(encoding='utf-8'))
+    images = [
+        (str(Path(folder) / item['file_name']), item['width'], item['height'])
+        for item in content['images']
+    ]
+    problems: dict[str, list[str]] = {}
+    for findings in inspect_pairs(images, workers=workers, inspect=inspect_image):
+        if findings.problem:
+            problems.setdefault(findings.kind, []).append(findings.problem)
+    counted = count_annotations(content, classes)
+    return SplitReport(
+        name=str(ann_file),
+        images=len(images),
+        unit='annotations',
+        classes=counted,
+        errors=tuple(f'{len(all_)} x {kind}, first: {all_[0]}' for kind, all_ in problems.items()),
+        warnings=(*_few(counted), *_oddities(summary.oddities)),
+    )
+
+
+def inspect_image(item: tuple[str, int, int]) -> Findings:
+    """Decode an image file; `item` is its name and the width and height that it should have."""
+    file, width, height = item
+    nothing = np.zeros(256, np.int64)
+    try:
+        image = decode_image(Path(file).read_bytes(), name=file)
+    except OSError as error:
+        return Findings(nothing, f'image {file} cannot be read: {error}', 'missing')
+    except DatasetError as error:
+        return Findings(nothing, str(error), 'broken')
+    if image.shape[:2] != (height, width):
+        problem = (
+            f'image {file} is {image.shape[1]} x {image.shape[0]} pixels, in the annotation file '
+            f'{width} x {height} (width x height)'
+        )
+        return Findings(nothing, problem, 'size')
+    return Findings(nothing)
+
+
+def count_annotations(
+    content: Mapping[str, Any], classes: Sequence[str]
+) -> tuple[tuple[str, int, int], ...]:
+    """`(name, annotations, images)` of every class; crowds are left out, as in training."""
+    names = {category['id']: category['name'] for category in content['categories']}
+    annotations: Counter[str] = Counter()
+    images: dict[str, set] = {}
+    for annotation in content.get('annotations', ()):
+        if annotation.get('iscrowd'):
+            continue
+        name = names[annotation['category_id']]
+        annotations[name] += 1
+        images.setdefault(name, set()).add(annotation['image_id'])
+    return tuple((name, annotations[name], len(images.get(name, ()))) for name in classes)
+
+
+def _few(counted: Iterable[tuple[str, int, int]]) -> list[str]:
+    absent = [name for name, count, _ in counted if not count]
+    few = [f'{name} ({count})' for name, count, _ in counted if 0 < count < _FEW]
+    found = []
+    if absent:
+        found.append(f'{len(absent)} classes never occur: {_listed(absent)}')
+    if few:
+        found.append(f'{len(few)} classes have less than {_FEW} annotations: {_listed(few)}')
+    return found
+
+
+def _oddities(oddities: Mapping[str, int]) -> list[str]:
+    return [f'tolerated: {number} {what}' for what, number in oddities.items()]
+
+
+def _listed(names: Sequence[str], shown: int = 8) -> str:
+    return ', '.join(names[:shown]) + (', ...' if len(names) > shown else '')
