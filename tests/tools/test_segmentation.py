@@ -7,43 +7,99 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_detection import ROOT, losses_by_iteration, run_tool
+from tiny_detection import ROOT, TinyTask, losses_by_iteration, run_tool
 from tiny_segmentation import CLASSES, CONFIG, write_images
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
-def test_every_tool_takes_a_segmentation_configuration(tmp_path: Path) -> None:
-    data, work_dir = tmp_path / 'data', tmp_path / 'work'
-    write_images(data, 4)
-    config = tmp_path / 'tiny_seg.py'
+
+@pytest.fixture(scope='module')
+def seg_task(tmp_path_factory: pytest.TempPathFactory) -> TinyTask:
+    """The tiny segmentation task after `tools/train.py` has run on it."""
+    folder = tmp_path_factory.mktemp('segmentation')
+    write_images(folder / 'data', 4)
+    config = folder / 'tiny_seg.py'
     config.write_text(CONFIG.format(root=ROOT, classes=CLASSES))
+    arguments = ['--work-dir', folder / 'work', '--data-root', folder / 'data', '--amp']
+    _, printed = run_tool('train.py', config, *arguments)
+    return TinyTask(config, folder / 'data', folder / 'work', printed)
 
-    run_tool('train.py', config, '--work-dir', work_dir, '--data-root', data, '--amp')
-    assert sorted(losses_by_iteration(work_dir)) == [1, 2, 3, 4]
-    arguments = [config, work_dir, '--data-root', data, '--show-dir']
-    metrics, _ = run_tool('test.py', *arguments)
-    assert 0 <= metrics['mIoU'] <= 100
-    image = cv2.imread(str(data / 'images' / '0.jpg'))
-    drawn = cv2.imread(str(work_dir / 'pictures' / '0.png'))
-    assert drawn.shape == (64, 160, 3)
-    assert np.abs(drawn[:, :80].astype(int) - image).max() > 30
-    merged, _ = run_tool('test.py', config, work_dir, '--data-root', data, '--tta')
+
+def test_training_in_bfloat16_logs_every_iteration_and_resumes_exactly(
+    seg_task: TinyTask, tmp_path: Path
+) -> None:
+    expected = losses_by_iteration(seg_task.work_dir)
+    assert sorted(expected) == [1, 2, 3, 4]
+    assert np.isfinite(list(expected.values())).all()
+    checkpoint = seg_task.work_dir / 'iter_2.pth'
+    arguments = ['--work-dir', tmp_path, '--data-root', seg_task.data, '--amp']
+    run_tool('train.py', seg_task.config, *arguments, '--resume', checkpoint)
+    resumed = losses_by_iteration(tmp_path)
+    assert sorted(resumed) == [3, 4]
+    assert resumed == pytest.approx({step: expected[step] for step in (3, 4)}, rel=1e-5)
+    assert (tmp_path / 'iter_4.pth').is_file()
+
+
+def test_evaluation_prints_classes_and_draws_truth_beside_prediction(
+    seg_task: TinyTask, tmp_path: Path
+) -> None:
+    arguments = [seg_task.config, seg_task.work_dir, '--data-root', seg_task.data]
+    more = ['--work-dir', tmp_path, '--show-dir']
+    metrics, printed = run_tool('test.py', *arguments, *more)
+    assert {'mIoU', 'mAcc', 'aAcc'} <= set(metrics)
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert 'per class results' in log
+    assert all(name in log for name in CLASSES)
+    image = cv2.imread(str(seg_task.data / 'images' / '0.jpg'))
+    image = cv2.resize(image, None, fx=8, fy=8)  # a small one is enlarged for drawing
+    drawn = cv2.imread(str(tmp_path / 'pictures' / '0.png'))
+    assert drawn.shape == (512 + 22, 1280, 3)
+    assert np.abs(drawn[:512, :640].astype(int) - image).max() > 30
+
+    merged, _ = run_tool('test.py', *arguments, '--work-dir', tmp_path / 'tta', '--tta')
     assert 0 <= merged['mIoU'] <= 100
 
-    out = tmp_path / 'drawn'
-    command = [data / 'images', config, work_dir, '--out-dir', out, '--device', 'cpu']
-    status, _ = run_tool('demo/image_demo.py', *command)
+    out = tmp_path / 'confusion.png'
+    status, printed = run_tool('analysis/confusion_matrix.py', *arguments, '--out', out)
     assert status == 0
-    demo = cv2.imread(str(out / '0.png'))
-    assert demo.shape == image.shape
-    assert np.abs(demo.astype(int) - image).max() > 30
+    assert f'mIoU {metrics["mIoU"]:.2f}' in printed
+    assert cv2.imread(str(out)).std() > 0
+    rows = [line.split(',') for line in out.with_suffix('.csv').read_text().splitlines()]
+    assert rows[0][1:] == [row[0] for row in rows[1:]] == list(CLASSES)
+    assert sum(int(cell) for row in rows[1:] for cell in row[1:]) == 4 * 64 * 80
 
-    run_tool('analysis/plot_logs.py', work_dir)
-    assert cv2.imread(str(work_dir / 'curves.png')).std() > 0
-    browse = ['--data-root', data, '--num', 1, '--out-dir', tmp_path / 'browse']
-    run_tool('analysis/browse_dataset.py', config, *browse)
-    assert cv2.imread(str(next((tmp_path / 'browse').iterdir()))).shape == (64, 64, 3)
-    _, printed = run_tool('analysis/count_params.py', config, '--depth', 1)
+
+def test_demos_draw_an_image_with_legend_and_a_video(seg_task: TinyTask, tmp_path: Path) -> None:
+    model = [seg_task.config, seg_task.work_dir, '--device', 'cpu']
+    out = tmp_path / 'drawn'
+    status, _ = run_tool('demo/image_demo.py', seg_task.data / 'images', *model, '--out-dir', out)
+    assert status == 0
+    assert cv2.imread(str(out / '0.png')).shape == (512 + 22, 640, 3)
+
+    video, drawn = tmp_path / 'in.avi', tmp_path / 'out.mp4'
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*'MJPG'), 5.0, (80, 64))
+    for number in range(4):
+        writer.write(cv2.imread(str(seg_task.data / 'images' / f'{number}.jpg')))
+    writer.release()
+    status, printed = run_tool('demo/video_demo.py', video, *model, '--out', drawn)
+    assert status == 0
+    assert '4 frames' in printed
+    capture = cv2.VideoCapture(str(drawn))
+    frames = [capture.read()[1] for _ in range(4)]
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(5.0)
+    assert not capture.read()[0]
+    assert all(frame.shape == (64, 80, 3) for frame in frames)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['drawn', 'in.avi', 'out.mp4']
+
+
+def test_analysis_tools_take_segmentation(seg_task: TinyTask, tmp_path: Path) -> None:
+    run_tool('analysis/plot_logs.py', seg_task.work_dir)
+    assert cv2.imread(str(seg_task.work_dir / 'curves.png')).std() > 0
+    browse = ['--data-root', seg_task.data, '--num', 1, '--out-dir', tmp_path / 'browse']
+    run_tool('analysis/browse_dataset.py', seg_task.config, *browse)
+    assert cv2.imread(str(next((tmp_path / 'browse').iterdir()))).shape == (640 + 22, 640, 3)
+    _, printed = run_tool('analysis/count_params.py', seg_task.config, '--depth', 1)
     assert 'decode_head' in printed
-    _, printed = run_tool('analysis/get_flops.py', config, '--shape', 64, '--part', 'model')
+    options = ['--shape', 64, '--part', 'model']
+    _, printed = run_tool('analysis/get_flops.py', seg_task.config, *options)
     assert 'decode_head' in printed

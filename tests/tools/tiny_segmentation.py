@@ -10,16 +10,9 @@ import numpy as np
 CLASSES = ('ground', 'dark', 'light')
 
 CONFIG = """
-_base_ = ['{root}/configs/_base_/runtime/common.py']
-default_scope = 'mmseg'
-default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=2, save_best='mIoU', rule='greater'),
-    logger=dict(interval=1, log_metric_by_epoch=False),
-)
-log_processor = dict(by_epoch=False, window_size=1)
-visualizer = dict(
-    type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'
-)
+_base_ = ['{root}/configs/_base_/runtime/segmentation.py']
+default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))
+log_processor = dict(window_size=1)
 data_root = '/no/such/data/'
 metainfo = dict(classes={classes}, palette=[[120, 120, 120], [220, 20, 60], [0, 90, 200]])
 norm_cfg = dict(type='BN')
@@ -59,17 +52,20 @@ model = dict(
     test_cfg=dict(mode='whole'),
 )
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='LoadImageChecked'),
+    dict(type='LoadAnnotationsChecked'),
     dict(type='RandomCrop', crop_size=(64, 64)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageChecked'),
     dict(type='Resize', scale=(80, 64), keep_ratio=True),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs'),
+    dict(type='LoadAnnotationsChecked'),
+    dict(
+        type='PackSegInputs',
+        meta_keys=('img_path', 'seg_map_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
 ]
 dataset = dict(
     type='BaseSegDataset',

@@ -1,0 +1,90 @@
+"""tools/dataset/check_dataset.py: a table, a plot, the exit status; training refuses the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny_detection import ROOT, run_tool
+from tiny_segmentation import CLASSES, CONFIG, write_images
+
+TOOL = 'dataset/check_dataset.py'
+
+
+def seg_config(folder: Path, *, images: int = 2, classes: tuple[str, ...] = CLASSES) -> list:
+    """The arguments that name a tiny segmentation task in a folder."""
+    write_images(folder / 'data', images)
+    config = folder / 'tiny_seg.py'
+    config.write_text(CONFIG.format(root=ROOT, classes=classes))
+    return [config, '--data-root', folder / 'data']
+
+
+def test_segmentation_is_counted_once_and_drawn(tmp_path: Path) -> None:
+    arguments = [*seg_config(tmp_path), '--out', tmp_path / 'plot.png', '--workers', 1]
+    status, printed = run_tool(TOOL, *arguments)
+    assert status == 0
+    assert printed.count('2 images') == 1  # validation has the same files
+    assert 'Nothing would break' in printed
+    rows = [line.split() for line in printed.splitlines()]
+    counts = {row[0]: int(row[1]) for row in rows if row and row[0] in CLASSES}
+    assert list(counts) == list(CLASSES)
+    assert sum(counts.values()) == 2 * 64 * 80
+    assert cv2.imread(str(tmp_path / 'plot.png')).std() > 0
+
+
+def test_label_outside_the_classes_is_an_error(tmp_path: Path) -> None:
+    arguments = [*seg_config(tmp_path), '--out', tmp_path / 'plot.png', '--workers', 1]
+    file = tmp_path / 'data' / 'maps' / '1.png'
+    labels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    labels[:2, :3] = 3
+    cv2.imwrite(str(file), labels)
+    status, printed = run_tool(TOOL, *arguments)
+    assert status == 1
+    assert f'value 3 is no class: 6 pixels in 1 files, first {file}' in printed
+    with pytest.raises(SystemExit, match=r'1\.png has the values \[3\], which are no class'):
+        run_tool('train.py', *arguments[:3], '--work-dir', tmp_path / 'work')
+
+
+@pytest.mark.slow
+def test_what_no_sample_shows_ends_the_training_with_the_files_name(tmp_path: Path) -> None:
+    arguments = seg_config(tmp_path, images=16)
+    for number in range(1, 16, 2):  # every second map is looked into before
+        cv2.imwrite(
+            str(tmp_path / 'data' / 'maps' / f'{number}.png'), np.full((64, 80), 7, np.uint8)
+        )
+    with pytest.raises(SystemExit, match=r'maps/\d+\.png has labels that are no class: 7 \('):
+        run_tool('train.py', *arguments, '--work-dir', tmp_path / 'work')
+
+
+@pytest.mark.slow
+def test_disagreeing_number_of_classes_ends_before_the_first_step(tmp_path: Path) -> None:
+    arguments = seg_config(tmp_path)
+    command = [*arguments, '--work-dir', tmp_path / 'work', '--cfg-options']
+    with pytest.raises(SystemExit, match=r'decode_head.num_classes is 5, .* has 3 classes'):
+        run_tool('train.py', *command, 'model.decode_head.num_classes=5')
+    assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+def test_coco_is_counted_and_broken_images_are_named(tiny_config: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(tiny_config.parent / 'data', tmp_path / 'data')
+    arguments = [tiny_config, '--data-root', data, '--out', tmp_path / 'p.png', '--workers', 1]
+    status, printed = run_tool(TOOL, *arguments)
+    assert status == 0
+    content = json.loads((data / 'annotations' / 'instances_train.json').read_text())
+    expected = sum(item['category_id'] == 1 for item in content['annotations'])
+    row = next(line.split() for line in printed.splitlines() if line.startswith('  dark'))
+    assert int(row[1]) == expected
+    assert cv2.imread(str(tmp_path / 'p.png')).std() > 0
+
+    image = data / 'train' / 'train_0.jpg'
+    image.write_bytes(image.read_bytes()[:300])
+    cv2.imwrite(str(data / 'train' / 'train_1.jpg'), np.zeros((80, 64, 3), np.uint8))
+    status, printed = run_tool(TOOL, *arguments)
+    assert status == 1
+    assert f'1 x broken, first: image {image} is cut off' in printed
+    assert 'train_1.jpg is 64 x 80 pixels, in the annotation file 80 x 64' in printed
+    assert 'To be mended before a training: train' in printed
