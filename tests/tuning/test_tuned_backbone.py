@@ -53,12 +53,18 @@ def test_partial_trains_the_last_residual_blocks():
 def test_frozen_stages_and_frozen_have_no_effect():
     resnet = build('resnet', dict(type='FullTuning'), frozen_stages=2)
     assert all(p.requires_grad for p in resnet.train().parameters())
-    cfg = dict(type='PlainViT', encoder=dict(VIT, frozen=True))
-    model = MODELS.build(
-        dict(type='TunedBackbone', backbone=cfg, tuning=dict(type='BiasTuning'))
-    ).train()
-    assert model.encoder.blocks[0].attn.qkv.bias.requires_grad
-    assert model.encoder.blocks[0].training
+    tuning, frozen = dict(type='BiasTuning'), dict(VIT, frozen=True)
+    plain = dict(type='PlainViT', encoder=frozen)
+    adapter = dict(BACKBONES['vitadapter'], encoder=frozen)
+    for cfg in (
+        dict(type='TunedBackbone', backbone=plain, tuning=tuning),
+        dict(adapter, tuning=tuning),
+        dict(type='TunedBackbone', backbone=adapter, tuning=tuning),
+    ):
+        model = MODELS.build(cfg).train()
+        trains = [n for n, p in model.encoder.named_parameters() if p.requires_grad]
+        assert sorted(trains) == sorted(model.tuning.sites)
+        assert model.encoder.blocks[3].drop_path1.training
 
 
 def test_initialising_leaves_the_method_alone():

@@ -91,7 +91,8 @@ class ViTAdapter(BaseModule):
             encoder's.
         norm_cfg: the spatial prior's and the output's normalisation, an MMEngine config.
         tuning: config of a tuning method for the encoder, or a list of them; the adapter always
-            trains. ``None`` trains the encoder whole (unless the encoder is ``frozen``).
+            trains. The method says what trains, and ``frozen`` of the encoder has no effect.
+            ``None`` trains the encoder whole (unless it is ``frozen``).
         with_cp: recompute injectors and extractors in the backward pass (the encoder has its own
             switch).
 
@@ -179,9 +180,7 @@ class ViTAdapter(BaseModule):
         self._init_adapter()
         if zero_init_extractors:
             self._zero_extractors()
-        self._encoder_apart = (
-            not injector and tuning is None and getattr(self.encoder, 'frozen', False)
-        )
+        self._injects = injector
         self.tuning = None if tuning is None else self._tune_encoder(build_tuning(tuning))
         self.register_load_state_dict_pre_hook(rename_official_keys)
 
@@ -211,6 +210,7 @@ class ViTAdapter(BaseModule):
                     nn.init.zeros_(linear.bias)
 
     def _tune_encoder(self, tuning: Tuning) -> Tuning:
+        self.encoder.frozen = False  # it would keep what the method trains in eval mode
         tuning.attach(self.encoder)
         self.encoder.block_hooks.append(tuning)
         freeze_all_but(self.encoder, tuning)
@@ -264,7 +264,8 @@ class ViTAdapter(BaseModule):
 
     def _call_encoder(self, function: Callable[..., Tokens], *args: Any) -> Tokens:
         """Calls the encoder; one that nothing reaches and nothing trains, without gradients."""
-        if not self._encoder_apart:
+        apart = self.tuning is None and getattr(self.encoder, 'frozen', False)
+        if self._injects or not apart:
             return function(*args)
         device = self.level_embed.device.type
         with torch.no_grad():
