@@ -105,7 +105,7 @@ def draw(reports: Mapping[str, SplitReport], *, out: Path) -> None:
     axes.set_xlim(0, 100)
     axes.set(xlabel=f'% of the {next(iter(drawn.values())).unit}', title='How often classes occur')
     axes.grid(axis='x', alpha=0.3)
-    axes.legend(fontsize='small')
+    axes.legend(fontsize='small', loc='upper left', bbox_to_anchor=(1, 1))
     figure.tight_layout()
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
