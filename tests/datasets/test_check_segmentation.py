@@ -109,8 +109,8 @@ def test_rare_absent_and_ignored_classes_are_warnings(tmp_path) -> None:
     report = report_split(cfg)
     assert report.errors == ()
     assert report.warnings[0] == '75% of the pixels are ignored'
-    assert '1 classes never occur: light' in report.warnings[1]
-    assert report.imbalance() == 'ground has 99.31% of the pixels, dark 0.0069 of them: 143 to 1'
+    assert 'classes that never occur (1): light' in report.warnings[1]
+    assert report.imbalance() == 'ground has 99.3% of the pixels, dark 0.69%: 143 to 1'
 
 
 def test_used_classes_may_be_some_of_the_files(tmp_path) -> None:

@@ -73,9 +73,10 @@ class LabelStatistics:
         absent = [name for name, pixels, _ in counted if not pixels]
         rare = [f'{name} ({p} pixels)' for name, p, _ in counted if 0 < p / labelled < _RARE]
         if absent:
-            found.append(f'{len(absent)} classes never occur: {_listed(absent)}')
+            found.append(f'classes that never occur ({len(absent)}): {_listed(absent)}')
         if rare:
-            found.append(f'{len(rare)} classes have less than {_RARE:.2%} each: {_listed(rare)}')
+            share = f'{_RARE:.2%} of the pixels'
+            found.append(f'classes with less than {share} ({len(rare)}): {_listed(rare)}')
         return found
 
     def _ignored(self) -> int:

@@ -52,8 +52,8 @@ class SplitReport:
             return ''
         (least, rare), (most, common) = present[0], present[-1]
         return (
-            f'{common} has {most / total:.2%} of the {self.unit}, {rare} {least / total:.2g} of '
-            f'them: {most / least:.0f} to 1'
+            f'{common} has {100 * most / total:.3g}% of the {self.unit}, {rare} '
+            f'{100 * least / total:.2g}%: {most / least:.3g} to 1'
         )
 
 
@@ -173,9 +173,9 @@ def _few(counted: Iterable[tuple[str, int, int]]) -> list[str]:
     few = [f'{name} ({count})' for name, count, _ in counted if 0 < count < _FEW]
     found = []
     if absent:
-        found.append(f'{len(absent)} classes never occur: {_listed(absent)}')
+        found.append(f'classes that never occur ({len(absent)}): {_listed(absent)}')
     if few:
-        found.append(f'{len(few)} classes have less than {_FEW} annotations: {_listed(few)}')
+        found.append(f'classes with less than {_FEW} annotations ({len(few)}): {_listed(few)}')
     return found
 
 
