@@ -13,6 +13,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from vitadapter_dense.encoders.hub import check_model_name, load_pretrained
+from vitadapter_dense.encoders.norm_act import restore_activations
 
 
 @MODELS.register_module()
@@ -77,7 +78,8 @@ class TimmStages(BaseModule):
         self._is_init = True
 
     def train(self, mode: bool = True) -> TimmStages:
-        """A frozen model stays in eval mode."""
+        """A frozen model stays in eval mode; norms that were converted get their activations."""
+        restore_activations(self.model)
         return super().train(mode and not self.frozen)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
