@@ -54,7 +54,16 @@ BACKBONES: dict[str, dict[str, Any]] = dict(
         depths=(2, 2, 1, 1),
         num_heads=(2, 2, 4, 4),
     ),
-    regnet=dict(type='TimmStages', model_name='regnetx_002', depth=8, w0=16, wa=16.0, wm=2.0),
+    # norms that start at zero would hide the gradients of what is before them
+    regnet=dict(
+        type='TimmStages',
+        model_name='regnetx_002',
+        depth=8,
+        w0=16,
+        wa=16.0,
+        wm=2.0,
+        zero_init_last=False,
+    ),
     mmseg_swin=dict(
         type='mmseg.SwinTransformer',
         embed_dims=16,
