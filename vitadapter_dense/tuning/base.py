@@ -135,11 +135,11 @@ class TuningList(Tuning):
         return any(method.trainable(name, parameter) for method in self.methods)
 
     def merge(self) -> None:
-        """Merges every method, the last one first, or none if one cannot be."""
+        """Merges every method in the order in which they act, or none if one cannot be."""
         for method in self.methods:
             if not method.mergeable:
                 method.merge()  # says why not
-        for method in reversed(self.methods):
+        for method in self.methods:
             method.merge()
 
 
