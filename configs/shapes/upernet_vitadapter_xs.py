@@ -50,7 +50,7 @@ model = dict(
 )
 
 max_iters = 2500
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=500)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=1250)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 

@@ -75,6 +75,7 @@ METHODS = dict(
     convpass=dict(type='Convpass'),
     vpt=dict(type='VisualPromptTuning', num_tokens=10),
     vpt_deep=dict(type='VisualPromptTuning', num_tokens=10, deep=True),
+    mlp_head=dict(type='MLPHead', num_layers=2),
 )
 DEFAULT = ('full', 'head_only', 'partial1', 'bias', 'adapter', 'lora', 'pro_tuning')
 RATES, SEEDS = (3e-4, 1e-3, 3e-3), (0, 1)
@@ -161,9 +162,10 @@ def train(
         schedule.step()
 
 
-def pretrained(arch: str, out: Path, *, steps: int) -> dict[str, Tensor]:
-    """The backbone's weights after classifying single shapes; trained once."""
-    path = out / f'pretrained_{arch}.pth'
+def pretrained(arch: str, out: Path, *, steps: int) -> tuple[dict[str, Tensor], float]:
+    """The backbone's weights after classifying single shapes, and the share of unseen ones that it
+    tells right; trained once."""
+    path = out / f'pretrained_{arch}_{steps}.pth'
     if not path.is_file():
         torch.manual_seed(0)
         pictures, labels = crops(3000, seed=1)
@@ -177,9 +179,15 @@ def pretrained(arch: str, out: Path, *, steps: int) -> dict[str, Tensor]:
 
         parameters = [*backbone.parameters(), *head.parameters()]
         train(parameters, loss, len(pictures), steps=steps, rate=2e-3)
+        backbone.eval()
+        with torch.no_grad():
+            unseen, answers = crops(500, seed=2)
+            features = [backbone(prepared(part))[-1].mean((2, 3)) for part in unseen.split(50)]
+            right = (head(torch.cat(features)).argmax(1) == answers).float().mean().item()
         with atomic_write(path) as file:
-            torch.save(backbone.state_dict(), file)
-    return torch.load(path, weights_only=True)
+            torch.save(dict(weights=backbone.state_dict(), accuracy=right), file)
+    content = torch.load(path, weights_only=True)
+    return content['weights'], content['accuracy']
 
 
 @torch.no_grad()
@@ -249,7 +257,9 @@ def summary(results: dict[tuple[str, float, int], dict[str, float]]) -> list[dic
     return rows
 
 
-def write_report(rows: list[dict[str, float]], head: int, out: Path) -> None:
+def write_report(
+    rows: list[dict[str, float]], head: int, out: Path, *, accuracy: float, minutes: float
+) -> None:
     """`table.md` and `plot.png`."""
     import matplotlib
 
@@ -264,6 +274,12 @@ def write_report(rows: list[dict[str, float]], head: int, out: Path) -> None:
         f'| {row["method"]} | {row["parameters"]:,} | {row["rate"]:g} | '
         f'{100 * row["mean"]:.1f} ({100 * row["spread"]:.1f}) | {row["seconds"]:.0f} |'
         for row in rows
+    ]
+    lines += [
+        '',
+        f'The pre-trained backbone tells {100 * accuracy:.1f} % of unseen single shapes right '
+        f'(chance: {100 / len(SHAPES_CLASSES):.0f} %). The head has {head:,} parameters. '
+        f'All runs of tuning together: {minutes:.0f} minutes.',
     ]
     (out / 'table.md').write_text('\n'.join(lines) + '\n')
     figure, axes = pyplot.subplots(figsize=(6, 4))
@@ -291,7 +307,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
 
-    weights = pretrained(args.arch, out, steps=args.pretrain_steps)
+    weights, accuracy = pretrained(args.arch, out, steps=args.pretrain_steps)
     data = {split: scenes(count, seed) for split, (count, seed) in SPLITS.items()}
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
     results = {}
@@ -300,7 +316,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = progress.add_task('tuning', total=len(runs))
         for method, rate, seed in runs:
             progress.update(task, description=f'{method}, rate {rate:g}, seed {seed}')
-            path = out / f'{args.arch}_{method}_{rate:g}_{seed}_{args.steps}.json'
+            settings = f'{rate:g}_{seed}_{args.steps}_{args.pretrain_steps}'
+            path = out / f'{args.arch}_{method}_{settings}.json'
             if not path.is_file():
                 result = run_once(
                     args.arch, method, rate, seed, weights=weights, data=data, steps=args.steps
@@ -310,7 +327,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             results[method, rate, seed] = json.loads(path.read_text())
             progress.advance(task)
     head = int(next(iter(results.values()))['head_parameters'])
-    write_report(summary(results), head, out)
+    minutes = sum(run['seconds'] for run in results.values()) / 60
+    write_report(summary(results), head, out, accuracy=accuracy, minutes=minutes)
     print((out / 'table.md').read_text())
     print(f'Written: {out / "table.md"}, {out / "plot.png"}')
     return 0
