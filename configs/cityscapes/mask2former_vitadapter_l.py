@@ -1,7 +1,8 @@
 """Mask2Former, ViT-Adapter-L, AugReg-L weights, crop 896, 80k iterations.
 
-The original published this model with BEiT-L weights and training on Mapillary Vistas before; all
-else is as it was there.
+The original published this model with BEiT-L weights and training on Mapillary Vistas before
+(`mask2former_vitadapter_l_beit`). What comes with the weights, normalisation and drop path, is that
+of AugReg; all else is as it was there.
 """
 
 _base_ = [

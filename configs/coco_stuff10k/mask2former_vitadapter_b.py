@@ -1,6 +1,7 @@
 """Mask2Former, ViT-Adapter-B, AugReg-B weights, crop 512, 40k iterations.
 
-The original published this model with BEiT-B weights; all else is as it was there.
+The original published this model with BEiT-B weights (`mask2former_vitadapter_b_beit`). What comes
+with the weights, normalisation and drop path, is that of AugReg; all else is as it was there.
 """
 
 _base_ = [

@@ -1,6 +1,7 @@
 """UperNet, ViT-Adapter-L, AugReg-L weights, crop 512, 80k iterations.
 
-The original published this model with BEiT-L weights; all else is as it was there.
+The original published this model with BEiT-L weights (`upernet_vitadapter_l_beit`). What comes with
+the weights, normalisation and drop path, is that of AugReg; all else is as it was there.
 """
 
 _base_ = [

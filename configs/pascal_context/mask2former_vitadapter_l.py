@@ -1,6 +1,7 @@
 """Mask2Former, ViT-Adapter-L, AugReg-L weights, crop 480, 40k iterations.
 
-The original published this model with BEiT-L weights; all else is as it was there.
+The original published this model with BEiT-L weights (`mask2former_vitadapter_l_beit`). What comes
+with the weights, normalisation and drop path, is that of AugReg; all else is as it was there.
 """
 
 _base_ = [

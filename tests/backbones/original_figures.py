@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from vitadapter_dense.backbones import ViTAdapter
+from vitadapter_dense.backbones.official_names import rename_official_keys
 
 DATA = Path(__file__).parent.parent / 'data'
 
@@ -71,3 +72,30 @@ def build(cfg: dict[str, Any], **overrides: Any) -> ViTAdapter:
     return ViTAdapter(
         **{'encoder': encoder_of(cfg), **adapter, 'vit_feature': vit_feature, **overrides}
     )
+
+
+def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return float((ours.detach() - theirs).norm() / theirs.norm())
+
+
+def check(model: ViTAdapter, case: dict[str, Any]) -> None:
+    """Load the case's weights as they are; compare outputs, input and parameter gradients.
+
+    Raises:
+        AssertionError: when one of them deviates.
+    """
+    model.load_state_dict(part(case, 'sd/'), strict=True)
+    model.eval()
+    images = case['input'].requires_grad_()
+    outputs = model(images)
+    for index, output in enumerate(outputs):
+        assert relative_error(output, case[f'out{index}']) < 1e-5
+    sum((output**2).mean() for output in outputs).backward()
+    assert relative_error(images.grad, case['grad_input']) < 1e-5
+
+    expected = part(case, 'gradnorm/')
+    rename_official_keys(model, expected, '')
+    gradients = {name: parameter.grad.norm() for name, parameter in model.named_parameters()}
+    assert gradients.keys() == expected.keys()
+    for parameter, norm in expected.items():
+        torch.testing.assert_close(gradients[parameter], norm.float(), rtol=1e-4, atol=1e-7)

@@ -5,20 +5,18 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from pathlib import Path
 
 import original_figures
 import pytest
 import timm
 import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
 
 from vitadapter_dense.backbones import SimplePyramid, ViTAdapter
-from vitadapter_dense.backbones.official_names import rename_official_keys
 
 CASES = ['det_vit_window', 'det_vit_layerscale', 'seg_vit', 'det_beit']
-
-
-def relative_error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    return float((ours.detach() - theirs).norm() / theirs.norm())
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -27,21 +25,24 @@ def test_outputs_and_gradients(name, with_cp):
     case = original_figures.load(name)
     model = original_figures.build(case['cfg'], with_cp=with_cp)
     model.encoder.with_cp = with_cp
-    model.load_state_dict(original_figures.part(case, 'sd/'), strict=True)  # as it is
-    model.eval()
-    images = case['input'].requires_grad_()
-    outputs = model(images)
-    for index, output in enumerate(outputs):
-        assert relative_error(output, case[f'out{index}']) < 1e-5
-    sum((output**2).mean() for output in outputs).backward()
-    assert relative_error(images.grad, case['grad_input']) < 1e-5
+    original_figures.check(model, case)
 
-    expected = original_figures.part(case, 'gradnorm/')
-    rename_official_keys(model, expected, '')
-    gradients = {name: parameter.grad.norm() for name, parameter in model.named_parameters()}
-    assert gradients.keys() == expected.keys()
-    for parameter, norm in expected.items():
-        torch.testing.assert_close(gradients[parameter], norm.float(), rtol=1e-4, atol=1e-7)
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+SEGMENTORS = [f'upernet_vitadapter_{size}' for size in 'tsbl']
+
+
+@pytest.mark.parametrize('name', [*SEGMENTORS, 'fcn_vitadapter_s', 'mask2former_vitadapter_b'])
+def test_segmentation_configs_give_the_original_numbers(name):
+    """What a config sets stays as it is; the sizes alone are the case's."""
+    case = original_figures.load('seg_vit')
+    backbone = Config.fromfile(CONFIGS / 'ade20k' / f'{name}.py').model.backbone
+    sizes = original_figures.encoder_of(case['cfg'])
+    keys = ('model_name', 'img_size', 'embed_dim', 'depth', 'num_heads', 'init_values')
+    backbone.encoder.update({key: sizes[key] for key in keys})
+    keys = ('interaction_indexes', 'conv_inplane', 'deform_num_heads', 'deform_ratio')
+    backbone.update({key: case['cfg'][key] for key in keys})
+    original_figures.check(MODELS.build(backbone), case)
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -52,7 +53,7 @@ def test_wrong_vit_feature_gives_other_numbers(name):
     model = original_figures.build(case['cfg'], vit_feature=other).eval()
     model.load_state_dict(original_figures.part(case, 'sd/'))
     with torch.no_grad():
-        assert relative_error(model(case['input'])[0], case['out0']) > 1e-2
+        assert original_figures.relative_error(model(case['input'])[0], case['out0']) > 1e-2
 
 
 SIZES = {

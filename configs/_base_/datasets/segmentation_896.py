@@ -20,6 +20,7 @@ tta_pipeline = _base_.tta_pipeline
 tta_pipeline[1].transforms[0] = [
     dict(type='ResizeShortestEdge', scale=side, max_size=100000) for side in (640, 768, 896)
 ]
+tta_pipeline[1].transforms.insert(1, [dict(type='ResizeToMultiple', size_divisor=32)])
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -1,0 +1,24 @@
+"""UperNet, ViT-Adapter-L, BEiT weights, crop 640, 80k iterations.
+
+Published: 50.5 / 50.7 mIoU (single scale / multi-scale).
+"""
+
+_base_ = [
+    '../_base_/models/upernet.py',
+    '../_base_/models/seg_vitadapter_l_beit.py',
+    '../_base_/datasets/coco_stuff164k_640.py',
+    '../_base_/schedules/adamw_poly_80k.py',
+    '../_base_/runtime/segmentation.py',
+]
+
+model = _base_.preset
+model.decode_head.update(channels=1024, num_classes=171)
+model.auxiliary_head.num_classes = 171
+model.data_preprocessor.size = (640, 640)
+model.test_cfg = dict(crop_size=(640, 640), stride=(426, 426))
+
+# segmentation/configs/coco_stuff164k/upernet_beit_adapter_large_640_80k_*.py
+optim_wrapper = dict(
+    optimizer=dict(lr=2e-5, weight_decay=0.05),
+    paramwise_cfg=dict(num_layers=24, layer_decay_rate=0.90),
+)
