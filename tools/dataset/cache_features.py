@@ -1,11 +1,10 @@
 """Computes the features of a frozen encoder for every image of a data set, once.
 
-    python tools/dataset/cache_features.py configs/ade20k/upernet_vitadapter_s_dinov2_frozen.py \\
-        data/features --split val
+    python tools/dataset/cache_features.py my_config.py data/features
 
 The model must have a frozen encoder and no injectors, the pipeline must give every image in the
-same form each time. Stopped, it goes on where it was. To use the features, wrap the encoder:
-`encoder=dict(type='CachedEncoder', folder=..., encoder=dict(type='TimmViT', frozen=True, ...))`.
+same form each time; docs/encoders.md shows such a configuration. Stopped, it goes on where it was.
+Features of one encoder never mix with those of another.
 """
 
 from __future__ import annotations
@@ -62,12 +61,27 @@ def images_of(
 
 
 def cached_encoder(model: nn.Module, folder: Path, dtype: str) -> CachedEncoder:
-    """The encoder of a model, writing to a folder; the blocks are those of its interactions."""
+    """The encoder of a model, writing to a folder; the blocks are those that the backbone uses.
+
+    Raises:
+        ValueError: a backbone whose encoder's features cannot be kept.
+    """
     backbone = model.backbone
-    if any(interaction.injector is not None for interaction in backbone.interactions):
+    encoder = getattr(backbone, 'encoder', None)
+    if encoder is None:
+        raise ValueError(
+            f'the backbone {type(backbone).__name__} has no encoder; features are kept for '
+            f'ViTAdapter, SimplePyramid and PlainViT'
+        )
+    if getattr(backbone, 'tuning', None) is not None:
+        raise ValueError('the encoder is tuned, its features change: set tuning=None')
+    if any(i.injector is not None for i in getattr(backbone, 'interactions', ())):
         raise ValueError('the adapter injects into the encoder: set injector=False in the backbone')
-    blocks = [last for _, last in backbone.spans]
-    encoder = getattr(backbone.encoder, 'encoder', backbone.encoder)
+    if hasattr(backbone, 'spans'):
+        blocks = [last for _, last in backbone.spans]
+    else:
+        blocks = list(backbone.out_indices)
+    encoder = getattr(encoder, 'encoder', encoder)
     return CachedEncoder(encoder, folder, blocks=blocks, write=True, dtype=dtype)
 
 
@@ -91,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         made, sizes = 0, set()
         for image in images_of(model, dataset, training=args.split == 'train'):
             sizes.add(tuple(image.shape[-2:]))
-            if not encoder.path_of(image[0]).is_file():
+            if not encoder.kept.file_of(image[0]).is_file():
                 encoder.embed(image)
                 made += 1
     print(f'{len(dataset)} images, {made} computed, the others were there: {args.folder}')

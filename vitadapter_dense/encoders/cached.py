@@ -2,33 +2,25 @@
 
 For a data set of fixed images (no random crop, flip or scale) a frozen encoder that nothing is
 injected into gives the same features in every epoch. They are found again by the content of the
-image as the encoder sees it, so that no data pipeline has to know of them, and an image that is not
-there goes through the encoder.
+image as the encoder sees it, so that no data pipeline has to know of them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from vitadapter_dense.encoders.feature_folder import FeatureFolder
 from vitadapter_dense.encoders.tokens import Tokens
+from vitadapter_dense.encoders.weights import hash_of
 
-
-def image_key(image: Tensor) -> str:
-    """The name of an image ``(3, H, W)``: its size and a hash of its float32 values."""
-    array = image.detach().to('cpu', torch.float32).contiguous().numpy()
-    digest = hashlib.blake2b(array.tobytes(), digest_size=16).hexdigest()
-    return f'{array.shape[1]}x{array.shape[2]}_{digest}'
+_SETTINGS = ('model_name', 'patch_size', 'num_prefix', 'window_sizes', 'window_pad')
 
 
 @MODELS.register_module()
@@ -36,7 +28,12 @@ class CachedEncoder(BaseModule):
     """A frozen encoder whose features after some blocks lie in a folder.
 
     Behaves as the encoder in it, but runs from one of these blocks to the next only, and nothing
-    may change the tokens in between: ``ViTAdapter(injector=False)``.
+    may change the tokens in between: ``ViTAdapter(injector=False)``. Checkpoints of a model with it
+    fit the model without it, and the other way round.
+
+    In training every image must be in the folder (or ``write`` is set), because a pipeline that
+    gives other images than those kept would make the folder useless unnoticed. In evaluation an
+    image that is not there goes through the encoder.
 
     Args:
         encoder: config of a frozen encoder (``type='TimmViT', frozen=True``), or the encoder.
@@ -44,7 +41,7 @@ class CachedEncoder(BaseModule):
         blocks: rising numbers of the blocks after which features are kept: the last ones of the
             adapter's interactions. Default: the ends of four equal spans.
         write: keep what was computed for images that are not in the folder yet.
-        dtype: of the features in the folder: ``'float16'``, ``'bfloat16'`` or ``'float32'``.
+        dtype: of what is written: ``'float16'``, ``'bfloat16'`` or ``'float32'``.
 
     Raises:
         ValueError: an encoder that trains, or blocks that it does not have.
@@ -72,34 +69,50 @@ class CachedEncoder(BaseModule):
             raise ValueError(f'blocks {self.blocks} must be rising numbers from 0 to {depth - 1}')
         if not self.encoder.frozen:
             raise ValueError('only features of a frozen encoder can be kept: set frozen=True in it')
+        if dtype not in ('float16', 'bfloat16', 'float32'):
+            raise ValueError(f"dtype={dtype!r}; choose 'float16', 'bfloat16' or 'float32'")
         self.folder, self.write, self.dtype = Path(folder), write, getattr(torch, dtype)
         self.frozen, self.drop_path_rate = True, self.encoder.drop_path_rate
         self.embed_dim, self.depth = self.encoder.embed_dim, depth
         self.patch_size, self.num_prefix = self.encoder.patch_size, self.encoder.num_prefix
         self._features: dict[int, Tensor] = {}
+        self._opened: FeatureFolder | None = None
+        self._in_training = False
+        self.register_load_state_dict_pre_hook(_names_with_cache)
 
-    def path_of(self, image: Tensor) -> Path:
-        """The file of an image ``(3, H, W)``."""
-        return self.folder / f'{image_key(image)}.safetensors'
+    @property
+    def kept(self) -> FeatureFolder:
+        """The folder, compared with the encoder when it is first used.
+
+        Raises:
+            ValueError: its features are of another encoder.
+        """
+        if self._opened is None:
+            state = self.encoder.state_dict()
+            settings = {name: getattr(self.encoder, name, None) for name in _SETTINGS}
+            owner = dict(settings, blocks=self.blocks, weights=hash_of(state, sorted(state)))
+            self._opened = FeatureFolder(self.folder, owner)
+        return self._opened
 
     def embed(self, images: Tensor) -> Tokens:
         """Reads or computes the features of ``images (B, 3, H, W)``; its own map is not used."""
-        paths = [self.path_of(image) for image in images]
-        kept = [self._read(path) for path in paths]
-        missing = [index for index, features in enumerate(kept) if features is None]
+        files = [self.kept.file_of(image) for image in images]
+        found = [self.kept.read(file) for file in files]
+        missing = [index for index, features in enumerate(found) if features is None]
         if missing:
+            self._check_missing(images)
             with torch.no_grad():
                 stages = self.encoder.run_through(images[missing], self.blocks)
             for row, index in enumerate(missing):
-                kept[index] = {
+                found[index] = {
                     str(block): stage.x[row]
                     for block, stage in zip(self.blocks, stages, strict=True)
                 }
                 if self.write:
-                    self._write(paths[index], kept[index])
+                    self.kept.write(files[index], self._to_keep(found[index]))
         self._features = {
             block: torch.stack(
-                [features[str(block)].to(images.device, torch.float32) for features in kept]
+                [features[str(block)].to(images.device, torch.float32) for features in found]
             )
             for block in self.blocks
         }
@@ -121,38 +134,67 @@ class CachedEncoder(BaseModule):
             )
         return tokens.with_x(self._features[stop - 1])
 
-    def _read(self, path: Path) -> dict[str, Tensor] | None:
-        if not path.is_file():
-            return None
-        try:
-            features = load_file(path)
-        except (safetensors.SafetensorError, OSError) as error:
-            raise ValueError(f'{str(path)!r} cannot be read ({error}); delete it') from error
-        if not {str(block) for block in self.blocks} <= features.keys():
-            raise ValueError(
-                f'{str(path)!r} holds blocks {sorted(map(int, features))}, wanted are '
-                f'{self.blocks}; choose another folder'
-            )
-        return features
+    def run_through(self, images: Tensor, indices: Sequence[int]) -> list[Tokens]:
+        """The features of ``(B, 3, H, W)`` after each of the blocks ``indices``."""
+        tokens = self.embed(images)
+        return [self.run(tokens, 0, index + 1) for index in indices]
 
-    def _write(self, path: Path, features: dict[str, Tensor]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f'.{os.getpid()}.partial')
-        tensors = {
-            name: tensor.to('cpu', self.dtype).contiguous() for name, tensor in features.items()
-        }
-        save_file(tensors, partial)
-        partial.replace(path)
+    def _check_missing(self, images: Tensor) -> None:
+        if self._in_training and not self.write:
+            height, width = images.shape[-2:]
+            raise ValueError(
+                f'an image of {height} x {width} pixels is not in {str(self.folder)!r}. Make the '
+                f'features with tools/dataset/cache_features.py on this configuration; its '
+                f'training pipeline must give every image in one form (no random crop, flip or '
+                f'scale) and all of a batch in one size. Or keep what is new: write=True'
+            )
+
+    def _to_keep(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        kept = {name: tensor.to('cpu', self.dtype) for name, tensor in features.items()}
+        for name, tensor in kept.items():
+            if not tensor.isfinite().all():
+                raise ValueError(
+                    f'the features after block {name} are not finite in {self.dtype}; choose '
+                    f"dtype='bfloat16' or 'float32'"
+                )
+        return kept
 
     def init_weights(self) -> None:
         """Loads the encoder's pre-trained weights."""
         self.encoder.init_weights()
-        self._is_init = True
+        self._is_init, self._opened = True, None
 
     def train(self, mode: bool = True) -> CachedEncoder:
-        """Stays in eval mode."""
+        """Stays in eval mode, but notes whether the model around it trains."""
+        self._in_training = mode
         return super().train(False)
 
     def get_layer_depth(self, name: str) -> tuple[int, int]:
         """As the encoder's."""
         return self.encoder.get_layer_depth(name.removeprefix('encoder.'))
+
+
+def _names_with_cache(
+    module: CachedEncoder, state_dict: dict[str, Any], prefix: str, *_: Any
+) -> None:
+    """A load-state-dict pre-hook: the names of an encoder without a cache -> those with one."""
+    module._opened = None  # other weights, another encoder
+    for key in list(state_dict):
+        name = key.removeprefix(prefix)
+        if key.startswith(prefix) and not name.startswith('encoder.'):
+            state_dict[f'{prefix}encoder.{name}'] = state_dict.pop(key)
+
+
+def names_without_cache(
+    module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any
+) -> None:
+    """A load-state-dict pre-hook for an encoder: the names of one in a cache -> its own.
+
+    Args:
+        module: the encoder.
+        state_dict: renamed in place.
+        prefix: of the encoder's keys.
+    """
+    for key in list(state_dict):
+        if key.startswith(f'{prefix}encoder.'):
+            state_dict[prefix + key.removeprefix(f'{prefix}encoder.')] = state_dict.pop(key)

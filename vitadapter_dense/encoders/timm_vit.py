@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from vitadapter_dense.encoders.attention import GridAttention, WindowPad
+from vitadapter_dense.encoders.cached import names_without_cache
 from vitadapter_dense.encoders.families import Family, create_plain_vit, family_of
 from vitadapter_dense.encoders.hub import check_model_name, load_pretrained
 from vitadapter_dense.encoders.position import resample_grid_embedding
@@ -113,6 +114,8 @@ class TimmViT(BaseModule):
         self.rope: nn.Module | None = getattr(vit, 'rope', None)
         self.blocks = vit.blocks
         self.window_sizes = self._use_windows(window_sizes, window_pad)
+        self.window_pad = window_pad
+        self.register_load_state_dict_pre_hook(names_without_cache)
         if self.family == 'beit':
             self.register_load_state_dict_pre_hook(fit_tables)
             # The tables follow the image themselves, and timm would resample them linearly.

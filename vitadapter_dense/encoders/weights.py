@@ -6,9 +6,10 @@ full unpickling: a checkpoint is data, not a program.
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,16 @@ def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     if all(name.startswith('module.') for name in tensors):
         tensors = {name.removeprefix('module.'): entry for name, entry in tensors.items()}
     return tensors
+
+
+def hash_of(state_dict: Mapping[str, Tensor], names: Iterable[str]) -> str:
+    """SHA-256 over names, types, shapes and values of tensors, in the order of ``names``."""
+    digest = hashlib.sha256()
+    for name in names:
+        tensor = state_dict[name].detach().cpu().contiguous()
+        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def converted_for(module: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
