@@ -101,6 +101,30 @@ def test_empty_split_and_missing_folder_name_the_mend(tmp_path) -> None:
     assert 'nowhere' in report_split(cfg).errors[0]
 
 
+def test_files_that_another_ending_leaves_out_are_named(tmp_path) -> None:
+    cfg = write(tmp_path, count=3)
+    (tmp_path / 'images' / 'new').mkdir()
+    (tmp_path / 'images' / '2.jpg').rename(tmp_path / 'images' / 'new' / '2.JPG')
+    report = report_split(cfg)
+    assert report.images == 2
+    assert report.warnings == (
+        f"1 images do not end with '.jpg' and are left out, first {tmp_path}/images/new/2.JPG.",
+        f'1 label maps have no image, first {tmp_path}/maps/2.png.',
+    )
+    for number in range(2):
+        (tmp_path / 'images' / f'{number}.jpg').rename(tmp_path / 'images' / f'{number}.JPG')
+    with pytest.raises(
+        DatasetError, match=r"split is empty.*3 images do not end with '\.jpg'.*Mend"
+    ):
+        check_dataset_config(cfg)
+
+
+def test_classes_that_are_a_string_are_refused(tmp_path) -> None:
+    cfg = dict(write(tmp_path), metainfo=dict(classes='ground'))
+    with pytest.raises(DatasetError, match=r"classes='ground', a string.*classes=\('ground',\)"):
+        check_dataset_config(cfg)
+
+
 def test_rare_absent_and_ignored_classes_are_warnings(tmp_path) -> None:
     cfg = write(tmp_path, values=(0, 255, 255, 255))
     labels = cv2.imread(f'{tmp_path}/maps/0.png', cv2.IMREAD_UNCHANGED)

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_detection import TinyTask, load_tool, run_tool
 
 DEMO = 'demo/image_demo.py'
@@ -36,6 +37,21 @@ def test_folder_is_drawn_and_a_broken_image_named(
     assert drawn.shape == image.shape
     assert np.abs(drawn.astype(int) - image).max() > 30
     assert cv2.imread(str(out / 'val_1_1.png')).shape == (33 * 13, 47 * 13, 3)
+
+
+def test_pictures_of_other_kinds_are_drawn(tiny_task: TinyTask, tmp_path: Path) -> None:
+    """A GIF, which OpenCV may not know, and 16 bits with transparency."""
+    image = cv2.imread(str(tiny_task.data / 'val' / 'val_1.jpg'))
+    Image.fromarray(image[..., ::-1]).save(tmp_path / 'moving.gif')
+    deep = np.dstack([image, np.full_like(image[..., :1], 7)]).astype(np.uint16) * 257
+    cv2.imwrite(str(tmp_path / 'deep.png'), deep)
+    for name in ('moving.gif', 'deep.png'):
+        command = [tmp_path / name, tiny_task.config, tiny_task.work_dir, '--device', 'cpu']
+        status, _ = run_tool(DEMO, *command, '--out-dir', tmp_path / 'drawn', '--score-thr', 1.1)
+        assert status == 0
+        drawn = cv2.imread(str((tmp_path / 'drawn' / name).with_suffix('.png')))
+        expected = cv2.resize(image, drawn.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+        assert np.abs(drawn.astype(int) - expected).mean() < 8
 
 
 def test_no_prediction_leaves_the_image_as_it_is(tiny_task: TinyTask, tmp_path: Path) -> None:

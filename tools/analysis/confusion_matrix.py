@@ -8,6 +8,7 @@ Evaluates the checkpoint on the configuration's test data and writes a PNG and a
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from matplotlib import pyplot as plt
 from mmengine.config import Config
 
 from vitadapter_dense.datasets.check_coco import check_config_datasets
+from vitadapter_dense.datasets.errors import DatasetError
+from vitadapter_dense.encoders.weights import WeightsError
 from vitadapter_dense.engine.command_line import (
     build_runner,
     config_parser,
@@ -125,16 +128,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     with errors_as_message():
         cfg = configure(args)
         runner = build_runner(cfg)
-    metrics = runner.test()
+    with errors_as_message(DatasetError, WeightsError):
+        metrics = runner.test()
     matrix = runner.test_evaluator.metrics[0].matrix
     classes = runner.test_dataloader.dataset.metainfo['classes']
     out = args.out or Path(cfg.work_dir) / 'confusion_matrix.png'
     draw(matrix, classes, out=out)
     table = out.with_suffix('.csv')
-    rows = [','.join(('true \\ predicted', *classes))]
-    for name, row in zip(classes, matrix, strict=True):
-        rows.append(','.join((name, *map(str, row))))
-    table.write_text('\n'.join(rows) + '\n')
+    with table.open('w', newline='') as stream:
+        writer = csv.writer(stream)
+        writer.writerow(('true \\ predicted', *classes))
+        writer.writerows((name, *row) for name, row in zip(classes, matrix, strict=True))
     print(', '.join(f'{name} {value:.2f}' for name, value in metrics.items()))
     print('Worst confusions (true -> predicted):')
     for true, found, pixels, share in worst_confusions(matrix, classes, count=args.worst):

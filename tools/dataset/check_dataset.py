@@ -3,8 +3,8 @@
     python tools/dataset/check_dataset.py configs/ade20k/upernet_vitadapter_s.py --data-root FOLDER
 
 For COCO and for images with label maps. Of every split: missing and broken files, sizes that do not
-match, labels that are no class, and how often each class occurs, as a table and a plot. The exit
-status is 1 when something would break.
+match, labels that are no class, and how often each class occurs, as a table and a plot; and whether
+the model's heads have as many classes. The exit status is 1 when something would break.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 from mmengine.config import Config
 
+from vitadapter_dense.datasets.check_heads import find_disagreements
 from vitadapter_dense.datasets.split_report import SplitReport, report_split
 from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
 from vitadapter_dense.engine.config import iter_datasets, set_work_dir
@@ -67,6 +68,14 @@ def find_datasets(cfg: Config, splits: Sequence[str]) -> dict[str, Mapping[str, 
     if not found:
         raise ValueError(f'{cfg.filename} has no data set of {", ".join(splits)}.')
     return found
+
+
+def check_model(cfg: Config, reports: Mapping[str, SplitReport]) -> list[str]:
+    """What of the configuration's model does not fit the classes of the splits, each once."""
+    names = (tuple(name for name, _, _ in report.classes) for report in reports.values())
+    model = cfg.get('model') or {}
+    found = [line for classes in names if classes for line in find_disagreements(model, classes)]
+    return list(dict.fromkeys(found))
 
 
 def print_report(split: str, report: SplitReport) -> None:
@@ -122,10 +131,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         for split, dataset in find_datasets(cfg, args.splits).items():
             reports[split] = report_split(dataset, workers=args.workers)
             print_report(split, reports[split])
+    disagreements = check_model(cfg, reports)
+    for line in disagreements:
+        print(f'\nmodel\n  ERROR: {line}')
     draw(reports, out=out)
     if any(report.classes for report in reports.values()):
         print(f'\nPlot written to {out}')
     broken = [split for split, report in reports.items() if report.errors]
+    broken += ['model'] if disagreements else []
     print(
         f'To be mended before a training: {", ".join(broken)}' if broken else 'Nothing would break.'
     )

@@ -92,8 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         images = find_images(args.images)
         cfg = read_config(args)
         predictor = Predictor(cfg, find_checkpoint(args.checkpoint), device=args.device)
+        out_dir = Path(args.out_dir)
+        out_dir.mkdir(parents=True, exist_ok=True)
     visualizer = predictor.make_visualizer()
-    out_dir = Path(args.out_dir)
     unreadable = []
     for image, name in track(list(zip(images, picture_names(images), strict=True)), 'images'):
         try:

@@ -8,6 +8,7 @@ first step (`check_pairs`, seconds), and `inspect_split` reads every pixel.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +16,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
 from .errors import DatasetError
@@ -23,6 +25,8 @@ from .loading import decode_image
 
 _SAMPLED_MAPS = 8
 _SHOWN = 5
+_FILES = ('img_path', 'seg_map_path')
+_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Split:
         reduce_zero_label: the files number the classes from 1, and 0 is ignored.
         values: of the classes in the files; not in a row when the config uses some classes only.
         known: how many classes the files have, used or not.
+        left_out: what lies in the folders, but is not in `pairs`: in words, one for each folder.
     """
 
     name: str
@@ -44,6 +49,7 @@ class Split:
     reduce_zero_label: bool
     values: tuple[int, ...]
     known: int
+    left_out: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> np.ndarray:
@@ -79,17 +85,25 @@ def list_split(dataset_cfg: Mapping[str, Any]) -> Split:
         raise DatasetError(
             f'the images of {prefix["img_path"]} cannot be listed: {error}'
         ) from error
+    left_out = _left_out(dataset, items)
     if not items:
         raise DatasetError(
             f'the split is empty: {dataset.ann_file or prefix["img_path"]} lists no image that '
-            f'ends with {dataset.img_suffix!r}. Mend: set img_suffix to the ending of your images '
-            '(and seg_map_suffix to that of the maps), or correct data_prefix.'
+            f'ends with {dataset.img_suffix!r}. {" ".join(left_out)} Mend: set img_suffix to the '
+            'ending of your images (and seg_map_suffix to that of the maps), or correct '
+            'data_prefix.'
         )
     meta = dataset.metainfo
     if not meta.get('classes'):
         raise DatasetError(
             f'the data set of {prefix["img_path"]} has no class names. Mend: give '
             "metainfo=dict(classes=('background', ...), palette=[(0, 0, 0), ...])."
+        )
+    if isinstance(meta['classes'], str):
+        raise DatasetError(
+            f'metainfo has classes={meta["classes"]!r}, a string: it would be the name of a file '
+            'with one class a line, and there is no such file. Mend: for a single class write '
+            f"classes=('{meta['classes']}',)."
         )
     classes = tuple(meta['classes'])
     # number in the files, less the ignored 0, -> number in the config
@@ -103,6 +117,45 @@ def list_split(dataset_cfg: Mapping[str, Any]) -> Split:
         reduce_zero_label=reduced,
         values=tuple(originals[number] + reduced for number in range(len(classes))),
         known=len(numbers),
+        left_out=left_out,
+    )
+
+
+def _left_out(dataset: Any, items: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Images with another ending than `img_suffix`, and maps without an image, in words.
+
+    Only where the folders decide what belongs to the split, not a list of names.
+    """
+    if dataset.ann_file and not os.path.isdir(dataset.ann_file):
+        return ()
+    known = {os.path.normpath(item[key]) for item in items for key in _FILES if item.get(key)}
+    images = [
+        file
+        for file in _files(dataset.data_prefix['img_path'])
+        if file.lower().endswith(_IMAGE_SUFFIXES) and file not in known
+    ]
+    known.update(images)
+    maps = [
+        file
+        for file in _files(dataset.data_prefix.get('seg_map_path'))
+        if file.endswith(dataset.seg_map_suffix) and file not in known
+    ]
+    found = []
+    if images:
+        found.append(
+            f'{len(images)} images do not end with {dataset.img_suffix!r} and are left out, first '
+            f'{images[0]}.'
+        )
+    if maps:
+        found.append(f'{len(maps)} label maps have no image, first {maps[0]}.')
+    return tuple(found)
+
+
+def _files(folder: str | None) -> list[str]:
+    """Every file below a folder, sorted."""
+    tree = os.walk(folder) if folder else ()
+    return sorted(
+        os.path.normpath(os.path.join(at, name)) for at, _, names in tree for name in names
     )
 
 
@@ -112,6 +165,8 @@ def check_pairs(split: Split) -> None:
     Raises:
         DatasetError: naming the first files that are not there, or what is wrong with a map.
     """
+    for line in split.left_out:
+        print_log(f'data set of {split.name}: {line}', logger='current', level=logging.WARNING)
     images = [image for image, _ in split.pairs if not os.path.isfile(image)]
     if images:
         raise DatasetError(_missing('images', images, len(split.pairs)))

@@ -64,7 +64,7 @@ class LabelStatistics:
 
     def warnings(self) -> list[str]:
         """What a training survives and its result may not."""
-        found = []
+        found = list(self.split.left_out)
         total, ignored = self.pixels.sum(), self._ignored()
         if total and ignored / total > _MOSTLY_IGNORED:
             found.append(f'{ignored / total:.0%} of the pixels are ignored')

@@ -7,16 +7,15 @@ failed assertion somewhere later on a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch import nn
 
+from vitadapter_dense.datasets.check_heads import find_disagreements
 from vitadapter_dense.datasets.errors import DatasetError
 
 
@@ -27,8 +26,8 @@ class CheckLabelsHook(Hook):
     The labels are looked at on the CPU, before the model gets them.
 
     Raises:
-        DatasetError: when the number of classes of a head is not the data set's, or a label is
-            beyond the classes and not ignored.
+        DatasetError: when a head's number of classes or of class weights does not fit the data
+            set, or a label is beyond the classes and not ignored.
     """
 
     priority = 'VERY_HIGH'
@@ -53,31 +52,10 @@ class CheckLabelsHook(Hook):
 
     @staticmethod
     def _check_heads(runner: Runner, loader: Any) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        check_heads(getattr(model, 'module', model), loader.dataset.metainfo)
-
-
-def check_heads(model: nn.Module, metainfo: Mapping[str, Any]) -> None:
-    """Raise when a head of `model` has another number of classes than the data set."""
-    classes = metainfo.get('classes')
-    if classes is None:
-        return
-    for name in ('decode_head', 'auxiliary_head'):
-        heads = getattr(model, name, None)
-        listed = heads if isinstance(heads, (nn.ModuleList, list)) else [heads]
-        for head in listed:
-            number = getattr(head, 'num_classes', None)
-            if number is not None and number != len(classes):
-                raise DatasetError(_different_numbers(name, number, classes))
-
-
-def _different_numbers(name: str, number: int, classes: Sequence[str]) -> str:
-    shown = ', '.join(map(str, classes[:4])) + (', ...' if len(classes) > 4 else '')
-    return (
-        f'model.{name}.num_classes is {number}, but the data set has {len(classes)} classes '
-        f'({shown}). Mend: set num_classes={len(classes)} in every head (with Mask2Former also '
-        'loss_cls.class_weight, one longer), or correct metainfo.classes.'
-    )
+        classes = loader.dataset.metainfo.get('classes')
+        found = find_disagreements(runner.cfg.get('model') or {}, classes) if classes else ()
+        if found:
+            raise DatasetError(' '.join(found))
 
 
 def check_labels(data_batch: Any, metainfo: Mapping[str, Any]) -> None:

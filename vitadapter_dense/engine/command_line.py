@@ -104,4 +104,12 @@ def errors_as_message(*kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        raise SystemExit(f'error: {error}') from error
+        raise SystemExit(f'error: {message_of(error)}') from error
+
+
+def message_of(error: Exception) -> str:
+    """What an error says; around that of a worker process torch's loader puts its traceback."""
+    text, kind = str(error), type(error).__name__
+    if not text.startswith(f'Caught {kind} in DataLoader worker process'):
+        return text
+    return text.rpartition(f'{kind}: ')[2].strip()

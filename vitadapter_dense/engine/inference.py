@@ -135,4 +135,13 @@ def _dataset_meta(checkpoint: dict, dataset: Config) -> dict[str, Any]:
     meta.update(dataset.get('metainfo') or {})
     stored = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
     meta.update({key.lower(): value for key, value in stored.items()})
+    classes = meta.get('classes') or ()
+    if len(meta.get('palette') or ()) < len(classes):
+        meta['palette'] = _colours(len(classes))
     return meta
+
+
+def _colours(number: int) -> list[tuple[int, int, int]]:
+    """Colours for classes without any, always the same ones."""
+    drawn = np.random.default_rng(0).integers(30, 226, (number, 3))
+    return [tuple(colour) for colour in drawn.tolist()]

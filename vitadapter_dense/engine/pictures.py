@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
+from vitadapter_dense.datasets.loading import decode_image
 from vitadapter_dense.engine.enlarging import drawing_factor, enlarge
 from vitadapter_dense.engine.label_pictures import (
     draw_label_map,
@@ -24,14 +25,13 @@ from vitadapter_dense.engine.label_pictures import (
 
 
 def read_rgb(image_file: str | Path) -> np.ndarray:
-    """Reads an image for drawing: (H, W, 3), RGB, 0 to 255, turned as its EXIF data says.
+    """Reads an image for drawing: (H, W, 3), RGB, 0 to 255, as `LoadImageChecked` reads it.
 
     Raises:
-        ValueError: when the file cannot be decoded.
+        DatasetError: when the file cannot be decoded.
+        OSError: when it cannot be read.
     """
-    image = cv2.imread(str(image_file), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f'{image_file} cannot be read as an image')
+    image = decode_image(Path(image_file).read_bytes(), name=str(image_file))
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
