@@ -21,6 +21,7 @@ from vitadapter_dense.tuning.base import (
     freeze_all_but,
     keep_frozen_parts_in_eval,
 )
+from vitadapter_dense.tuning.base_weights import complete_delta
 
 
 class Tuned:
@@ -125,5 +126,6 @@ def tuned_backbone(
         part.block_hooks.append(method)
     model.__class__ = _tuned_class(type(model))
     model.tuning = method
+    model.register_load_state_dict_pre_hook(complete_delta)
     freeze_all_but(part, method)
     return model.train(model.training)

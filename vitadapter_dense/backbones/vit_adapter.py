@@ -29,6 +29,7 @@ from vitadapter_dense.tuning.base import (
     freeze_all_but,
     keep_frozen_parts_in_eval,
 )
+from vitadapter_dense.tuning.base_weights import complete_delta
 
 _STRIDES = (4, 8, 16, 32)
 
@@ -183,6 +184,8 @@ class ViTAdapter(BaseModule):
         self._injects = injector
         self.tuning = None if tuning is None else self._tune_encoder(build_tuning(tuning))
         self.register_load_state_dict_pre_hook(rename_official_keys)
+        if self.tuning is not None:
+            self.register_load_state_dict_pre_hook(complete_delta)
 
     def _init_adapter(self) -> None:
         """Random start of everything but the encoder and the deformable attention, as in the

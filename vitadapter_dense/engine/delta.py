@@ -2,26 +2,34 @@
 
 A delta holds the new parameters, the unfrozen ones, the statistics of batch norms that train, neck
 and heads. The frozen rest is restored from the base weights, the pre-trained ones or the checkpoint
-that training started from, and compared by its hash before anything of the delta is loaded.
+that training started from, and compared by its hash before anything of the delta is loaded. The
+tools do so for the whole model (:func:`complete_state_dict`); whoever else loads a delta leaves it
+to the backbones (:mod:`vitadapter_dense.tuning.base_weights`).
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vitadapter_dense.encoders.weights import (
     WeightsError,
+    hash_of,
     load_checked,
     read_checkpoint,
     state_dict_of,
 )
 from vitadapter_dense.tuning import Tuning
+from vitadapter_dense.tuning.base_weights import (
+    NOTE,
+    describe_base,
+    frozen_names_of,
+    note_for,
+)
 
 BASE = 'tuning_base'  # in the message hub, and so in every checkpoint that a run goes on from
 _KEY = 'delta'
@@ -40,35 +48,27 @@ def tuned_backbones(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def frozen_names(model: nn.Module) -> list[str]:
-    """State-dict names of what tuning has frozen, sorted.
+    """State-dict names of what tuning has frozen, sorted."""
+    names = {
+        f'{name}.{key}' if name else key
+        for name, backbone in tuned_backbones(model)
+        for key in frozen_names_of(backbone)
+    }
+    return sorted(names)
 
-    A module's buffers are frozen where none of its own parameters trains; it is in eval mode then.
+
+def notes(model: nn.Module, base: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the delta of a model will tell its tuned backbones, by their names.
+
+    Args:
+        model: with its base weights.
+        base: where they come from: ``checkpoint`` (a file) or ``pretrained`` (sources by name).
     """
-    names = set()
-    for name, backbone in tuned_backbones(model):
-        inside = 'encoder' if hasattr(backbone, 'encoder') else ''
-        part = backbone.get_submodule(inside)
-        own = {id(module) for module in backbone.tuning.modules()}
-        prefix = '.'.join(filter(None, (name, inside)))
-        for child_name, child in part.named_modules(prefix=prefix):
-            if id(child) in own:
-                continue
-            parameters = list(child.named_parameters(recurse=False))
-            frozen = [key for key, parameter in parameters if not parameter.requires_grad]
-            if len(frozen) == len(parameters):
-                frozen += [key for key, _ in child.named_buffers(recurse=False)]
-            names.update(f'{child_name}.{key}' if child_name else key for key in frozen)
-    return sorted(names & model.state_dict().keys())
-
-
-def hash_of(state_dict: Mapping[str, Tensor], names: Iterable[str]) -> str:
-    """SHA-256 over names, types, shapes and values of tensors, in the order of ``names``."""
-    digest = hashlib.sha256()
-    for name in names:
-        tensor = state_dict[name].detach().cpu().contiguous()
-        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    state = model.state_dict()
+    return {
+        name: note_for(name, frozen_names_of(backbone), state, base)
+        for name, backbone in tuned_backbones(model)
+    }
 
 
 def pretrained_sources(model: nn.Module) -> dict[str, str]:
@@ -85,7 +85,12 @@ def pretrained_sources(model: nn.Module) -> dict[str, str]:
 
 
 def make_delta(
-    checkpoint: Mapping[str, Any], frozen: Iterable[str], *, base: Mapping[str, Any], base_hash: str
+    checkpoint: Mapping[str, Any],
+    frozen: Iterable[str],
+    *,
+    base: Mapping[str, Any],
+    base_hash: str,
+    backbones: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """A checkpoint without what is frozen.
 
@@ -94,11 +99,16 @@ def make_delta(
         frozen: names of its state dict to leave out.
         base: where they come from: ``checkpoint`` (a file) or ``pretrained`` (sources by name).
         base_hash: of them.
+        backbones: what :func:`notes` has found.
     """
     frozen = list(frozen)
     left_out = set(frozen)
     state = checkpoint['state_dict']
-    tuned = {name: tensor for name, tensor in state.items() if name not in left_out}
+    tuned = OrderedDict((name, t) for name, t in state.items() if name not in left_out)
+    metadata = dict(getattr(state, '_metadata', {}))
+    for name, note in backbones.items():
+        metadata[name] = {**metadata.get(name, {}), NOTE: note}
+    tuned._metadata = metadata
     info = dict(base=dict(base), hash=base_hash, frozen=frozen, tuned=list(tuned))
     return dict(meta=checkpoint.get('meta', {}), delta=info, state_dict=tuned)
 
@@ -135,7 +145,7 @@ def complete_state_dict(
         )
     _restore_base(model, info['base'], filename)
     state = model.state_dict()
-    source = _describe(info['base'])
+    source = describe_base(info['base'])
     absent = [name for name in info['frozen'] if name not in state]
     if absent:
         raise WeightsError(
@@ -148,12 +158,6 @@ def complete_state_dict(
             f'from {source}, and the hash of the frozen tensors differs. Use those weights.'
         )
     return {**{name: state[name] for name in info['frozen']}, **tuned}
-
-
-def _describe(base: Mapping[str, Any]) -> str:
-    if 'checkpoint' in base:
-        return f'checkpoint {base["checkpoint"]}'
-    return ', '.join(f'{name}: {source}' for name, source in base['pretrained'].items())
 
 
 def _restore_base(model: nn.Module, base: Mapping[str, Any], filename: str | Path) -> None:

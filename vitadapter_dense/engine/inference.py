@@ -52,18 +52,24 @@ def build_model_on_meta(cfg: Config) -> torch.nn.Module:
 
 
 def inferencer_config(cfg: Config) -> Config:
-    """A copy of a configuration as `DetInferencer` and `MMSegInferencer` of the toolboxes take it.
+    """A copy of a configuration as the toolboxes take it for single images.
 
-    They look for `LoadImageFromFile` by its name, to put a loader of arrays in its place, and know
-    no annotations. Their loading lets a checkpoint pass that does not fit: prefer `Predictor`.
+    `DetInferencer`, `MMSegInferencer`, `inference_detector` and `inference_model` look for
+    `LoadImageFromFile` by its name, to put a loader of arrays in its place, and know no
+    annotations. A delta is completed and its base compared, but otherwise their loading lets
+    a checkpoint pass that does not fit: prefer `Predictor`.
     """
     cfg = copy.deepcopy(cfg)
     for dataset in iter_datasets(cfg.test_dataloader.dataset):
-        dataset.pipeline = [
-            dict(step, type=_TOOLBOX_NAMES.get(step['type'], step['type']))
-            for step in _without_annotations(dataset.pipeline)
-        ]
+        dataset.pipeline = _for_toolboxes(dataset.pipeline)
+    if 'test_pipeline' in cfg:  # this one MMSegmentation's functions read
+        cfg.test_pipeline = _for_toolboxes(cfg.test_pipeline)
     return cfg
+
+
+def _for_toolboxes(pipeline: Sequence[dict]) -> list[dict]:
+    steps = _without_annotations(pipeline)
+    return [dict(step, type=_TOOLBOX_NAMES.get(step['type'], step['type'])) for step in steps]
 
 
 class Predictor:

@@ -9,13 +9,13 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
-from vitadapter_dense.encoders.weights import read_checkpoint
+from vitadapter_dense.encoders.weights import hash_of, read_checkpoint
 from vitadapter_dense.engine.checkpoint_files import is_local, write_checkpoint
 from vitadapter_dense.engine.delta import (
     BASE,
     frozen_names,
-    hash_of,
     make_delta,
+    notes,
     pretrained_sources,
     tuned_backbones,
 )
@@ -36,6 +36,7 @@ class TunedCheckpointHook(AtomicCheckpointHook):
     _frozen: list[str]
     _hash: str
     _base: dict[str, Any]
+    _notes: dict[str, dict[str, Any]]
 
     def before_train(self, runner: Any) -> None:
         """Finds what is frozen and where it comes from.
@@ -60,6 +61,7 @@ class TunedCheckpointHook(AtomicCheckpointHook):
         self._base = runner.message_hub.runtime_info.get(BASE) or self._find_base(runner)
         runner.message_hub.update_info(BASE, self._base)
         self._hash = hash_of(model.state_dict(), self._frozen)
+        self._notes = notes(model, self._base)
 
     def _find_base(self, runner: Any) -> dict[str, Any]:
         if runner._load_from and not runner._resume:
@@ -87,7 +89,9 @@ class TunedCheckpointHook(AtomicCheckpointHook):
         if not self._frozen or not is_main_process():
             return
         whole = read_checkpoint(path)
-        delta = make_delta(whole, self._frozen, base=self._base, base_hash=self._hash)
+        delta = make_delta(
+            whole, self._frozen, base=self._base, base_hash=self._hash, backbones=self._notes
+        )
         twin = _twin(path)
         write_checkpoint(delta, twin)
         sizes = [Path(file).stat().st_size / 2**20 for file in (twin, path)]

@@ -1,0 +1,119 @@
+"""The weights that a delta leaves out, and how a tuned backbone completes a delta by itself.
+
+The tensors of a delta carry a note for each tuned backbone: which of its tensors are frozen, where
+they come from, and their hash. PyTorch hands such notes (``_metadata``) to the module that they are
+for, whoever loads the state dict: the toolboxes' inferencers, MMEngine's ``load_checkpoint``, or
+``load_state_dict`` itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from vitadapter_dense.encoders.weights import (
+    WeightsError,
+    hash_of,
+    load_checked,
+    read_checkpoint,
+    state_dict_of,
+)
+
+NOTE = 'delta'
+
+
+def frozen_names_of(backbone: nn.Module) -> list[str]:
+    """State-dict names of what the tuning method of a backbone has frozen, sorted.
+
+    A module's buffers are frozen where none of its own parameters trains; it is in eval mode then.
+    """
+    inside = 'encoder' if hasattr(backbone, 'encoder') else ''
+    own = {id(module) for module in backbone.tuning.modules()}
+    names = set()
+    for child_name, child in backbone.get_submodule(inside).named_modules(prefix=inside):
+        if id(child) in own:
+            continue
+        parameters = list(child.named_parameters(recurse=False))
+        frozen = [key for key, parameter in parameters if not parameter.requires_grad]
+        if len(frozen) == len(parameters):
+            frozen += [key for key, _ in child.named_buffers(recurse=False)]
+        names.update(f'{child_name}.{key}' if child_name else key for key in frozen)
+    return sorted(names & backbone.state_dict().keys())
+
+
+def describe_base(base: Mapping[str, Any]) -> str:
+    """Where base weights come from, in words."""
+    if 'checkpoint' in base:
+        return f'checkpoint {base["checkpoint"]}'
+    return ', '.join(f'{name}: {source}' for name, source in base['pretrained'].items())
+
+
+def note_for(
+    name: str, frozen: Iterable[str], state_dict: Mapping[str, Tensor], base: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a delta tells a tuned backbone.
+
+    Args:
+        name: of the backbone in the model.
+        frozen: names of its frozen tensors, relative to it.
+        state_dict: the whole model's.
+        base: where the frozen tensors come from: ``checkpoint`` (a file) or ``pretrained``.
+    """
+    frozen = list(frozen)
+    tensors = {key: state_dict[f'{name}.{key}' if name else key] for key in frozen}
+    return dict(name=name, base=dict(base), frozen=frozen, hash=hash_of(tensors, frozen))
+
+
+def complete_delta(
+    backbone: nn.Module,
+    state_dict: dict[str, Tensor],
+    prefix: str,
+    local_metadata: Mapping[str, Any],
+    *_: Any,
+) -> None:
+    """A load-state-dict pre-hook for a tuned backbone: adds to a delta what it leaves out.
+
+    Args:
+        backbone: gets the base weights on the way, the pre-trained ones by its ``init_weights``.
+        state_dict: completed in place, where it is that of a delta.
+        prefix: of the backbone's keys.
+        local_metadata: what the state dict notes for this backbone.
+
+    Raises:
+        WeightsError: the base weights are not to be had, or others than the delta was made from.
+    """
+    note = local_metadata.get(NOTE)
+    if note is None:
+        return
+    base, source = note['base'], describe_base(note['base'])
+    if 'checkpoint' in base:
+        _load_base_checkpoint(backbone, str(base['checkpoint']), note['name'])
+    elif not getattr(backbone, 'is_init', False):
+        backbone.init_weights()
+    own = backbone.state_dict()
+    absent = [name for name in note['frozen'] if name not in own]
+    if absent:
+        raise WeightsError(
+            f'the delta is of another model: {absent[0]!r} of its base weights ({source}) is not '
+            f'in this {type(backbone).__name__}. Choose the config that it was trained with.'
+        )
+    if hash_of(own, note['frozen']) != note['hash']:
+        raise WeightsError(
+            f'the delta is for other base weights than the model has: it was tuned from {source}, '
+            f'and the hash of the frozen tensors differs. Use those weights.'
+        )
+    state_dict.update({f'{prefix}{name}': own[name].clone() for name in note['frozen']})
+
+
+def _load_base_checkpoint(backbone: nn.Module, source: str, name: str) -> None:
+    try:
+        whole = state_dict_of(read_checkpoint(source))
+    except WeightsError as error:
+        raise WeightsError(
+            f'the delta needs its base weights {source!r}: put that file there ({error})'
+        ) from error
+    start = f'{name}.' if name else ''
+    tensors = {key.removeprefix(start): t for key, t in whole.items() if key.startswith(start)}
+    load_checked(backbone, tensors, min_share=0.0, what=f'base weights {source}')
