@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
-from tuning_toys import METHODS, build, images
+from tuning_toys import METHODS, VIT, build, images
 
 from vitadapter_dense.engine.multi_task import MultiTaskModel
 
@@ -19,50 +20,146 @@ from vitadapter_dense.engine.multi_task import MultiTaskModel
 class Task(BaseModel):
     """A tuned backbone and a head."""
 
-    def __init__(self, method: str, seed: int, backbone: str = 'resnet') -> None:
+    def __init__(
+        self, method: str | None, seed: int, backbone: str = 'resnet', **options: Any
+    ) -> None:
         super().__init__()
-        self.backbone = build(backbone, METHODS[method])
+        self.backbone = build(backbone, METHODS.get(method), **options)
         torch.manual_seed(seed)
         self.head = nn.LazyConv2d(3, kernel_size=1)
         with torch.no_grad():
             self.head(self.backbone.eval()(images())[-1])
-            for parameter in self.backbone.tuning.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))
+            for parameter in self.backbone.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.1 * torch.randn_like(parameter))
 
     def forward(self, inputs: Tensor, mode: str = 'tensor') -> Tensor:
         return self.head(self.backbone(inputs)[-1])
 
 
-@pytest.mark.parametrize(
-    ('one', 'other', 'runs'), [('head_only', 'side', 1), ('lora', 'pro', 0), ('bias', 'side', 0)]
-)
-def test_shares_memory_and_where_it_can_the_pass(one, other, runs):
-    models = dict(detect=Task(one, 1), segment=Task(other, 2))
-    models['segment'].backbone.load_state_dict(
-        {k: v for k, v in models['detect'].backbone.state_dict().items() if 'tuning' not in k},
-        strict=False,
-    )
+EARLY = [f'layer{stage}' for stage in (1, 2, 3)]
+CASES = [
+    # methods, backbone, its options; what must have run once for both tasks, and what twice
+    ('head_only', 'head_only', 'resnet', {}, [''], []),
+    ('head_only', 'side', 'resnet', {}, [*EARLY, 'layer4'], []),
+    ('head_only', 'partial', 'resnet', {}, [*EARLY, 'layer4.0'], ['layer4.1.conv1']),
+    ('partial', 'pro', 'resnet', {}, ['layer1'], ['layer2']),
+    ('lora', 'pro', 'resnet', {}, [], ['layer1']),
+    ('head_only', 'pro', 'swin', {}, ['patch_embed', 'stages.0.blocks.1'], ['stages.1']),
+    ('head_only', 'vpt_add', 'timm_swin', {}, ['model.patch_embed'], ['model.layers.1']),
+    ('head_only', 'partial', 'convnext', {}, ['model.stem', 'model.stages.1'], []),
+    ('side', 'pro', 'vit', {}, ['encoder.blocks.0'], ['encoder.blocks.1']),
+    ('head_only', 'partial', 'vit', {}, ['encoder.blocks.1'], ['encoder.blocks.2']),
+    ('head_only', 'vpt', 'vit', {}, [], ['encoder.blocks.1']),
+    ('head_only', 'head_only', 'vitadapter', dict(injector=False), ['encoder.blocks.3'], []),
+    ('head_only', 'partial', 'vitadapter', dict(injector=False), ['encoder.blocks.1'], []),
+    ('head_only', 'head_only', 'vitadapter', {}, [], ['encoder.blocks.0']),
+]
+
+
+class Counter:
+    """How often modules were computed, wherever their results went."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.counts: dict[int, int] = {}
+        for kind in (nn.Conv2d, nn.Linear):
+            monkeypatch.setattr(kind, 'forward', self._counting(kind.forward))
+
+    def _counting(self, forward: Any) -> Any:
+        def count(module: nn.Module, x: Tensor) -> Tensor:
+            self.counts[id(module)] = self.counts.get(id(module), 0) + 1
+            return forward(module, x)
+
+        return count
+
+    def of(self, model: nn.Module, name: str) -> int:
+        """Of a module of the backbone; its first convolution or linear layer stands for it."""
+        module = model.backbone.get_submodule(name)
+        layer = next(m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
+        return self.counts.get(id(layer), 0)
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    return Counter(monkeypatch)
+
+
+def from_one_base(one: str | None, other: str | None, backbone: str, **options: Any) -> dict:
+    """Two tasks; what is frozen in both has the same values."""
+    models = {
+        task: Task(method, seed, backbone, **options)
+        for task, method, seed in (('detect', one, 1), ('segment', other, 2))
+    }
+    known = models['detect'].backbone.state_dict()
+    trains = {n for n, p in models['detect'].backbone.named_parameters() if p.requires_grad}
+    own = models['segment'].backbone
+    trains |= {n for n, p in own.named_parameters() if p.requires_grad}
+    own.load_state_dict({n: t for n, t in known.items() if n not in trains}, strict=False)
+    return models
+
+
+@pytest.mark.parametrize(('one', 'other', 'backbone', 'options', 'once', 'twice'), CASES)
+def test_shares_memory_and_what_stands_before_the_first_change(
+    one, other, backbone, options, once, twice, counter
+):
+    models = from_one_base(one, other, backbone, **options)
     alone = copy.deepcopy(models)
-    together = MultiTaskModel(models)
     batch = dict(inputs=images())
-    for _ in range(2):
+    with torch.no_grad():
+        expected = {name: model.eval().test_step(batch) for name, model in alone.items()}
+    counter.counts.clear()
+    together = MultiTaskModel(models)
+    for rounds in (1, 2):
         found = together.predict(dict(detect=batch, segment=batch))
-        with torch.no_grad():
-            for name, model in alone.items():
-                torch.testing.assert_close(found[name], model.eval().test_step(batch))
-    assert together.trunk.runs == runs
+        for name in models:
+            torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0)
+        for name in once:
+            assert sum(counter.of(model, name) for model in models.values()) == rounds, name
+        for name in twice:
+            assert [counter.of(model, name) for model in models.values()] == [rounds] * 2, name
     stored = {p.data_ptr() for p in together.parameters()}
     assert len(stored) < sum(1 for m in alone.values() for _ in m.parameters())
-    if runs:
-        together.predict(dict(detect=dict(inputs=images() + 1)))
-        assert together.trunk.runs == runs + 1
+    # other inputs, no shared results; on its own a model is as before
+    other_batch = dict(inputs=images() + 1)
+    found = together.predict(dict(detect=batch, segment=other_batch))
+    with torch.no_grad():
+        after = alone['segment'].test_step(other_batch)
+        assert torch.equal(found['segment'], after)
+        assert torch.equal(models['segment'].test_step(other_batch), after)
+
+
+def test_other_settings_of_the_same_weights_are_no_twins():
+    """A segmentor's dilated ResNet has the detector's parameters and gives other maps."""
+    models = from_one_base('head_only', 'head_only', 'resnet')
+    dilated = Task('head_only', 2, 'resnet', strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
+    dilated.backbone.load_state_dict(models['detect'].backbone.state_dict())
+    batch = dict(inputs=images())
+    with torch.no_grad():
+        expected = dilated.eval().test_step(batch)
+    together = MultiTaskModel(dict(detect=models['detect'], segment=dilated))
+    found = together.predict(dict(detect=batch, segment=batch))
+    assert torch.equal(found['segment'], expected)
+    (shared,) = together.shared.values()
+    assert shared['layer2'].reused == 1
+    assert 'layer3' not in shared
+
+
+def test_three_tasks_and_a_backbone_frozen_by_its_own_switch(counter):
+    encoder = dict(VIT, frozen=True)
+    options = dict(injector=False, encoder=encoder)
+    models = from_one_base(None, None, 'vitadapter', **options)
+    models['more'] = copy.deepcopy(models['segment'])
+    together = MultiTaskModel(models)
+    counter.counts.clear()
+    together.predict(dict.fromkeys(models, dict(inputs=images())))
+    assert sum(counter.of(model, 'encoder.blocks.3') for model in models.values()) == 1
 
 
 def test_other_base_weights_are_refused():
     models = dict(a=Task('lora', 1), b=Task('lora', 2))
     with torch.no_grad():
         models['b'].backbone.conv1.weight.add_(1)
-    with pytest.raises(ValueError, match=r"'backbone.conv1.weight' of the models 'a' and 'b'"):
+    with pytest.raises(ValueError, match=r"'conv1.weight' in the backbones of 'a' and 'b'"):
         MultiTaskModel(models)
-    with pytest.raises(ValueError, match="'b' has no tuned backbone"):
+    with pytest.raises(ValueError, match="'b' has no backbone with frozen"):
         MultiTaskModel(dict(a=models['a'], b=nn.Linear(2, 2)))
