@@ -3,23 +3,7 @@
 The original has it at crop 896, without a number.
 """
 
-_base_ = [
-    '../_base_/models/mask2former_wide.py',
-    '../_base_/models/seg_vitadapter_l_beitv2.py',
-    '../_base_/datasets/ade20k_640.py',
-    '../_base_/schedules/adamw_poly_160k.py',
-    '../_base_/runtime/mask2former.py',
-]
+_base_ = './mask2former_vitadapter_l_beit.py'
 
-model = dict(
-    data_preprocessor=dict(size=(640, 640), **_base_.preset.data_preprocessor),
-    backbone=_base_.preset.backbone,
-    decode_head=_base_.preset.decode_head,
-    test_cfg=dict(crop_size=(640, 640), stride=(426, 426)),
-)
-
-# segmentation/configs/ade20k/mask2former_beit_adapter_large_640_160k_ade20k_ss.py
-optim_wrapper = dict(
-    optimizer=dict(lr=2e-5, weight_decay=0.05),
-    paramwise_cfg=dict(num_layers=24, layer_decay_rate=0.90),
-)
+encoder = dict(model_name='beitv2_large_patch16_224.in1k_ft_in22k')
+model = dict(backbone=dict(encoder=encoder))

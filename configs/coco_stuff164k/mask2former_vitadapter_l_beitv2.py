@@ -3,34 +3,8 @@
 Published: 52.3 mIoU (single scale).
 """
 
-_base_ = [
-    '../_base_/models/mask2former_wide.py',
-    '../_base_/models/seg_vitadapter_l_beitv2.py',
-    '../_base_/datasets/coco_stuff164k_896.py',
-    '../_base_/schedules/adamw_poly_80k.py',
-    '../_base_/runtime/mask2former.py',
-]
-
-num_classes = 171
-backbone = _base_.preset.backbone
-backbone.encoder.img_size = 896
-model = dict(
-    data_preprocessor=dict(size=(896, 896), **_base_.preset.data_preprocessor),
-    backbone=backbone,
-    decode_head=dict(
-        num_classes=num_classes,
-        loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
-        num_queries=200,
-        **_base_.preset.decode_head,
-    ),
-    test_cfg=dict(crop_size=(896, 896), stride=(512, 512)),
-)
+_base_ = './mask2former_vitadapter_l_beit.py'
 
 # segmentation/configs/coco_stuff164k/mask2former_beitv2_adapter_large_896_80k_*.py
-optim_wrapper = dict(
-    optimizer=dict(lr=2e-5, weight_decay=0.05),
-    paramwise_cfg=dict(num_layers=24, layer_decay_rate=0.90),
-)
-
-# 16 GPUs x 1 image.
-train_dataloader = dict(batch_size=1)
+encoder = dict(model_name='beitv2_large_patch16_224.in1k_ft_in22k')
+model = dict(backbone=dict(encoder=encoder))
