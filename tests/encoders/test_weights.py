@@ -12,6 +12,7 @@ from mmengine.logging import HistoryBuffer
 from torch import nn
 
 from vitadapter_dense.encoders.weights import (
+    LoadReport,
     WeightsError,
     compare,
     load_checked,
@@ -123,3 +124,9 @@ def test_too_little_matched_loads_nothing():
     assert torch.equal(module[1].weight, before)
     load_checked(module, given, min_share=0.2)
     assert torch.equal(module[1].weight, given['1.weight'])
+
+
+def test_what_lacks_little_is_not_the_whole():
+    report = LoadReport((), (), (), (), 0.99996)
+    assert report.percent == '99.9%'
+    assert LoadReport((), (), (), (), 1.0).percent == '100.0%'

@@ -77,10 +77,15 @@ class LoadReport:
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
     share: float
 
+    @property
+    def percent(self) -> str:
+        """The share in percent; what lacks little is not rounded to the whole."""
+        return f'{self.share if self.share == 1 else min(self.share, 0.999):.1%}'
+
     def __str__(self) -> str:
         shapes = [f'{name} (file {got}, model {want})' for name, got, want in self.mismatched]
         lines = [
-            f'matched {len(self.matched)} ({self.share:.1%} of the parameters), '
+            f'matched {len(self.matched)} ({self.percent} of the parameters), '
             f'missing {len(self.missing)}, unexpected {len(self.unexpected)}, '
             f'of another shape {len(self.mismatched)}'
         ]
@@ -245,7 +250,7 @@ def check_fit(
     report = compare(module, state_dict)
     if report.share < min_share:
         raise WeightsError(
-            f'the {what} does not fit the model: {report.share:.1%} of the parameters matched, at '
+            f'the {what} does not fit the model: {report.percent} of the parameters matched, at '
             f'least {min_share:.0%} must. Choose the checkpoint of this architecture, or the '
             f'config of this checkpoint.\n{report}'
         )
