@@ -68,6 +68,24 @@ def test_numbering_is_explained(tmp_path, values, reduced, before, report) -> No
     assert re.search(report, errors), errors
 
 
+@pytest.mark.parametrize(
+    ('values', 'reduced', 'mend'),
+    [
+        ((1, 2), False, 'True'),
+        ((1, 2, 3), True, 'False'),
+        ((0, 1), True, None),
+        ((0,), False, None),
+    ],
+)
+def test_absent_zero_is_a_warning(tmp_path, values, reduced, mend) -> None:
+    """Classes from 1 of which the last is absent, and the like, are within the allowed range."""
+    cfg = dict(write(tmp_path, values=values), reduce_zero_label=reduced)
+    report = report_split(cfg)
+    assert report.errors == ()
+    said = [line for line in report.warnings if line.startswith('no pixel is 0')]
+    assert [f'Mend: reduce_zero_label={mend})' in line for line in said] == [True] * bool(mend)
+
+
 def test_files_that_do_not_go_together_are_counted_by_kind(tmp_path) -> None:
     cfg = write(tmp_path, count=6)
     (tmp_path / 'maps' / '0.png').unlink()
@@ -108,14 +126,13 @@ def test_files_that_another_ending_leaves_out_are_named(tmp_path) -> None:
     report = report_split(cfg)
     assert report.images == 2
     assert report.warnings == (
-        f"1 images do not end with '.jpg' and are left out, first {tmp_path}/images/new/2.JPG.",
-        f'1 label maps have no image, first {tmp_path}/maps/2.png.',
+        "images left out, since they do not end with '.jpg' (1): first "
+        f'{tmp_path}/images/new/2.JPG.',
+        f'label maps without an image (1): first {tmp_path}/maps/2.png.',
     )
     for number in range(2):
         (tmp_path / 'images' / f'{number}.jpg').rename(tmp_path / 'images' / f'{number}.JPG')
-    with pytest.raises(
-        DatasetError, match=r"split is empty.*3 images do not end with '\.jpg'.*Mend"
-    ):
+    with pytest.raises(DatasetError, match=r"split is empty.*do not end with '\.jpg' \(3\).*Mend"):
         check_dataset_config(cfg)
 
 

@@ -83,7 +83,8 @@ def list_split(dataset_cfg: Mapping[str, Any]) -> Split:
         items = dataset.load_data_list()
     except (OSError, AssertionError) as error:
         raise DatasetError(
-            f'the images of {prefix["img_path"]} cannot be listed: {error}'
+            f'the images of {prefix["img_path"]} cannot be listed: {error}. Mend: name the folder '
+            'that holds the data, --data-root FOLDER, or correct data_prefix.'
         ) from error
     left_out = _left_out(dataset, items)
     if not items:
@@ -143,11 +144,11 @@ def _left_out(dataset: Any, items: Sequence[Mapping[str, Any]]) -> tuple[str, ..
     found = []
     if images:
         found.append(
-            f'{len(images)} images do not end with {dataset.img_suffix!r} and are left out, first '
-            f'{images[0]}.'
+            f'images left out, since they do not end with {dataset.img_suffix!r} ({len(images)}): '
+            f'first {images[0]}.'
         )
     if maps:
-        found.append(f'{len(maps)} label maps have no image, first {maps[0]}.')
+        found.append(f'label maps without an image ({len(maps)}): first {maps[0]}.')
     return tuple(found)
 
 
@@ -235,7 +236,11 @@ def inspect_pair(pair: tuple[str, str | None]) -> Findings:
             with open(path or '', 'rb') as stream:
                 contents.append(stream.read())
         except OSError as error:
-            return Findings(nothing, f'{what} of {image_file} is not there: {error}', 'missing')
+            problem = (
+                f'{what} of {image_file} is not there: {error}. Mend: add it, take the pair out, '
+                'or correct data_prefix, img_suffix and seg_map_suffix'
+            )
+            return Findings(nothing, problem, 'missing')
     try:
         image = decode_image(contents[0], name=image_file)
         labels = decode_labels(contents[1], name=map_file)
@@ -245,7 +250,8 @@ def inspect_pair(pair: tuple[str, str | None]) -> Findings:
         sizes = [f'{array.shape[1]} x {array.shape[0]}' for array in (labels, image)]
         problem = (
             f'label map {map_file} is {sizes[0]} pixels, its image {image_file} {sizes[1]} '
-            '(width x height)'
+            '(width x height). Mend: make the map from this very image; do not resize one of the '
+            'two alone'
         )
         return Findings(nothing, problem, 'size')
     return Findings(np.bincount(labels.ravel(), minlength=256))

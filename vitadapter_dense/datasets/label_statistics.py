@@ -64,7 +64,7 @@ class LabelStatistics:
 
     def warnings(self) -> list[str]:
         """What a training survives and its result may not."""
-        found = list(self.split.left_out)
+        found = [*self.split.left_out, *self._without_zero()]
         total, ignored = self.pixels.sum(), self._ignored()
         if total and ignored / total > _MOSTLY_IGNORED:
             found.append(f'{ignored / total:.0%} of the pixels are ignored')
@@ -78,6 +78,22 @@ class LabelStatistics:
             share = f'{_RARE:.2%} of the pixels'
             found.append(f'classes with less than {share} ({len(rare)}): {_listed(rare)}')
         return found
+
+    def _without_zero(self) -> list[str]:
+        """The numbering that no range of values shows: 0 never occurs, where it should."""
+        if not self.pixels.any() or self.pixels[0] or self._numbering():
+            return []
+        if self.split.known != len(self.split.classes):  # some of the files' classes are used
+            return []
+        if self.split.first:
+            return [
+                'no pixel is 0, which reduce_zero_label ignores: if the classes are numbered from '
+                '0, every class is shifted (Mend: reduce_zero_label=False)'
+            ]
+        return [
+            'no pixel is 0, the first class: if the classes are numbered from 1, every class is '
+            'shifted (Mend: reduce_zero_label=True)'
+        ]
 
     def _ignored(self) -> int:
         return int(self.pixels.sum() - self.pixels[list(self.split.values)].sum())

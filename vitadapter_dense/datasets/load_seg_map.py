@@ -13,7 +13,7 @@ import io
 import numpy as np
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from .errors import DatasetError
 
@@ -88,8 +88,9 @@ def decode_labels(data: bytes, *, name: str) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as picture:
             mode, labels = picture.mode, np.asarray(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = 'no known format' if isinstance(error, UnidentifiedImageError) else error
         raise DatasetError(
-            f'label map {name} cannot be decoded ({len(data)} bytes): {error}. Mend: write it '
+            f'label map {name} cannot be decoded ({len(data)} bytes): {reason}. Mend: write it '
             'again as PNG.'
         ) from error
     if mode in _COLOUR_MODES or labels.ndim != 2:

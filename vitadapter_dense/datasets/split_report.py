@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -80,8 +81,10 @@ def report_split(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitRe
         report = report_maps if is_segmentation(dataset_cfg) else report_coco
         return report(dataset_cfg, workers=workers)
     except DatasetError as error:
-        name = dataset_cfg.get('ann_file') or dataset_cfg.get('data_prefix')
-        return SplitReport(name=str(name), errors=(str(error),))
+        prefix = dataset_cfg.get('data_prefix') or {}
+        name = dataset_cfg.get('ann_file') or prefix.get('img_path') or prefix.get('img') or ''
+        root = str(dataset_cfg.get('data_root') or '')
+        return SplitReport(name=os.path.join(root, str(name)), errors=(str(error),))
 
 
 def report_maps(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitReport:
