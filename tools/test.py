@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 
 # A checkout that is not installed works too; an installed package goes first.
@@ -124,7 +125,8 @@ def report(args: argparse.Namespace, cfg: Config, metrics: dict[str, float]) -> 
     """Prints the metrics and where everything was written."""
     print(f'Metrics of {cfg.load_from}:')
     for name, value in metrics.items():
-        print(f'  {name:<28} {value:.4f}' if isinstance(value, float) else f'  {name:<28} {value}')
+        shown = f'{value:.4f}' if isinstance(value, Real) else value
+        print(f'  {name:<28} {shown}')
     if args.out and args.out.endswith('.json'):
         Path(args.out).write_text(json.dumps(metrics, indent=2, default=float) + '\n')
     print('Written:')
