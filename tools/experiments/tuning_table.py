@@ -142,7 +142,12 @@ def setr_table() -> str:
         with torch.device('meta'):
             model = build_model(Config.fromfile(path))
         trainable = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
-        cells = (f'`{path.stem}`', f'{trainable:.2f}', f'{millions:.2f}', f'{single:.2f} / {multi:.2f}')
+        cells = (
+            f'`{path.stem}`',
+            f'{trainable:.2f}',
+            f'{millions:.2f}',
+            f'{single:.2f} / {multi:.2f}',
+        )
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)
 
