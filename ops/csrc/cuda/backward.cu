@@ -64,7 +64,7 @@ __device__ inline void finish(const Problem& problem, const Levels& levels, cons
   const int total = place.count * each;
   for (int n = threadIdx.x; n < total; n += blockDim.x) {
     const int query = n / each, i = n % each;
-    const int64_t row = place.query(query);
+    const int row = place.query(query);
     const int64_t to =
         ((place.batch * problem.queries + row) * problem.heads + place.head) * each + i;
     const W attention = points.attention[n];
@@ -92,7 +92,7 @@ __device__ inline void finish(const Problem& problem, const Levels& levels, cons
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks<T>)
     backward_kernel(const Problem problem, const Levels levels, const Tiling tiling,
                     int queries, int lanes, const Gradients gradients, Wide<T>* sums) {
   using W = Wide<T>;

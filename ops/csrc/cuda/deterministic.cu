@@ -7,7 +7,7 @@ namespace msda::cuda {
 namespace {
 
 template <class T>
-__global__ void __launch_bounds__(kThreads, kBlocks)
+__global__ void __launch_bounds__(kThreads, kBlocks<T>)
     list_kernel(const Problem problem, const Levels levels, const Tiling tiling, int queries,
                 int64_t* rows, Wide<T>* weights) {
   using W = Wide<T>;
@@ -47,7 +47,7 @@ __device__ inline int64_t lower_bound(const int64_t* rows, int64_t count, int64_
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads, kBlocks)
+__global__ void __launch_bounds__(kThreads, kBlocks<T>)
     sum_kernel(const Problem problem, int lanes, const T* grad_output, T* grad_value,
                const int64_t* rows, const int64_t* corners, const Wide<T>* weights) {
   using W = Wide<T>;

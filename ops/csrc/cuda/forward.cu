@@ -7,7 +7,7 @@ namespace msda::cuda {
 namespace {
 
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads, kBlocks)
+__global__ void __launch_bounds__(kThreads, kBlocks<T>)
     forward_kernel(const Problem problem, const Levels levels, const Tiling tiling, int queries,
                    int lanes, T* output) {
   using W = Wide<T>;
@@ -17,17 +17,18 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   const int group = threadIdx.x / lanes, groups = blockDim.x / lanes;
   const int lane = threadIdx.x % lanes;
   const int channels = static_cast<int>(problem.channels);
+  const int64_t row_size = problem.heads * problem.channels;
   for (int64_t tile = blockIdx.x; tile < tiling.tiles; tile += gridDim.x) {
     const Place place(problem, tiling, tile);
     locate<T>(problem, levels, place, false, points);
     const T* value = static_cast<const T*>(problem.value) + place.batch * problem.value_batch +
                      place.head * problem.channels;
+    T* rows = output + place.batch * problem.queries * row_size + place.head * problem.channels;
     for (int query = group; query < place.count; query += groups) {
-      T* row = output + ((place.batch * problem.queries + place.query(query)) * problem.heads +
-                         place.head) * problem.channels;
+      T* row = rows + place.query(query) * row_size;
       for (int channel = lane * N; channel < channels; channel += lanes * N) {
         W sum[N] = {};
-#pragma unroll 4
+#pragma unroll 2
         for (int i = 0; i < each; ++i) {
           const W* weight = points.weight + 4 * (query * each + i);
           const int32_t* index = points.index + 4 * (query * each + i);

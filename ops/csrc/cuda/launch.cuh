@@ -80,6 +80,10 @@ const char* dispatch(const Problem& problem, const void* other, const Run& run) 
 }
 
 inline const char* unsupported(const Problem& problem) {
+  constexpr int64_t most = int64_t(1) << 30;
+  if (problem.queries > most || problem.channels > most || problem.batch * problem.heads > most) {
+    return "the CUDA kernels take at most 2^30 queries, channels of a head and heads (batch * heads)";
+  }
   if (problem.levels > kMaxLevels) {
     return "the CUDA kernels take at most 16 levels; MSDA_BACKEND=reference takes any number";
   }

@@ -7,32 +7,37 @@
 namespace msda::cuda {
 
 constexpr int kThreads = 256;
-constexpr int kBlocks = 4;  // on a multiprocessor: at most 64 registers a thread
+
+// Blocks on a multiprocessor, at least: 64 registers a thread, 128 where numbers take two.
+template <class T>
+constexpr int kBlocks = sizeof(T) == 8 ? 2 : 4;
 
 // Level sizes travel as kernel arguments, in constant memory.
 struct Levels {
   int32_t height[kMaxLevels], width[kMaxLevels], start[kMaxLevels];
 };
 
-// A block's tile: queries of one head.
+// A block's tile: queries of one head. All of it fits 32 bits (`unsupported` sees to that); strides
+// have 64, and so has what is computed with them.
 struct Place {
-  int64_t batch, head;
-  int64_t first, stride;  // its first query, and from one row of its map to the next
-  int width, count;       // queries in a row, and in all
+  int batch, head;
+  int first, stride;  // its first query, and from one row of its map to the next
+  int width, count;   // queries in a row, and in all
 
   __device__ Place(const Problem& problem, const Tiling& tiling, int64_t tile) {
-    const int64_t slice = tile / tiling.tiles_of_head;
-    batch = slice / problem.heads;
-    head = slice % problem.heads;
-    int64_t left = tile % tiling.tiles_of_head;
+    const int heads = static_cast<int>(problem.heads);
+    const int slice = static_cast<int>(tile / tiling.tiles_of_head);
+    batch = slice / heads;
+    head = slice % heads;
+    int left = static_cast<int>(tile % tiling.tiles_of_head);
     int map = 0;
     first = 0;
     for (; left >= tiling.tiles_of_map[map]; ++map) {
       left -= tiling.tiles_of_map[map];
       first += tiling.map_height[map] * tiling.map_width[map];
     }
-    const int64_t y = left / tiling.across[map] * tiling.height[map];
-    const int64_t x = left % tiling.across[map] * tiling.width[map];
+    const int y = left / tiling.across[map] * tiling.height[map];
+    const int x = left % tiling.across[map] * tiling.width[map];
     stride = tiling.map_width[map];
     first += y * stride + x;
     width = smaller(tiling.width[map], stride - x);
@@ -40,12 +45,10 @@ struct Place {
   }
 
   // The query that is the tile's n-th.
-  __device__ int64_t query(int n) const { return first + n / width * stride + n % width; }
+  __device__ int query(int n) const { return first + n / width * stride + n % width; }
 
  private:
-  __device__ static int smaller(int64_t left, int64_t right) {
-    return static_cast<int>(left < right ? left : right);
-  }
+  __device__ static int smaller(int left, int right) { return left < right ? left : right; }
 };
 
 // Arrays over the points of a tile, `query * points + point`; four corners each: (y0, x0), (y0, x1),
@@ -80,8 +83,7 @@ template <class W>
 struct Axes {
   W x, y, unit_x, unit_y;
 
-  __device__ Axes(const Problem& problem, const Levels& levels, int64_t batch, int64_t query,
-                  int level) {
+  __device__ Axes(const Problem& problem, const Levels& levels, int batch, int query, int level) {
     const W width = static_cast<W>(levels.width[level]);
     const W height = static_cast<W>(levels.height[level]);
     x = y = 0, unit_x = width, unit_y = height;
@@ -119,7 +121,8 @@ __device__ inline void locate(const Problem& problem, const Levels& levels, cons
     const int query = n / each, i = n % each;
     const T* weights = static_cast<const T*>(problem.weights) +
                        place.batch * problem.weights_batch +
-                       place.query(query) * problem.weights_query + place.head * each;
+                       place.query(query) * problem.weights_query +
+                       static_cast<int64_t>(place.head) * each;
     points.attention[n] = widen(weights[i]);
   }
   __syncthreads();
@@ -131,9 +134,10 @@ __device__ inline void locate(const Problem& problem, const Levels& levels, cons
   }
   for (int n = threadIdx.x; n < total; n += blockDim.x) {
     const int query = n / each, i = n % each, level = i / static_cast<int>(problem.points);
-    const int64_t row = place.query(query);
+    const int row = place.query(query);
     const int64_t first = place.batch * problem.coordinates_batch +
-                          row * problem.coordinates_query + (place.head * each + i) * 2;
+                          row * problem.coordinates_query +
+                          (static_cast<int64_t>(place.head) * each + i) * 2;
     W x, y;
     if (problem.fused) {
       const T* offset = static_cast<const T*>(problem.coordinates) + first;

@@ -138,7 +138,7 @@ __device__ inline void add_up(const Place& place, const Points<float>& points, c
 }
 
 template <class T, int N>
-__global__ void __launch_bounds__(kThreads, kBlocks)
+__global__ void __launch_bounds__(kThreads, kBlocks<T>)
     tiles_kernel(const Problem problem, const Levels levels, const Tiling tiling, int queries,
                  int lanes, const T* grad_output, float* sums) {
   MSDA_SHARED_MEMORY(memory);

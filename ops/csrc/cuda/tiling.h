@@ -10,18 +10,20 @@ constexpr int kMaxMaps = kMaxLevels;
 
 constexpr int64_t kMostLines = 128;  // of a tile
 
-// Travels as a kernel argument, in constant memory. The maps' queries follow one another.
+// Travels as a kernel argument, in constant memory. The maps' queries follow one another. What
+// counts queries of one head fits 32 bits (`unsupported` sees to that).
 struct Tiling {
   int maps = 0;
-  int64_t map_height[kMaxMaps], map_width[kMaxMaps];
+  int map_height[kMaxMaps], map_width[kMaxMaps];
   int height[kMaxMaps], width[kMaxMaps];  // of a tile, at most
-  int64_t across[kMaxMaps], tiles_of_map[kMaxMaps];
-  int64_t tiles_of_head = 0, tiles = 0;
+  int across[kMaxMaps], tiles_of_map[kMaxMaps];
+  int tiles_of_head = 0;
+  int64_t tiles = 0;
 
   void add(int64_t lines, int64_t columns) {
     if (lines * columns == 0) return;
-    map_height[maps] = lines;
-    map_width[maps++] = columns;
+    map_height[maps] = static_cast<int>(lines);
+    map_width[maps++] = static_cast<int>(columns);
   }
 };
 
@@ -72,8 +74,8 @@ inline Tiling tiling_of(const Problem& problem, int64_t queries) {
     width = smaller(queries / height, height == lines ? columns : width);
     tiling.height[i] = static_cast<int>(height);
     tiling.width[i] = static_cast<int>(width);
-    tiling.across[i] = (columns + width - 1) / width;
-    tiling.tiles_of_map[i] = tiling.across[i] * ((lines + height - 1) / height);
+    tiling.across[i] = static_cast<int>((columns + width - 1) / width);
+    tiling.tiles_of_map[i] = tiling.across[i] * static_cast<int>((lines + height - 1) / height);
     tiling.tiles_of_head += tiling.tiles_of_map[i];
   }
   tiling.tiles = problem.batch * problem.heads * tiling.tiles_of_head;
