@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from msda import reference
+from msda import checks, reference
 from msda.kernels import kernels
 
 Shape = Sequence[int]
@@ -42,6 +42,7 @@ _SCHEMAS += tuple(
     for schema in _SCHEMAS
     if '_backward(' in schema
 )
+_NAMES = [schema.split('(')[0] for schema in _SCHEMAS]
 for _schema in _SCHEMAS:
     _library.define(_schema, tags=(torch.Tag.pt2_compliant_tag,))
 
@@ -51,6 +52,23 @@ _REFERENCE_KERNELS = {
     'ms_deform_attn_fused': reference.attend_fused,
     'ms_deform_attn_fused_backward': reference.attend_fused_backward,
 }
+
+
+def _checked(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel, behind the checks that compiled kernels make for themselves."""
+    check = checks.check_fused_attention if 'fused' in name else checks.check_attention
+
+    def forward(*arguments: Any):
+        check(*arguments)
+        return kernel(*arguments)
+
+    def backward(grad_output: Tensor, *arguments: Any):
+        inputs = arguments[:-1] if name.endswith('_cuda') else arguments  # without the method
+        check(*inputs)
+        checks.check_gradient(grad_output, inputs[0], inputs[-2])
+        return kernel(grad_output, *arguments)
+
+    return backward if '_backward' in name else forward
 
 
 def _with_warning(kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +81,7 @@ def _with_warning(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _name, _kernel in _REFERENCE_KERNELS.items():
-    _library.impl(_name, _with_warning(_kernel), 'CompositeExplicitAutograd')
+    _library.impl(_name, _checked(_name, _with_warning(_kernel)), 'CompositeExplicitAutograd')
 kernels.load()
 
 
@@ -85,54 +103,20 @@ if kernels.backend('cuda').name == 'compiled':
 # --- shapes (fake kernels) ----------------------------------------------------------------------
 
 
-def _output_like(value: Tensor, queries: int) -> Tensor:
+def _output_like(value: Tensor, spatial_shapes: list[int], *rest: Tensor):
     batch, _, heads, channels = value.shape
+    queries = rest[-1].shape[1]
     return value.new_empty((batch, queries, heads * channels))
 
 
-@torch.library.register_fake('msda::ms_deform_attn', lib=_library)
-def _(
-    value: Tensor, spatial_shapes: list[int], sampling_locations: Tensor, attention_weights: Tensor
-):
-    return _output_like(value, sampling_locations.shape[1])
+def _gradients_like(grad_output: Tensor, value: Tensor, spatial_shapes: list[int], *rest: Any):
+    *_, coordinates, weights = (tensor for tensor in rest if isinstance(tensor, Tensor))
+    return tuple(tensor.new_empty(tensor.shape) for tensor in (value, coordinates, weights))
 
 
-@torch.library.register_fake('msda::ms_deform_attn_fused', lib=_library)
-def _(
-    value: Tensor,
-    spatial_shapes: list[int],
-    reference_points: Tensor,
-    sampling_offsets: Tensor,
-    attention_logits: Tensor,
-):
-    return _output_like(value, sampling_offsets.shape[1])
-
-
-@torch.library.register_fake('msda::ms_deform_attn_backward', lib=_library)
-def _(
-    grad_output: Tensor,
-    value: Tensor,
-    spatial_shapes: list[int],
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-):
-    return _empty_contiguous(value, sampling_locations, attention_weights)
-
-
-@torch.library.register_fake('msda::ms_deform_attn_fused_backward', lib=_library)
-def _(
-    grad_output: Tensor,
-    value: Tensor,
-    spatial_shapes: list[int],
-    reference_points: Tensor,
-    sampling_offsets: Tensor,
-    attention_logits: Tensor,
-):
-    return _empty_contiguous(value, sampling_offsets, attention_logits)
-
-
-def _empty_contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
-    return tuple(t.new_empty(t.shape) for t in tensors)
+for _name in _NAMES:
+    _fake = _gradients_like if '_backward' in _name else _output_like
+    torch.library.register_fake(f'msda::{_name}', _checked(_name, _fake), lib=_library)
 
 
 # --- gradients ----------------------------------------------------------------------------------
@@ -178,7 +162,7 @@ def _no_second_derivative(ctx: Any, *grad_outputs: Tensor):
     )
 
 
-for _name in ('ms_deform_attn_backward', 'ms_deform_attn_fused_backward'):
+for _name in (name for name in _NAMES if '_backward' in name):
     torch.library.register_autograd(
         f'msda::{_name}', _no_second_derivative, setup_context=_keep_nothing, lib=_library
     )

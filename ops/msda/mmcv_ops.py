@@ -18,6 +18,7 @@ from torch import Tensor
 from msda.functional import ms_deform_attn
 
 _REPLACED = ('multi_scale_deformable_attn_pytorch', 'MultiScaleDeformableAttnFunction')
+_KEPT = '_replaced_by_msda'
 
 
 def _attend(
@@ -46,17 +47,34 @@ class _Function:
 
 
 class MmcvReplacement:
-    """A replacement in effect. ``restore()``, or the end of a ``with`` block, undoes it."""
+    """A replacement in effect. ``restore()``, or the end of a ``with`` block, undoes it.
+
+    Where there are several (a config's and a ``with`` block's, say), mmcv has its own functions
+    again once all of them are undone, in whatever order.
+    """
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
-        self._originals = {name: getattr(module, name) for name in _REPLACED}
+        self._active = True
+        # kept beside what they stand for, so that every replacement finds them
+        if not hasattr(module, _KEPT):
+            originals = {name: getattr(module, name) for name in _REPLACED}
+            setattr(module, _KEPT, {'count': 0, 'originals': originals})
+            module.multi_scale_deformable_attn_pytorch = _attend
+            module.MultiScaleDeformableAttnFunction = _Function
+        getattr(module, _KEPT)['count'] += 1
 
     def restore(self) -> None:
         """Gives mmcv its own functions back. A second call does nothing."""
-        for name, original in self._originals.items():
-            setattr(self._module, name, original)
-        self._originals = {}
+        if not self._active:
+            return
+        self._active = False
+        kept = getattr(self._module, _KEPT)
+        kept['count'] -= 1
+        if kept['count'] == 0:
+            for name, original in kept['originals'].items():
+                setattr(self._module, name, original)
+            delattr(self._module, _KEPT)
 
     def __enter__(self) -> MmcvReplacement:
         return self
@@ -84,7 +102,4 @@ def replace_mmcv_ops() -> MmcvReplacement:
     missing = [name for name in _REPLACED if not hasattr(module, name)]
     if missing:
         raise ImportError(f'{module.__file__} has no {" and no ".join(missing)} to replace')
-    replacement = MmcvReplacement(module)
-    module.multi_scale_deformable_attn_pytorch = _attend
-    module.MultiScaleDeformableAttnFunction = _Function
-    return replacement
+    return MmcvReplacement(module)

@@ -9,12 +9,14 @@ State-dict names are Deformable DETR's (``sampling_offsets``, ``attention_weight
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from msda.functional import LevelShapes, ms_deform_attn_fused
+from msda.checks import LevelShapes, flat_shapes
+from msda.functional import ms_deform_attn_fused
 
 
 class MSDeformAttn(nn.Module):
@@ -28,7 +30,8 @@ class MSDeformAttn(nn.Module):
         ratio: width of the values relative to ``d_model``.
 
     Raises:
-        ValueError: a number is not positive, or the heads do not divide the value width.
+        ValueError: a number is not positive or no integer, or the heads do not divide the width of
+            the values.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class MSDeformAttn(nn.Module):
             d_model=d_model, n_levels=n_levels, n_heads=n_heads, n_points=n_points, ratio=ratio
         )
         for name, size in sizes.items():
+            if name != 'ratio' and not isinstance(size, Integral):
+                raise ValueError(f'{name}={size!r}; it must be an integer')
             if not size > 0:
                 raise ValueError(f'{name}={size}; it must be positive')
         value_dim = int(d_model * ratio)
@@ -106,6 +111,7 @@ class MSDeformAttn(nn.Module):
 
         Raises:
             ValueError: a shape does not fit; the message names the argument.
+            TypeError: a dtype does not fit, or something is no tensor.
         """
         self._check(query, feat, spatial_shapes, padding_mask)
         batch, queries, _ = query.shape
@@ -136,6 +142,9 @@ class MSDeformAttn(nn.Module):
         spatial_shapes: LevelShapes,
         padding_mask: Tensor | None,
     ) -> None:
+        for name, tensor in (('query', query), ('feat', feat), ('padding_mask', padding_mask)):
+            if not isinstance(tensor, Tensor) and (name, tensor) != ('padding_mask', None):
+                raise TypeError(f'{name} must be a torch.Tensor; got {type(tensor).__name__}')
         for name, tensor in (('query', query), ('feat', feat)):
             if tensor.dim() != 3 or tensor.shape[2] != self.d_model:
                 raise ValueError(
@@ -147,15 +156,28 @@ class MSDeformAttn(nn.Module):
                 f'query has shape {tuple(query.shape)}, but feat has {tuple(feat.shape)}; they '
                 f'must be of one batch'
             )
-        if len(spatial_shapes) != self.n_levels:
+        flat = flat_shapes(spatial_shapes)
+        if len(flat) != 2 * self.n_levels:
             raise ValueError(
-                f'spatial_shapes has {len(spatial_shapes)} levels; expected n_levels='
-                f'{self.n_levels}'
+                f'spatial_shapes has {len(flat) // 2} levels; expected n_levels={self.n_levels}'
             )
-        if padding_mask is not None and padding_mask.shape != feat.shape[:2]:
+        rows = sum(height * width for height, width in zip(flat[::2], flat[1::2], strict=True))
+        if rows != feat.shape[1]:
+            raise ValueError(
+                f'feat has shape {tuple(feat.shape)}, but spatial_shapes {list(spatial_shapes)} '
+                f'add up to {rows} pixels; feat.shape[1] must be the sum of H * W over the levels'
+            )
+        if padding_mask is None:
+            return
+        if padding_mask.shape != feat.shape[:2]:
             raise ValueError(
                 f'padding_mask has shape {tuple(padding_mask.shape)}; expected (B, S), that is '
                 f'{tuple(feat.shape[:2])}'
+            )
+        if padding_mask.dtype != torch.bool or padding_mask.device != feat.device:
+            raise ValueError(
+                f'padding_mask is {padding_mask.dtype} on {padding_mask.device}; expected '
+                f'torch.bool on {feat.device}'
             )
 
     def extra_repr(self) -> str:

@@ -72,7 +72,7 @@ def attend(
     queries, points = locations.shape[1], locations.shape[4]
     locations, weights = _finite(locations.to(dtype)), weights.to(dtype)
     output = torch.zeros(batch * heads, channels, queries, dtype=dtype, device=value.device)
-    if output.numel() == 0:
+    if output.numel() == 0 or points == 0:
         return value.new_zeros(batch, queries, heads * channels)
     for level, start, height, width in _levels(spatial_shapes):
         image, grid = _level_inputs(value.to(dtype), locations, level, start, height, width)
@@ -105,7 +105,7 @@ def attend_backward(
     grad_value = torch.zeros_like(value, dtype=dtype, memory_format=torch.contiguous_format)
     grad_locations = torch.zeros_like(locations, dtype=dtype, memory_format=torch.contiguous_format)
     grad_weights = torch.zeros_like(weights, dtype=dtype, memory_format=torch.contiguous_format)
-    if batch * queries * heads * channels == 0:
+    if batch * queries * heads * channels * points == 0:
         return grad_value.to(value), grad_locations.to(locations), grad_weights.to(weights)
 
     finite, wide_weights = _finite(locations.to(dtype)), weights.to(dtype)
@@ -140,10 +140,12 @@ def _size_of_offsets(
     h).
     """
     if reference_points.shape[-1] == 4:
-        return reference_points[:, :, None, :, None, 2:] * (0.5 / num_points)
-    sizes = (
-        reference_points.new_tensor(list(spatial_shapes)).view(-1, 2).flip(-1)
-    )  # (L, 2) as (W, H)
+        return reference_points[:, :, None, :, None, 2:] * 0.5 / num_points
+    # filled on the device: a copy from the host would wait for it
+    sizes = [reference_points.new_full((1,), size) for size in spatial_shapes]
+    if not sizes:
+        return reference_points.new_ones(1, 1, 1, 0, 1, 2)
+    sizes = torch.cat(sizes).view(-1, 2).flip(-1)  # (L, 2) as (W, H)
     return (1 / sizes.clamp(min=1))[None, None, None, :, None]
 
 

@@ -196,9 +196,17 @@ def test_index_arithmetic_past_two_billion_elements():
     assert out.float().mean() > 0.9
 
 
-def test_opcheck():
-    arguments = fused_inputs(queries=3, channels=8, device='cuda')
-    torch.library.opcheck(compiled.attend_fused, arguments)
+@pytest.mark.parametrize('make', [fused_inputs, unfused_inputs])
+def test_opcheck(make):
+    arguments = make(queries=3, channels=8, device='cuda')
+    grad = grad_for(arguments[0].cpu(), 3).cuda()
+    name = 'ms_deform_attn_fused' if make is fused_inputs else 'ms_deform_attn'
+    ops = torch.ops.msda
+    torch.library.opcheck(getattr(ops, name), arguments)
+    backward = getattr(ops, f'{name}_backward')
+    torch.library.opcheck(backward, (grad, *arguments), atol=1e-5, rtol=1e-5)
+    method = getattr(ops, f'{name}_backward_cuda')
+    torch.library.opcheck(method, (grad, *arguments, 'sorted'))
 
 
 def test_too_many_points_and_levels_are_refused():

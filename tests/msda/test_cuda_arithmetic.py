@@ -122,6 +122,12 @@ for dtype, method, message in ((torch.float32, 'fast', "expected 'auto'"),
     arguments = fused_inputs(dtype)
     expect_error(message, ops.ms_deform_attn_fused_backward_cuda, grad_for(arguments[0], 21),
                  *arguments, method)
+# registered as PyTorch wants it
+for make, name in ((fused_inputs, 'ms_deform_attn_fused'), (unfused_inputs, 'ms_deform_attn')):
+    arguments = make(queries=3, channels=8)
+    backward = getattr(ops, name + '_backward_cuda')
+    for method in ('auto', 'reductions', 'tiles', 'sorted'):
+        torch.library.opcheck(backward, (grad_for(arguments[0], 3), *arguments, method))
 print('ok')
 """
 

@@ -105,6 +105,29 @@ def test_compiles_as_one_graph_with_dynamic_shapes():
     assert module.value_proj.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize('reference_size', [2, 4])
+@pytest.mark.parametrize('learnt_reference', [False, True])
+def test_compiles_with_any_map_size(reference_size, learnt_reference):
+    """Level shapes follow the image, and reference points may be learnt."""
+
+    def attend(maps, reference, offsets, logits):
+        shapes = [tuple(m.shape[1:3]) for m in maps]
+        value = torch.cat([m.flatten(1, 2) for m in maps], dim=1)
+        return ms_deform_attn_fused(value, shapes, reference, offsets, logits)
+
+    compiled = torch.compile(attend, fullgraph=True, dynamic=True, backend='aot_eager')
+    for shapes in (SHAPES, [(6, 5), (3, 4)]):
+        _, reference, offsets, logits = fused_inputs(reference_size=reference_size)
+        reference.requires_grad_(learnt_reference)
+        maps = [torch.randn(B, h, w, M, D, dtype=torch.float64) for h, w in shapes]
+        results = []
+        for function in (attend, compiled):
+            leaves = [offsets, logits, *([reference] if learnt_reference else [])]
+            out = function(maps, reference, offsets, logits)
+            results.append((out, *torch.autograd.grad(out.square().sum(), leaves)))
+        torch.testing.assert_close(results[1], results[0])
+
+
 @pytest.mark.parametrize('dtype', [None, torch.bfloat16])
 @pytest.mark.parametrize('compiled', [False, True])
 def test_activation_checkpointing_recomputes_the_same(compiled, dtype):
@@ -210,6 +233,7 @@ def test_backend_names_what_serves():
         (dict(reference=torch.zeros(1, LQ, 1, 3)), ValueError, r'reference_points has shape'),
         (dict(logits=torch.zeros(B, LQ, M, 7)), ValueError, r'attention_logits has shape'),
         (dict(logits=torch.zeros(B, LQ, M, 4).half()), TypeError, r'attention_logits has dtype'),
+        (dict(logits=torch.zeros(B, LQ, M, 4).cfloat()), TypeError, r'attention_logits has dtype'),
         (dict(reference=torch.zeros(1, LQ, 1, 2).half()), TypeError, r'reference_points has dtype'),
         (
             dict(offsets=torch.zeros(B, LQ, M, 2, P, 2, device='meta')),
@@ -237,13 +261,20 @@ def test_names_the_argument_that_is_wrong(change, error, message):
         (dict(query=torch.zeros(2, 5, 11)), r'd_model=12 channels'),
         (dict(query=torch.zeros(3, 5, 12)), r'must be of one batch'),
         (dict(shapes=[(4, 4)]), r'has 1 levels; expected n_levels=2'),
+        (dict(feat=torch.zeros(2, 15, 12)), r'feat has shape \(2, 15, 12\).* add up to 16 pixels'),
         (dict(mask=torch.zeros(2, 15).bool()), r'padding_mask has shape \(2, 15\)'),
+        (dict(mask=torch.zeros(2, 16)), r'padding_mask is torch.float32'),
+        (dict(mask=[0]), r'padding_mask must be a torch.Tensor; got list'),
+        (dict(query=None), r'query must be a torch.Tensor; got NoneType'),
+        (dict(shapes=None), r'spatial_shapes must be pairs'),
+        (dict(shapes=torch.tensor(SHAPES)), r'host integers'),
+        (dict(reference=None), r'reference_points must be a torch.Tensor'),
     ],
 )
 def test_module_names_the_argument_that_is_wrong(change, message):
     module, query, reference, feat = module_and_inputs()
     arguments = dict(query=query, reference=reference, feat=feat, shapes=SHAPES, mask=None)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         module(*{**arguments, **change}.values())
 
 
@@ -251,6 +282,25 @@ def test_module_names_the_argument_that_is_wrong(change, message):
 def test_module_sizes_must_be_positive(size):
     with pytest.raises(ValueError, match=f'{size}=0'):
         MSDeformAttn(12, 1, **{size: 0})
+
+
+def test_module_sizes_must_be_integers():
+    with pytest.raises(ValueError, match='n_heads=2.0; it must be an integer'):
+        MSDeformAttn(12, 1, n_heads=2.0)
+
+
+def test_autocast_does_not_hide_wrong_dtypes():
+    """It brings the floating dtypes together, but for float64, and knows no others."""
+    value, reference, offsets, logits = (t.detach() for t in fused_inputs())
+    with torch.autocast('cpu', torch.bfloat16):
+        out = ms_deform_attn_fused(value, SHAPES, reference, offsets, logits)
+        assert out.dtype == torch.float64
+        with pytest.raises(TypeError, match='attention_logits has dtype torch.float32, but value'):
+            ms_deform_attn_fused(value, SHAPES, reference, offsets, logits.float())
+        with pytest.raises(TypeError, match='sampling_offsets has dtype torch.float64'):
+            ms_deform_attn_fused(value.float(), SHAPES, reference.float(), offsets, logits.float())
+        with pytest.raises(TypeError, match='sampling_offsets has dtype torch.int64'):
+            ms_deform_attn_fused(value, SHAPES, reference, offsets.long(), logits)
 
 
 def test_heads_must_divide_the_width():

@@ -75,6 +75,16 @@ def test_restores_once():
     assert all(getattr(attention, n) is o for n, o in zip(NAMES, originals, strict=True))
 
 
+@pytest.mark.parametrize('order', [(0, 1), (1, 0)])
+def test_restores_when_all_replacements_are_undone(order):
+    originals = [getattr(attention, name) for name in NAMES]
+    replacements = [msda.replace_mmcv_ops() for _ in range(2)]
+    replacements[order[0]].restore()
+    assert all(getattr(attention, n) is not o for n, o in zip(NAMES, originals, strict=True))
+    replacements[order[1]].restore()
+    assert all(getattr(attention, n) is o for n, o in zip(NAMES, originals, strict=True))
+
+
 def test_config_import_replaces():
     code = (
         'import msda.use_in_mmcv\n'
