@@ -247,21 +247,37 @@ def main() -> None:
     columns += ['roofline', 'ours/roofline'] if options.device == 'cuda' else []
     print('| ' + ' | '.join(columns) + ' |')
     print('|' + '---|' * len(columns))
+    cases = [
+        Case(size, image, operator, dtype)
+        for dtype in options.dtypes
+        for size in options.sizes
+        for image in options.images
+        for operator in ('injector', 'extractor')
+    ]
     rows = []
-    for dtype in options.dtypes:
-        for size in options.sizes:
-            for image in options.images:
-                for operator in ('injector', 'extractor'):
-                    for row in measure(Case(size, image, operator, dtype), options):
-                        rows.append(row)
-                        show(row, columns)
+    try:
+        for case in cases:
+            for row in measure(case, options):
+                rows.append(row)
+                show(row, columns)
+    except KeyboardInterrupt:
+        print(f'interrupted: {len(cases)} cases were wanted')
+        raise
+    finally:
+        report(rows, columns, options)
+
+
+def report(rows: list[dict[str, Any]], columns: list[str], options: argparse.Namespace) -> None:
+    """Means, the file and the chart, of what was measured."""
     summarise(rows, columns)
+    if options.device == 'cuda' and not any(row.get('mmcv_compiled') for row in rows):
+        print('mmcv_compiled was not timed: the mmcv that is installed has no CUDA kernels')
     if options.csv:
         with options.csv.open('w', newline='') as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
-    if options.chart:
+    if options.chart and rows:
         draw(rows, options.chart)
 
 

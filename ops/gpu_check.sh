@@ -1,15 +1,25 @@
 #!/usr/bin/env bash
 # Builds the CUDA kernels for this machine's GPU, tests them, looks for wrong memory accesses and
-# races, and times them. Run it in the checkout, with the project's Python first on PATH or in
-# PYTHON. Takes some minutes; what it measured is left in ops/gpu_check/. What fails does not keep
-# the rest from running, and is named at the end.
+# races, and times them, in BUDGET seconds at most (580 unless set; what would take longer is cut
+# off). Run it in the checkout, with the project's Python first on PATH or in PYTHON. What it
+# measured is left in ops/gpu_check/. What fails does not keep the rest from running, and is named
+# at the end.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}
 results=${RESULTS:-ops/gpu_check}
+budget=${BUDGET:-580}
 failed=()
 mkdir -p "$results"
 export PYTHONPATH="$PWD:$PWD/ops" MSDA_BACKEND=compiled MAX_JOBS="${MAX_JOBS:-$(nproc)}"
+
+# within SECONDS COMMAND...: interrupts what takes longer, or longer than the budget
+within() {
+  local most=$1 left=$((budget - SECONDS))
+  shift
+  [ "$left" -gt 0 ] || { echo "no time left for: $*"; return 124; }
+  timeout --signal=INT --kill-after=10 "$((most < left ? most : left))" "$@"
+}
 
 "$python" - <<'PYTHON' | tee "$results/machine.txt" || exit 1
 import sys, torch
@@ -24,16 +34,18 @@ if [ ! -x "$nvcc" ]; then
 fi
 
 echo '[1/4] build'
-"$python" setup.py build_ext --inplace --force >"$results/build.log" 2>&1
+within 400 "$python" setup.py build_ext --inplace --force >"$results/build.log" 2>&1
 "$python" - <<'PYTHON' || { tail -40 "$results/build.log" >&2; exit 1; }
 import msda
 print(msda.backend('cuda'))
 assert msda.backend('cuda').name == 'compiled', 'the CUDA kernels were not built'
 PYTHON
+echo "built; $SECONDS s so far"
 
 echo '[2/4] tests'
-"$python" -m pytest -q -m cuda tests/msda/test_cuda.py 2>&1 | tee "$results/tests.log" ||
-  failed+=(tests)
+within 150 "$python" -m pytest -q -m cuda tests/msda/test_cuda.py 2>&1 |
+  tee "$results/tests.log" || failed+=(tests)
+echo "$SECONDS s so far"
 
 echo '[3/4] memory accesses, uninitialised memory and races'
 cat >"$results/small.py" <<'PYTHON'
@@ -47,7 +59,7 @@ for dtype in (torch.float32, torch.bfloat16, torch.float64):
     for channels in (12, 32, 71):
         inputs = fused_inputs(dtype, shapes=maps, channels=channels, queries=98, device='cuda')
         inputs[3][:, ::3, :, :, 1] = float('nan')
-        grad = grad_for(inputs[0].cpu(), 98).cuda()
+        grad = grad_for(inputs[0].cpu(), 98).to('cuda')
         ops.ms_deform_attn_fused(*inputs)
         for method in ('reductions', 'tiles', 'sorted'):
             if (dtype, method) != (torch.float64, 'tiles'):
@@ -59,7 +71,7 @@ if sanitizer=$(command -v compute-sanitizer || command -v "$(dirname "$nvcc")/co
   "$sanitizer" --help | grep -q -e --kernel-name && filter=--kernel-name
   for tool in memcheck racecheck initcheck; do
     echo "compute-sanitizer --tool $tool"
-    PYTORCH_NO_CUDA_MEMORY_CACHING=1 timeout 150 "$sanitizer" --tool "$tool" \
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 within 80 "$sanitizer" --tool "$tool" \
       --error-exitcode 1 "$filter" kns=msda "$python" "$results/small.py" 2>&1 |
       tee "$results/$tool.log" | tail -3 || failed+=("$tool")
   done
@@ -67,11 +79,13 @@ else
   echo 'compute-sanitizer is neither on PATH nor beside nvcc' | tee "$results/memcheck.log"
   failed+=(compute-sanitizer)
 fi
+echo "$SECONDS s so far"
 
 echo '[4/4] benchmark'
-timeout 300 "$python" ops/benchmark.py --device cuda --sizes T S B L --module \
+within 300 "$python" ops/benchmark.py --device cuda --sizes S B T L --module \
   --dtypes float32 bfloat16 float16 --repeats 60 --csv "$results/benchmark.csv" \
-  --chart "$results/benchmark.png" | tee "$results/benchmark.md" || failed+=(benchmark)
+  --chart "$results/benchmark.png" 2>&1 | tee "$results/benchmark.md" || failed+=(benchmark)
+echo "$SECONDS s in all"
 
 if [ ${#failed[@]} -gt 0 ]; then
   echo "failed: ${failed[*]}"
