@@ -44,10 +44,12 @@ def test_truth_stands_on_the_left_and_the_legend_below() -> None:
     sample.pred_sem_seg = PixelData(data=torch.ones(1, 8, 40, dtype=torch.long))
     image = np.zeros((8, 40, 3), np.uint8)
     drawn = draw_segmentation(image, sample, META, ground_truth=True, prediction=True)
-    assert drawn.shape[1] == 80
+    assert drawn.shape[1] > 80  # the legend is wider than two images
+    assert (drawn[:8, 80:] == 255).all()
     assert drawn.shape[0] > 8
     assert (drawn[:8, :40, 0] == 150).all()
-    assert (drawn[:8, 40:, 1] == 150).all()
+    assert (drawn[:8, 40:80, 1] == 150).all()
+    assert (drawn[8:, -8:] == 255).all()  # no entry is cut off
     alone = draw_segmentation(image, sample, META, ground_truth=False, prediction=False)
     assert alone is image
 

@@ -20,8 +20,8 @@ def test_worst_confusions_come_first_with_their_share() -> None:
 
 @pytest.mark.parametrize('number', [3, 60])
 def test_picture_is_darkest_where_most_pixels_are(number: int, tmp_path: Path) -> None:
-    matrix = np.zeros((number, number), int)
-    matrix[0, -1] = 7
+    matrix = np.eye(number, dtype=int)
+    matrix[0, -1] = 700
     names = [f'class {index}' for index in range(number)]
     draw = load_tool(TOOL).draw
     draw(matrix, names, out=tmp_path / 'some' / 'one.png')
@@ -29,6 +29,17 @@ def test_picture_is_darkest_where_most_pixels_are(number: int, tmp_path: Path) -
     blue = (picture[..., 0].astype(int) - picture[..., 2] > 60) & (picture[..., 2] < 60)
     assert blue.any()  # row 0, the last column, full
     assert picture.shape[0] > 500
+
+
+def test_classes_that_are_nowhere_take_no_place(tmp_path: Path) -> None:
+    tool, sizes = load_tool(TOOL), []
+    for number in (30, 150):
+        matrix = np.zeros((number, number), int)
+        matrix[:30, :30] = 1
+        names = [f'class {index}' for index in range(number)]
+        tool.draw(matrix, names, out=tmp_path / 'one.png')
+        sizes.append(cv2.imread(str(tmp_path / 'one.png')).shape)
+    assert sizes[0] == sizes[1]
 
 
 def test_configuration_of_a_detector_is_refused(tiny_config: Path, tmp_path: Path) -> None:

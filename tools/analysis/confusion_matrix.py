@@ -81,26 +81,33 @@ def configure(args: argparse.Namespace) -> Config:
 def draw(matrix: np.ndarray, classes: Sequence[str], *, out: Path) -> None:
     """Writes the matrix as a picture, each row in percent of the class's pixels.
 
-    A class without pixels has an empty row.
+    A class without pixels has an empty row; one that is not predicted either is left out.
     """
+    present = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1))
+    matrix, names = matrix[np.ix_(present, present)], [classes[index] for index in present]
     with np.errstate(invalid='ignore'):
         percent = 100 * matrix / matrix.sum(axis=1, keepdims=True)
-    number = len(classes)
-    side = max(5.0, 0.24 * number + 2)
-    figure, axes = plt.subplots(figsize=(side + 1, side))
+    number, absent = len(names), len(classes) - len(names)
+    side = max(5.0, 0.24 * number + 2)  # inches
+    figure, axes = plt.subplots(figsize=(side + 1, side), layout='constrained')
     shown = axes.imshow(percent, cmap='Blues', vmin=0, vmax=100)
-    figure.colorbar(shown, label="% of the class's pixels", fraction=0.046)
+    large = 8 + side / 3
+    bar = figure.colorbar(shown, fraction=0.3 / side, aspect=3 * side, pad=0.02)
+    bar.set_label("% of the class's pixels", fontsize=large)
+    bar.ax.tick_params(labelsize=large)
     size = 9 if number <= WRITTEN_NUMBERS else 7
-    axes.set_xticks(range(number), classes, rotation=90, fontsize=size)
-    axes.set_yticks(range(number), classes, fontsize=size)
-    axes.set(xlabel='predicted', ylabel='true')
+    axes.set_xticks(range(number), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(number), names, fontsize=size)
+    axes.set_xlabel('predicted', fontsize=large)
+    axes.set_ylabel('true', fontsize=large)
+    if absent:
+        axes.set_title(f'{absent} classes that are nowhere are left out', fontsize=large)
     if number <= WRITTEN_NUMBERS:
         for row, column in zip(*np.nonzero(~np.isnan(percent)), strict=True):
             value = percent[row, column]
             colour = 'white' if value > 50 else 'black'
             text = f'{value:.0f}'
             axes.text(column, row, text, ha='center', va='center', color=colour, fontsize=size)
-    figure.tight_layout()
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)
     plt.close(figure)

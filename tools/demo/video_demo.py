@@ -3,7 +3,8 @@
     python tools/demo/video_demo.py street.mp4 CONFIG CHECKPOINT --out drawn.mp4
 
 Works with any configuration whose test pipeline reads images from files, detection and segmentation
-alike. The file appears under its name when it is whole; a stopped run leaves none.
+alike. The file appears under its name when it is whole; a stopped run leaves none. OpenCV writes
+even sizes only: an odd last row or column is left out.
 """
 
 from __future__ import annotations

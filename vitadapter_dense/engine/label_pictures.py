@@ -56,10 +56,10 @@ def draw_legend(
         (rows * 22, width, 3) uint8, RGB, dark on white; no row without a class.
     """
     font = ImageFont.load_default(_FONT)
-    entries = [(number, f'{classes[number]} {share:.1%}') for number, share in shares.items()]
+    entries = _entries(shares, classes)
     places, x, row = [], _GAP, 0
     for _, text in entries:
-        needed = _SWATCH + _GAP // 2 + int(font.getlength(text)) + 2 * _GAP
+        needed = _needed(text)
         if x > _GAP and x + needed > width:
             x, row = _GAP, row + 1
         places.append((x, row * _ROW))
@@ -74,6 +74,21 @@ def draw_legend(
         draw.rectangle(box, fill=tuple(int(value) for value in palette[number]), outline='black')
         draw.text((left + _SWATCH + _GAP // 2, top + 3), text, fill='black', font=font)
     return np.asarray(picture)
+
+
+def legend_width(shares: Mapping[int, float], classes: Sequence[str]) -> int:
+    """The least width in pixels at which `draw_legend` cuts no entry off."""
+    return max((_GAP + _needed(text) for _, text in _entries(shares, classes)), default=0)
+
+
+def _entries(shares: Mapping[int, float], classes: Sequence[str]) -> list[tuple[int, str]]:
+    return [(number, f'{classes[number]} {share:.1%}') for number, share in shares.items()]
+
+
+def _needed(text: str) -> int:
+    """Pixels from one entry of a row to the next."""
+    length = ImageFont.load_default(_FONT).getlength(text)
+    return _SWATCH + _GAP // 2 + int(length) + 2 * _GAP
 
 
 def draw_segmentation(
@@ -94,7 +109,8 @@ def draw_segmentation(
         prediction: whether to draw `pred_sem_seg` if it is there.
 
     Returns:
-        (H + legend, n * W, 3) uint8, RGB; the image alone if there is nothing to draw.
+        (H + legend, n * W, 3) uint8, RGB, wider where an entry of the legend is; the image alone
+        if there is nothing to draw.
     """
     classes, palette = dataset_meta['classes'], dataset_meta['palette']
     wanted = (('gt_sem_seg', ground_truth), ('pred_sem_seg', prediction))
@@ -106,8 +122,11 @@ def draw_segmentation(
     if not maps:
         return image
     drawn = np.hstack([draw_label_map(image, labels, palette) for labels in maps])
-    legend = draw_legend(_shares(maps, len(classes)), classes, palette, width=drawn.shape[1])
-    return np.vstack([drawn, legend])
+    shares = _shares(maps, len(classes))
+    width = max(drawn.shape[1], legend_width(shares, classes))
+    margin = ((0, 0), (0, width - drawn.shape[1]), (0, 0))
+    drawn = np.pad(drawn, margin, constant_values=255)
+    return np.vstack([drawn, draw_legend(shares, classes, palette, width=width)])
 
 
 def _shares(maps: Sequence[np.ndarray], num_classes: int) -> dict[int, float]:
