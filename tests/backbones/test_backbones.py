@@ -196,6 +196,16 @@ def test_runs_in_bfloat16_autocast():
         assert (output.float() - reference).norm() < 0.05 * reference.norm()
 
 
+def test_runs_in_float64():
+    model, images = adapter().eval(), torch.randn(1, 3, 70, 45)
+    with torch.no_grad():
+        expected = model(images)
+        outputs = model.double()(images.double())
+    for output, reference in zip(outputs, expected, strict=True):
+        assert output.dtype == torch.float64
+        torch.testing.assert_close(output.float(), reference, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     'spans',
     [

@@ -94,7 +94,7 @@ def plain_forward(model, state_dict, images):
     """Adapter modules of `model`, the ViT written out."""
     strides = [Level.of_image(*images.shape[-2:], stride) for stride in (4, 8, 16, 32)]
     tokens = strides[2]
-    geometry = Geometry.of(tokens, strides[1:], images.device)
+    geometry = Geometry.of(tokens, strides[1:], images)
     c1, *pyramid = model.spm(images)
     levels = zip(pyramid, model.level_embed, strict=True)
     pyramid = flatten_maps([c + embed[:, None, None] for c, embed in levels])

@@ -45,7 +45,10 @@ class Level:
 
 
 def reference_points(
-    queries: Sequence[Level], values: Sequence[Level], device: torch.device
+    queries: Sequence[Level],
+    values: Sequence[Level],
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """The centres of the queries' cells, normalised to each value level.
 
@@ -53,15 +56,16 @@ def reference_points(
         queries: levels whose cells are the queries, one level after the other.
         values: levels that the queries look at.
         device: of the result.
+        dtype: of the result; float64 beside float64 values.
 
     Returns:
-        ``(1, Lq, 1|L, 2)`` float32, (x, y); one entry serves all levels if they cover the same
+        ``(1, Lq, 1|L, 2)``, (x, y); one entry serves all levels if they cover the same
         pixels.
     """
     centres = []
     for level in queries:
-        y = (torch.arange(level.height, dtype=torch.float32, device=device) + 0.5) * level.stride
-        x = (torch.arange(level.width, dtype=torch.float32, device=device) + 0.5) * level.stride
+        y = (torch.arange(level.height, dtype=dtype, device=device) + 0.5) * level.stride
+        x = (torch.arange(level.width, dtype=dtype, device=device) + 0.5) * level.stride
         y, x = torch.meshgrid(y, x, indexing='ij')
         centres.append(torch.stack([x.flatten(), y.flatten()], dim=-1))
     pixels = torch.cat(centres)[None, :, None]  # (1, Lq, 1, 2)
@@ -88,13 +92,14 @@ class Geometry:
     pyramid_points: Tensor
 
     @classmethod
-    def of(cls, token_level: Level, levels: Sequence[Level], device: torch.device) -> Geometry:
-        """The geometry of a ViT's map and a pyramid, with its points on ``device``."""
+    def of(cls, token_level: Level, levels: Sequence[Level], images: Tensor) -> Geometry:
+        """The geometry of a ViT's map and a pyramid, with its points beside ``images``."""
+        kind = torch.float64 if images.dtype == torch.float64 else torch.float32
         return cls(
             token_level,
             tuple(levels),
-            token_points=reference_points([token_level], levels, device),
-            pyramid_points=reference_points(levels, [token_level], device),
+            token_points=reference_points([token_level], levels, images.device, kind),
+            pyramid_points=reference_points(levels, [token_level], images.device, kind),
         )
 
 

@@ -245,7 +245,7 @@ class ViTAdapter(BaseModule):
         )
         image_levels = [Level.of_image(*images.shape[-2:], stride) for stride in _STRIDES]
         token_level = Level(*tokens.hw, self.encoder.patch_size)
-        geometry = Geometry.of(token_level, image_levels[1:], images.device)
+        geometry = Geometry.of(token_level, image_levels[1:], images)
 
         vit_maps = []
         for interaction, span in zip(self.interactions, self.spans, strict=True):
