@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from safetensors.torch import save
 from torch import nn
 
 from vitadapter_dense.encoders.weights import (
@@ -79,6 +80,42 @@ def test_truncated_files_are_named(tmp_path, suffix, kept):
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(WeightsError, match=rf'model\{suffix}.* cannot be read.*truncated'):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors', '.npz', '.bin', ''])
+@pytest.mark.parametrize('kind', ['torch', 'legacy', 'safetensors', 'npz'])
+def test_a_wrong_ending_does_not_matter(tmp_path, kind, suffix):
+    path = tmp_path / f'weights{suffix}'
+    with path.open('wb') as file:
+        if kind == 'safetensors':
+            file.write(save({'weight': torch.arange(3.0)}))
+        elif kind == 'npz':
+            np.savez(file, weight=np.arange(3.0, dtype=np.float32))
+        else:
+            zipped = kind == 'torch'
+            torch.save({'weight': torch.arange(3.0)}, file, _use_new_zipfile_serialization=zipped)
+    assert torch.equal(read_checkpoint(path)['weight'], torch.arange(3.0))
+
+
+def test_a_page_in_place_of_a_file_is_shown(tmp_path):
+    (tmp_path / 'model.pth').write_text('<html>404 Not Found</html>')
+    with pytest.raises(WeightsError, match='no checkpoint: it begins with .*<html>404.*fetch it'):
+        read_checkpoint(tmp_path / 'model.pth')
+
+
+def test_arrays_of_objects_are_refused(tmp_path):
+    marker = tmp_path / 'ran'
+    np.savez(tmp_path / 'model.npz', weight=np.array([Malicious(marker)]))
+    with pytest.raises(WeightsError, match='is refused: .*could run code'):
+        read_checkpoint(tmp_path / 'model.npz')
+    assert not marker.exists()
+
+
+def test_names_that_are_numbers_and_sparse_tensors():
+    with pytest.raises(WeightsError, match=r"no state dict.*entries are \['1'\]"):
+        state_dict_of({1: torch.ones(2)})
+    with pytest.raises(WeightsError, match='weight in the checkpoint is sparse.*save it dense'):
+        state_dict_of({'weight': torch.eye(2).to_sparse()})
 
 
 def test_files_that_are_no_checkpoint(tmp_path):

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 # A checkout that is not installed works too; an installed package goes first.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
@@ -53,6 +53,7 @@ from vitadapter_dense.engine.command_line import config_parser, errors_as_messag
 from vitadapter_dense.engine.inference import build_model_on_meta
 
 _PATCHES = 'patch_embed.proj.weight'
+MODELS = ('adapter', 'baseline')  # of the original code; all other formats are encoders
 
 
 def convert_model(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -71,6 +72,18 @@ def convert_model(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
+def sizes_of(state_dict: Mapping[str, Tensor]) -> dict[str, int]:
+    """Patch and image size that an encoder's weights are made for, as far as they tell."""
+    patches, positions = state_dict.get(_PATCHES), state_dict.get('pos_embed')
+    if patches is None or patches.ndim != 4:
+        return {}
+    sizes = dict(patch_size=patches.shape[-1])
+    if positions is not None and positions.ndim == 3:
+        side = round((positions.shape[1] - positions.shape[1] % 2) ** 0.5)
+        sizes['img_size'] = side * patches.shape[-1]
+    return sizes
+
+
 def convert_encoder(
     state_dict: Mapping[str, Tensor], model_name: str, source: str, patch_size: int | None
 ) -> dict[str, Tensor]:
@@ -82,47 +95,74 @@ def convert_encoder(
         source: the file, for messages.
         patch_size: resample the patch embedding to it, as ViT-Adapter did for DINOv2.
     """
-    state_dict = dict(state_dict)
-    patches = state_dict.get(_PATCHES)
-    size: dict[str, Any] = {}
-    positions = state_dict.get('pos_embed')
-    if patches is not None and positions is not None:  # positions stay as they are
-        side = round((positions.shape[1] - positions.shape[1] % 2) ** 0.5)
-        size['img_size'] = side * patches.shape[-1]
-    ours = in_timm_names(model_name, state_dict, source, size)
+    ours_size = sizes_of(state_dict)
+    ours_size.pop('patch_size', None)  # positions stay as they are, patches become timm's
+    ours = in_timm_names(model_name, state_dict, source, ours_size)
     if patch_size is not None and _PATCHES in ours and ours[_PATCHES].shape[-1] != patch_size:
         ours[_PATCHES] = resample_patches(ours[_PATCHES], patch_size)
     return ours
 
 
-def report(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> list[str]:
-    """One line a key of the file, and one for each key that is only in the result."""
-    by_storage = {(tensor.data_ptr(), tensor.shape): name for name, tensor in after.items()}
-    lines, used = [], set()
-    for name, tensor in sorted(before.items()):
-        ours = by_storage.get((tensor.data_ptr(), tensor.shape))
-        if ours is None and name in after:
-            ours = name
-        if ours is None:
-            ours = next((n for n in (head_name(name), _renamed(name)) if n in after), None)
-        shape = tuple(tensor.shape)
-        if ours is None:
-            lines.append(f'left out  {name} {shape}')
+def traceable(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors as autograd's leaves, so that what is made of them leads back to them."""
+    return {
+        name: tensor.detach().requires_grad_(tensor.is_floating_point())
+        for name, tensor in state_dict.items()
+    }
+
+
+def origins(tensor: Tensor, names: Mapping[int, str]) -> set[str]:
+    """Which tensors of the file one of the result was made of; `names` by the tensors' ids."""
+    if id(tensor) in names:
+        return {names[id(tensor)]}
+    found, seen, pending = set(), set(), [tensor.grad_fn]
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
             continue
-        used.add(ours)
-        new_shape = tuple(after[ours].shape)
-        change = 'kept     ' if ours == name else 'renamed  '
-        if new_shape != shape:
-            change = 'resampled'
-        target = '' if ours == name and new_shape == shape else f' -> {ours} {new_shape}'
-        lines.append(f'{change} {name} {shape}{target}')
-    made = sorted(set(after) - used)
-    return lines + [f'made      {name} {tuple(after[name].shape)}' for name in made]
+        seen.add(node)
+        if (leaf := getattr(node, 'variable', None)) is not None and id(leaf) in names:
+            found.add(names[id(leaf)])
+        pending += [parent for parent, _ in node.next_functions]
+    return found
 
 
-def _renamed(name: str) -> str:
-    prefix = 'backbone.' if name.startswith('backbone.') else ''
-    return prefix + backbone_name(name.removeprefix(prefix))
+def report(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> list[str]:
+    """One line a key of the file, one for each key that is only in the result, and a summary.
+
+    Args:
+        before: of the file, made `traceable`.
+        after: what became of it.
+    """
+    names = {id(tensor): name for name, tensor in before.items()}
+    made_of = {
+        name: origins(tensor, names) or ({name} & before.keys()) for name, tensor in after.items()
+    }
+    lines = []
+    for name, tensor in sorted(before.items()):
+        shape = tuple(tensor.shape)
+        targets = [target for target, sources in made_of.items() if name in sources]
+        if not targets:
+            lines.append(f'left out   {name} {shape}')
+        for target in targets:
+            new = after[target]
+            if len(made_of[target]) > 1:
+                change = 'joined'
+            elif new.numel() != tensor.numel():
+                change = 'resized'
+            elif new.shape != tensor.shape:
+                change = 'reshaped'
+            else:
+                change = 'kept' if target == name else 'renamed'
+            arrow = '' if change == 'kept' else f' -> {target} {tuple(new.shape)}'
+            lines.append(f'{change:<10} {name} {shape}{arrow}')
+    lines += [
+        f'made       {name} {tuple(after[name].shape)}'
+        for name in sorted(after)
+        if not made_of[name]
+    ]
+    counts = Counter(line[:10].strip() for line in lines)
+    return [*lines, 'keys: ' + ', '.join(f'{count} {word}' for word, count in counts.items())]
 
 
 def write(state_dict: Mapping[str, Tensor], out: Path, meta: Mapping[str, str]) -> None:
@@ -138,10 +178,22 @@ def write(state_dict: Mapping[str, Tensor], out: Path, meta: Mapping[str, str]) 
         torch.save(dict(state_dict=tensors, meta=dict(meta)), file)
 
 
+def _encoder_name(cfg: Config) -> str:
+    """timm's name of the configured encoder."""
+    encoder = cfg.model.backbone.get('encoder', {})
+    encoder = encoder.get('encoder', encoder)
+    if encoder.get('type') != 'TimmViT':
+        raise WeightsError(
+            f'{cfg.filename}: {cfg.model.backbone.type} has no TimmViT as its encoder; name the '
+            f'configuration of a model with one'
+        )
+    return encoder.model_name
+
+
 def _target(cfg: Config, kind: Format, state_dict: Mapping[str, Tensor]) -> nn.Module:
     """What the weights are for: the model, its backbone, or its encoder."""
     model = build_model_on_meta(cfg)
-    if kind != 'adapter':
+    if kind not in MODELS:
         return model.backbone.encoder
     return model if any(name.startswith('backbone.') for name in state_dict) else model.backbone
 
@@ -160,11 +212,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out.suffix not in ('.pth', '.safetensors'):
         parser.error(f'{str(args.out)!r}: name a .pth or .safetensors file')
     with errors_as_message():
-        before = without_momentum(state_dict_of(read_checkpoint(args.source)))
+        before = traceable(without_momentum(state_dict_of(read_checkpoint(args.source))))
         kind = format_of(before)
         cfg = read_config(config_parser('').parse_args([args.config])) if args.config else None
-        name = args.encoder or (cfg.model.backbone.encoder.model_name if cfg else None)
-        if kind == 'adapter':
+        name = args.encoder or (_encoder_name(cfg) if cfg else None)
+        if kind in MODELS:
             after = convert_model(before)
         elif name is None:
             raise WeightsError(
@@ -175,8 +227,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             check_model_name(name)
             after = convert_encoder(before, name, args.source, args.patch_size)
             with torch.device('meta'):
-                encoder = TimmViT(name)
-            encoder.check_state_dict(after, '', what=f'checkpoint {args.source}')
+                encoder = TimmViT(name, keep_prefix_tokens=True, **sizes_of(after))
+            converted = converted_for(encoder, after)
+            encoder.check_state_dict(converted, '', what=f'checkpoint {args.source}')
         fit = None
         if cfg is not None:
             target = _target(cfg, kind, after)

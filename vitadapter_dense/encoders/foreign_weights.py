@@ -18,15 +18,19 @@ from torch.nn import functional as F
 
 from vitadapter_dense.encoders.weights import WeightsError
 
-Format = Literal['augreg', 'adapter', 'beit', 'dinov2', 'eva', 'vit']
+Format = Literal['augreg', 'adapter', 'baseline', 'clip', 'beit', 'dinov2', 'eva', 'vit']
 _BLOCK = re.compile(r'(?:^|\.)blocks\.(\d+)\.(.+)$')
-# What a block of each family has and no other does
-_MARKS = {
-    'beit': 'attn.relative_position_bias_table',
-    'eva': 'mlp.fc1_g.weight',
-    'dinov2': 'ls1.gamma',
-    'adapter': 'gamma1',
-    'vit': 'attn.qkv.bias',
+# By which a block of a family is known, asked in this order
+_MARKS: dict[Format, tuple[str, ...]] = {
+    'beit': ('attn.relative_position_bias_table',),
+    'eva': ('mlp.fc1_g.weight', 'mlp.w1.weight', 'gamma_1'),
+    'dinov2': ('ls1.gamma',),
+}
+_CLIP = re.compile(r'^(module\.)?visual\.(transformer\.resblocks|class_embedding)')
+# What a backbone of the original has around its ViT
+_MODEL_MARKS: dict[Format, re.Pattern[str]] = {
+    'adapter': re.compile(r'^(backbone\.)?(spm\.|interactions\.|level_embed$)'),
+    'baseline': re.compile(r'^(backbone\.)?(up1|fpn1)\.'),
 }
 _AUGREG_PREFIX = 'opt/target/'
 _AUGREG_BLOCK = re.compile(r'^Transformer/encoderblock_(\d+)/(.+)$')
@@ -76,6 +80,8 @@ def format_of(state_dict: Mapping[str, Tensor]) -> Format:
     """
     if 'embedding/kernel' in {name.removeprefix(_AUGREG_PREFIX) for name in state_dict}:
         return 'augreg'
+    if any(_CLIP.match(name) for name in state_dict):
+        return 'clip'
     blocks: dict[tuple[str, int], dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in state_dict.items():
         if match := _BLOCK.search(name):
@@ -89,9 +95,12 @@ def format_of(state_dict: Mapping[str, Tensor]) -> Format:
         )
     _check_one_piece(blocks)
     first = next(iter(blocks.values()))
-    if any(re.search(r'(^|\.)(spm\.|interactions\.|level_embed$)', name) for name in state_dict):
-        return 'adapter'
-    return next((kind for kind, mark in _MARKS.items() if mark in first), 'vit')
+    for kind, mark in _MODEL_MARKS.items():
+        if any(mark.search(name) for name in state_dict):
+            return kind
+    if any('rel_pos_bias.' in name for name in state_dict):  # one table for all blocks
+        return 'beit'
+    return next((kind for kind, marks in _MARKS.items() if first.keys() & {*marks}), 'vit')
 
 
 def _check_one_piece(blocks: Mapping[tuple[str, int], Mapping[str, Tensor]]) -> None:
@@ -111,8 +120,8 @@ def _check_one_piece(blocks: Mapping[tuple[str, int], Mapping[str, Tensor]]) -> 
             raise WeightsError(
                 f'a mixture of architectures: block {number} and block 0 differ in {sorted(odd)}'
             )
-        for name in ('norm1.weight', 'mlp.fc1.weight'):
-            if name in block and block[name].shape != first[name].shape:
+        for name in sorted(first.keys() & block.keys()):
+            if block[name].shape != first[name].shape and 'relative_position' not in name:
                 raise WeightsError(
                     f'a mixture of architectures: blocks.{number}.{name} is '
                     f'{tuple(block[name].shape)}, blocks.0.{name} is {tuple(first[name].shape)}'

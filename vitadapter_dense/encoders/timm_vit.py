@@ -21,12 +21,12 @@ from torch.utils.checkpoint import checkpoint
 
 from vitadapter_dense.encoders.attention import GridAttention, WindowPad
 from vitadapter_dense.encoders.cached import names_without_cache
+from vitadapter_dense.encoders.encoder_fit import check_encoder_weights
 from vitadapter_dense.encoders.families import Family, create_plain_vit, family_of
 from vitadapter_dense.encoders.hub import check_model_name, load_pretrained
 from vitadapter_dense.encoders.position import resample_grid_embedding
 from vitadapter_dense.encoders.relative_position import fit_tables, table_rows
 from vitadapter_dense.encoders.tokens import Tokens
-from vitadapter_dense.encoders.weights import WeightsError
 
 _PREFIX_TOKENS = ('cls_token', 'dist_token', 'reg_token')  # in the order of timm's sequence
 
@@ -157,7 +157,7 @@ class TimmViT(BaseModule):
         self._is_init = True
 
     def check_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *, what: str) -> None:
-        """Raises if a state dict is that of an encoder of another width or depth.
+        """Raises if a state dict is that of an encoder of another architecture.
 
         Args:
             state_dict: in our names.
@@ -165,25 +165,9 @@ class TimmViT(BaseModule):
             what: what the weights are, for the message.
 
         Raises:
-            WeightsError: another width or depth.
+            WeightsError: it is; see :mod:`vitadapter_dense.encoders.encoder_fit`.
         """
-        patches = state_dict.get(f'{prefix}patch_embed.proj.weight')
-        if patches is None or patches.ndim != 4:
-            return  # no whole encoder
-        block = re.compile(re.escape(prefix) + r'blocks\.(\d+)\.')
-        depth = 1 + max(
-            (int(match[1]) for match in map(block.match, state_dict) if match), default=-1
-        )
-        for word, got, want in (
-            ('width (embed_dim)', patches.shape[0], self.embed_dim),
-            ('depth', depth, self.depth),
-        ):
-            if got != want:
-                raise WeightsError(
-                    f'the {what} does not fit the model: its encoder has the {word} {got}, '
-                    f'{self.model_name!r} here has {want}. Choose the checkpoint of this '
-                    f'architecture, or the config of this checkpoint.'
-                )
+        check_encoder_weights(self, state_dict, prefix, what=what)
 
     def train(self, mode: bool = True) -> TimmViT:
         """A frozen encoder stays in eval mode; so do rotary positions, equal in every span."""

@@ -1,0 +1,79 @@
+"""Whether weights are those of an encoder: the errors that a share of matched names would hide.
+
+One block of another architecture in twenty-four, or one tensor of another shape, leaves most of a
+model matched, and trains as if nothing were wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor, nn
+
+from vitadapter_dense.encoders.weights import WeightsError
+
+_MEND = 'Choose the checkpoint of this architecture, or the config of this checkpoint'
+_BLOCK = re.compile(r'blocks\.(\d+)\.(.+)')
+
+
+def check_encoder_weights(
+    encoder: nn.Module, state_dict: Mapping[str, Tensor], prefix: str, *, what: str
+) -> None:
+    """Raises unless the weights of an encoder in a state dict, if it has any, are this encoder's.
+
+    Args:
+        encoder: with ``embed_dim``, ``depth`` and ``model_name``.
+        state_dict: in our names.
+        prefix: of the encoder's keys.
+        what: what the weights are, for the message.
+
+    Raises:
+        WeightsError: another width or depth, tensors of other shapes, or blocks that are not of one
+            architecture.
+    """
+    given = {
+        name.removeprefix(prefix): tuple(tensor.shape)
+        for name, tensor in state_dict.items()
+        if name.startswith(prefix)
+    }
+    own = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
+    start = f'the {what} does not fit the model: its encoder has'
+    here = f'{encoder.model_name!r} here has'
+    patches = given.get('patch_embed.proj.weight', ())
+    if len(patches) == 4:  # a whole encoder
+        depth = 1 + max((int(match[1]) for match in map(_BLOCK.match, given) if match), default=-1)
+        for word, got, want in (
+            ('width (embed_dim)', patches[0], encoder.embed_dim),
+            ('depth', depth, encoder.depth),
+        ):
+            if got != want:
+                raise WeightsError(f'{start} the {word} {got}, {here} {want}. {_MEND}.')
+    other = [name for name in own if name in given and given[name] != own[name]]
+    if other:
+        name = other[0]
+        more = f' (and {len(other) - 1} more)' if other[1:] else ''
+        mend = _MEND
+        if name == 'pos_embed':
+            mend = 'Set img_size and patch_size of the encoder to those of the checkpoint'
+        raise WeightsError(f'{start} {name} {given[name]}, {here} {own[name]}{more}. {mend}.')
+    for part, lacking in _partly_missing(own, given):
+        raise WeightsError(
+            f'{start} {part} in some blocks, but not in blocks {lacking}: a mixture of '
+            f'architectures, or incomplete. {_MEND}.'
+        )
+
+
+def _partly_missing(
+    own: Mapping[str, object], given: Mapping[str, object]
+) -> Iterator[tuple[str, list[int]]]:
+    """What every block of ours has and only some blocks of the file do, and the others."""
+    blocks: dict[str, list[int]] = {}
+    for name in own:
+        if match := _BLOCK.match(name):
+            blocks.setdefault(match[2], []).append(int(match[1]))
+    depth = max(map(len, blocks.values()), default=0)
+    for part, numbers in blocks.items():
+        lacking = [number for number in numbers if f'blocks.{number}.{part}' not in given]
+        if len(numbers) == depth and 0 < len(lacking) < depth:
+            yield part, lacking
