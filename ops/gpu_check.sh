@@ -33,7 +33,7 @@ if [ ! -x "$nvcc" ]; then
   exit 1
 fi
 
-echo '[1/4] build'
+echo '[1/5] build'
 within 400 "$python" setup.py build_ext --inplace --force >"$results/build.log" 2>&1
 "$python" - <<'PYTHON' || { tail -40 "$results/build.log" >&2; exit 1; }
 import msda
@@ -42,12 +42,12 @@ assert msda.backend('cuda').name == 'compiled', 'the CUDA kernels were not built
 PYTHON
 echo "built; $SECONDS s so far"
 
-echo '[2/4] tests'
+echo '[2/5] tests'
 within 150 "$python" -m pytest -q -m cuda tests/msda/test_cuda.py 2>&1 |
   tee "$results/tests.log" || failed+=(tests)
 echo "$SECONDS s so far"
 
-echo '[3/4] memory accesses, uninitialised memory and races'
+echo '[3/5] memory accesses'
 cat >"$results/small.py" <<'PYTHON'
 import torch
 import msda
@@ -66,25 +66,33 @@ for dtype in (torch.float32, torch.bfloat16, torch.float64):
                 ops.ms_deform_attn_fused_backward_cuda(grad, *inputs, method)
 torch.cuda.synchronize()
 PYTHON
-if sanitizer=$(command -v compute-sanitizer || command -v "$(dirname "$nvcc")/compute-sanitizer"); then
-  filter=--kernel-regex  # its name in older versions
-  "$sanitizer" --help | grep -q -e --kernel-name && filter=--kernel-name
-  for tool in memcheck racecheck initcheck; do
-    echo "compute-sanitizer --tool $tool"
-    PYTORCH_NO_CUDA_MEMORY_CACHING=1 within 80 "$sanitizer" --tool "$tool" \
-      --error-exitcode 1 "$filter" kns=msda "$python" "$results/small.py" 2>&1 |
-      tee "$results/$tool.log" | tail -3 || failed+=("$tool")
-  done
-else
-  echo 'compute-sanitizer is neither on PATH nor beside nvcc' | tee "$results/memcheck.log"
-  failed+=(compute-sanitizer)
-fi
-echo "$SECONDS s so far"
+sanitizer=$(command -v compute-sanitizer || command -v "$(dirname "$nvcc")/compute-sanitizer")
 
-echo '[4/4] benchmark'
-within 300 "$python" ops/benchmark.py --device cuda --sizes S B T L --module \
+# sanitise TOOL: runs the above under a tool of compute-sanitizer
+sanitise() {
+  if [ -z "$sanitizer" ]; then
+    echo 'compute-sanitizer is neither on PATH nor beside nvcc' | tee "$results/$1.log"
+    failed+=("$1")
+    return
+  fi
+  local filter=--kernel-regex  # its name in older versions
+  "$sanitizer" --help | grep -q -e --kernel-name && filter=--kernel-name
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 within 90 "$sanitizer" --tool "$1" \
+    --error-exitcode 1 "$filter" kns=msda "$python" "$results/small.py" 2>&1 |
+    tee "$results/$1.log" | tail -3 || failed+=("$1")
+  echo "compute-sanitizer --tool $1; $SECONDS s so far"
+}
+sanitise memcheck
+
+echo '[4/5] benchmark'
+within 240 "$python" ops/benchmark.py --device cuda --sizes S B T L --module \
   --dtypes float32 bfloat16 float16 --repeats 60 --csv "$results/benchmark.csv" \
   --chart "$results/benchmark.png" 2>&1 | tee "$results/benchmark.md" || failed+=(benchmark)
+echo "$SECONDS s so far"
+
+echo '[5/5] races and uninitialised memory'
+sanitise racecheck
+sanitise initcheck
 echo "$SECONDS s in all"
 
 if [ ${#failed[@]} -gt 0 ]; then
