@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +13,15 @@ pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
 import torch
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
-from tuning_toys import METHODS, build, images, loss_of, pairs, train_steps
+from torch.nn.modules.batchnorm import _BatchNorm
+from tuning_toys import METHODS, build, images, layer_calls, loss_of, pairs, train_steps
+
+from vitadapter_dense.encoders.weights import hash_of, load_checked, read_checkpoint
+from vitadapter_dense.engine.delta import complete_state_dict, frozen_names, make_delta, notes
+from vitadapter_dense.tuning import Tuning
 
 FAST = {'resnet', 'swin', 'convnext', 'vit', 'vitadapter'}
+IN_EVERY_BLOCK = {'full', 'bias', 'norm', 'lora', 'ssf', 'adapter'}
 CASES = [
     pytest.param(method, backbone, marks=[] if backbone in FAST else [pytest.mark.slow])
     for method, backbone in pairs()
@@ -44,7 +52,7 @@ def backward(model: nn.Module) -> None:
 def outputs(model: nn.Module) -> list[torch.Tensor]:
     model.eval()  # MMDetection's Swin returns nothing here
     with torch.no_grad():
-        return list(model(images()))
+        return list(model(images().to(next(model.parameters()).dtype)))
 
 
 def assert_same(one, other, **tolerance) -> None:
@@ -53,8 +61,61 @@ def assert_same(one, other, **tolerance) -> None:
         torch.testing.assert_close(a, b, **(tolerance or dict(rtol=0, atol=0)))
 
 
+def modes(part: nn.Module) -> Iterator[tuple[str, bool, bool]]:
+    """Name and mode of all that behaves otherwise in training, and whether it should train."""
+    for parent_name, parent in part.named_modules():
+        if isinstance(parent, Tuning) or 'tuning.' in f'{parent_name}.':
+            continue
+        own = [p for n, p in parent.named_parameters() if not n.startswith('tuning.')]
+        for name, child in parent.named_children():
+            if isinstance(child, _BatchNorm):
+                trains = any(p.requires_grad for p in child.parameters())
+            elif own and type(child).__name__ in ('Dropout', 'DropPath'):
+                trains = any(p.requires_grad for p in own)
+            else:
+                continue
+            yield f'{parent_name}.{name}', child.training, trains
+
+
+def scrambled(model: nn.Module) -> nn.Module:
+    """The same model with other weights and buffers."""
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(torch.rand_like(tensor))
+    return model
+
+
+def with_head(backbone: nn.Module) -> nn.Module:
+    return nn.ModuleDict(dict(backbone=backbone, head=nn.Linear(1, 1)))
+
+
+def round_trip(tuned: nn.Module, base: dict[str, torch.Tensor], fresh, folder: Path) -> Iterator:
+    """Models from ``fresh()`` after a delta of the tuned one, loaded in both ways."""
+    file, source = folder / 'delta.pth', folder / 'base.pth'
+    torch.save({f'backbone.{name}': tensor for name, tensor in base.items()}, source)
+    model, origin = with_head(tuned), dict(checkpoint=str(source))
+    whole, frozen = dict(state_dict=model.state_dict()), frozen_names(model)
+    kept = hash_of(whole['state_dict'], frozen)
+    told = notes(model, origin)
+    delta = make_delta(whole, frozen, base=origin, base_hash=kept, backbones=told)
+    torch.save(delta, file)
+    frozen_parameters = {
+        f'backbone.{n}' for n, p in tuned.named_parameters() if not p.requires_grad
+    }
+    assert not frozen_parameters & delta['state_dict'].keys()
+
+    by_tools = with_head(fresh())
+    state = complete_state_dict(by_tools, read_checkpoint(file), file)
+    load_checked(by_tools, state, min_share=1.0)
+    yield by_tools.backbone
+    by_itself = with_head(fresh())
+    by_itself.load_state_dict(torch.load(file, weights_only=True)['state_dict'])
+    yield by_itself.backbone
+
+
 @pytest.mark.parametrize(('method', 'backbone'), CASES)
-def test_invariants(method, backbone):
+def test_invariants(method, backbone, tmp_path):
     plain, tuned = build(backbone), build(backbone, METHODS[method])
     # 1: no pre-trained parameter is renamed
     keys = tuned.load_state_dict(plain.state_dict(), strict=False)
@@ -69,6 +130,9 @@ def test_invariants(method, backbone):
     # 3: what a step changes
     before = pretrained(tuned)
     tuned.train()
+    assert all(module.training for module in tuned.tuning.modules())
+    for name, training, trains in modes(part_of(tuned)):
+        assert training == trains, name
     backward(tuned)
     for name, parameter in tuned.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
@@ -88,20 +152,28 @@ def test_invariants(method, backbone):
     # 4: merging
     unmerged = outputs(tuned)
     if tuned.tuning.mergeable:
-        merged = copy.deepcopy(tuned)
+        merged = copy.deepcopy(tuned).double()  # in float64 rounding cannot hide an error
+        exact = outputs(merged)
         merged.tuning.merge()
         merged.tuning.merge()  # once more changes nothing
-        assert_same(outputs(merged), unmerged, rtol=1e-3, atol=1e-4)
+        assert_same(outputs(merged), exact, rtol=1e-7, atol=1e-9)
         rest = {k: v for k, v in merged.state_dict().items() if not k.startswith('tuning.')}
-        plain.load_state_dict(rest)
-        assert_same(outputs(plain), unmerged, rtol=1e-3, atol=1e-4)
+        other = copy.deepcopy(plain).double()
+        other.load_state_dict(rest)
+        assert_same(outputs(other), exact, rtol=1e-7, atol=1e-9)
     else:
         with pytest.raises(TypeError, match='cannot be merged'):
             tuned.tuning.merge()
     # 5: the state dict is complete
-    again = build(backbone, METHODS[method])
+    again = scrambled(build(backbone, METHODS[method]))
     again.load_state_dict(tuned.state_dict())
     assert_same(outputs(again), unmerged)
+    # and so is a delta with its base
+    base = plain.state_dict()
+    for back in round_trip(
+        tuned, base, lambda: scrambled(build(backbone, METHODS[method])), tmp_path
+    ):
+        assert_same(outputs(back), unmerged)
 
 
 @pytest.mark.parametrize(('method', 'backbone'), CASES)
@@ -111,10 +183,15 @@ def test_checkpointing_copies_precision_and_batch_norms(method, backbone):
     train_steps(model.train(), steps=1)
     recomputing.load_state_dict(model.state_dict())
     # batch norms that train count a recomputed batch twice; that is no matter of tuning
+    calls = []
     for each in (model, recomputing):
         each.train()
         each.zero_grad()
-        backward(each)
+        with layer_calls() as counted:
+            backward(each)
+        calls.append(len(counted))
+    if method in IN_EVERY_BLOCK:
+        assert calls[1] > 1.2 * calls[0]
     gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
     for name, parameter in recomputing.named_parameters():
         if parameter.requires_grad:

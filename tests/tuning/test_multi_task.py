@@ -12,7 +12,7 @@ pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
-from tuning_toys import METHODS, VIT, build, images
+from tuning_toys import METHODS, VIT, build, images, layer_calls
 
 from vitadapter_dense.engine.multi_task import MultiTaskModel
 
@@ -57,31 +57,11 @@ CASES = [
 ]
 
 
-class Counter:
-    """How often modules were computed, wherever their results went."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.counts: dict[int, int] = {}
-        for kind in (nn.Conv2d, nn.Linear):
-            monkeypatch.setattr(kind, 'forward', self._counting(kind.forward))
-
-    def _counting(self, forward: Any) -> Any:
-        def count(module: nn.Module, x: Tensor) -> Tensor:
-            self.counts[id(module)] = self.counts.get(id(module), 0) + 1
-            return forward(module, x)
-
-        return count
-
-    def of(self, model: nn.Module, name: str) -> int:
-        """Of a module of the backbone; its first convolution or linear layer stands for it."""
-        module = model.backbone.get_submodule(name)
-        layer = next(m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
-        return self.counts.get(id(layer), 0)
-
-
-@pytest.fixture
-def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
-    return Counter(monkeypatch)
+def count(called: list[int], model: nn.Module, name: str) -> int:
+    """Calls of a module of the backbone; its first convolution or linear layer stands for it."""
+    module = model.backbone.get_submodule(name)
+    layer = next(m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear)))
+    return called.count(id(layer))
 
 
 def from_one_base(one: str | None, other: str | None, backbone: str, **options: Any) -> dict:
@@ -100,23 +80,22 @@ def from_one_base(one: str | None, other: str | None, backbone: str, **options: 
 
 @pytest.mark.parametrize(('one', 'other', 'backbone', 'options', 'once', 'twice'), CASES)
 def test_shares_memory_and_what_stands_before_the_first_change(
-    one, other, backbone, options, once, twice, counter
+    one, other, backbone, options, once, twice
 ):
     models = from_one_base(one, other, backbone, **options)
     alone = copy.deepcopy(models)
     batch = dict(inputs=images())
     with torch.no_grad():
         expected = {name: model.eval().test_step(batch) for name, model in alone.items()}
-    counter.counts.clear()
     together = MultiTaskModel(models)
-    for rounds in (1, 2):
-        found = together.predict(dict(detect=batch, segment=batch))
-        for name in models:
-            torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0)
+    for _ in range(2):
+        with layer_calls() as called:
+            found = together.predict(dict(detect=batch, segment=batch))
+        assert all(torch.equal(found[name], expected[name]) for name in models)
         for name in once:
-            assert sum(counter.of(model, name) for model in models.values()) == rounds, name
+            assert [count(called, model, name) for model in models.values()] == [1, 0], name
         for name in twice:
-            assert [counter.of(model, name) for model in models.values()] == [rounds] * 2, name
+            assert [count(called, model, name) for model in models.values()] == [1, 1], name
     stored = {p.data_ptr() for p in together.parameters()}
     assert len(stored) < sum(1 for m in alone.values() for _ in m.parameters())
     # other inputs, no shared results; on its own a model is as before
@@ -144,15 +123,15 @@ def test_other_settings_of_the_same_weights_are_no_twins():
     assert 'layer3' not in shared
 
 
-def test_three_tasks_and_a_backbone_frozen_by_its_own_switch(counter):
+def test_three_tasks_and_a_backbone_frozen_by_its_own_switch():
     encoder = dict(VIT, frozen=True)
     options = dict(injector=False, encoder=encoder)
     models = from_one_base(None, None, 'vitadapter', **options)
     models['more'] = copy.deepcopy(models['segment'])
     together = MultiTaskModel(models)
-    counter.counts.clear()
-    together.predict(dict.fromkeys(models, dict(inputs=images())))
-    assert sum(counter.of(model, 'encoder.blocks.3') for model in models.values()) == 1
+    with layer_calls() as called:
+        together.predict(dict.fromkeys(models, dict(inputs=images())))
+    assert [count(called, m, 'encoder.blocks.3') for m in models.values()] == [1, 0, 0]
 
 
 def test_other_base_weights_are_refused():

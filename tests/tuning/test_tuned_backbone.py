@@ -67,6 +67,18 @@ def test_frozen_stages_and_frozen_have_no_effect():
         assert model.encoder.blocks[3].drop_path1.training
 
 
+def test_norm_eval_is_of_the_backbone_alone():
+    """MMDetection's ResNet puts every batch norm below it in eval mode, the prompt blocks' too."""
+    model = build('resnet', dict(type='ProTuning'), norm_eval=True).train()
+    own = model.tuning.prompt_blocks['0'].norm1
+    before = own.running_mean.clone(), model.bn1.running_mean.clone()
+    model(images())
+    assert not torch.equal(own.running_mean, before[0])
+    assert torch.equal(model.bn1.running_mean, before[1])
+    whole = build('resnet', dict(type='FullTuning'), norm_eval=True).train()
+    assert not whole.bn1.training
+
+
 def test_initialising_leaves_the_method_alone():
     """ResNet's init_cfg names every Conv2d below it, Swin's own code every Linear."""
     for backbone, method in (('resnet', 'Adapter'), ('resnet', 'LoRA'), ('swin', 'LoRA')):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import torch
 from mmengine.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 import vitadapter_dense  # noqa: F401  (registers)
 
@@ -160,3 +163,21 @@ def train_steps(model: nn.Module, steps: int = 2, lr: float = 0.5) -> None:
         optimizer.zero_grad()
         loss_of(model, seed=step).backward()
         optimizer.step()
+
+
+@contextmanager
+def layer_calls() -> Iterator[list[int]]:
+    """Collects the ``id`` of every linear layer and convolution that is called."""
+    called: list[int] = []
+
+    def counting(forward: Any) -> Any:
+        def count(module: nn.Module, x: Tensor) -> Tensor:
+            called.append(id(module))
+            return forward(module, x)
+
+        return count
+
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (nn.Conv2d, nn.Linear):
+            patch.setattr(kind, 'forward', counting(kind.forward))
+        yield called

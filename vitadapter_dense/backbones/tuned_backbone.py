@@ -35,8 +35,9 @@ class Tuned:
         return getattr(self, 'encoder', self)
 
     def train(self, mode: bool = True) -> Tuned:
-        """Frozen parts stay in eval mode."""
+        """Frozen parts stay in eval mode; ``norm_eval`` of the backbone is none of the method's."""
         super().train(mode)
+        self.tuning.train(mode)
         keep_frozen_parts_in_eval(self.tuned_part)
         return self
 

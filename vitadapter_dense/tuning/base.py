@@ -168,11 +168,16 @@ def keep_frozen_parts_in_eval(backbone: nn.Module) -> None:
     """Puts every module that trains nothing in eval mode; call it after every ``train()``.
 
     Batch-norm statistics, dropout and drop-path of frozen parts then stay as they are. A module
-    without any parameter (a dropout) follows the module that it belongs to.
+    without any parameter (a dropout) follows the module that it belongs to. The method itself is
+    left alone.
     """
+    methods = [module for module in backbone.modules() if isinstance(module, Tuning)]
+    own = {id(parameter) for method in methods for parameter in method.parameters()}
 
     def visit(module: nn.Module, parent_trains: bool) -> None:
-        parameters = list(module.parameters())
+        if isinstance(module, Tuning):
+            return
+        parameters = [p for p in module.parameters() if id(p) not in own]
         trains = any(p.requires_grad for p in parameters) if parameters else parent_trains
         module.training = module.training and trains
         for child in module.children():
