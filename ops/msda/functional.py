@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from msda import library, reference  # noqa: F401  (importing `library` defines the operators)
 from msda.checks import LevelShapes, check_attention, check_fused_attention, flat_shapes
+
+
+def _refuse_tangents(*tensors: Tensor) -> None:
+    # PyTorch drops them, silently, on their way through an operator registered in Python
+    if any(unpack_dual(tensor).tangent is not None for tensor in tensors):
+        raise NotImplementedError(
+            'msda has no forward-mode derivatives; for these, differentiate the functions of '
+            'msda.reference, or take the gradient'
+        )
 
 
 def ms_deform_attn(
@@ -33,6 +43,7 @@ def ms_deform_attn(
     """
     flat = flat_shapes(spatial_shapes)
     check_attention(value, flat, sampling_locations, attention_weights)
+    _refuse_tangents(value, sampling_locations, attention_weights)
     return torch.ops.msda.ms_deform_attn(value, flat, sampling_locations, attention_weights)
 
 
@@ -64,6 +75,7 @@ def ms_deform_attn_fused(
     """
     flat = flat_shapes(spatial_shapes)
     check_fused_attention(value, flat, reference_points, sampling_offsets, attention_logits)
+    _refuse_tangents(value, reference_points, sampling_offsets, attention_logits)
     if reference_points.requires_grad and torch.is_grad_enabled():
         # The operator takes the reference points as constants; learnt ones (iterative box
         # refinement) get their gradient from PyTorch, through the operator that takes locations.

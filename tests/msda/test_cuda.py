@@ -184,16 +184,23 @@ def test_runs_on_the_device_of_the_tensors():
 
 
 def test_index_arithmetic_past_two_billion_elements():
-    """The last rows of a map whose elements exceed 2^31."""
+    """The last rows of a map whose elements exceed 2^31, and of its gradient."""
     side, channels = 8200, 32
-    if torch.cuda.get_device_properties(0).total_memory < 12e9:
-        pytest.skip('needs 12 GB')
+    if torch.cuda.get_device_properties(0).total_memory < 24e9:
+        pytest.skip('needs 24 GB')
     value = torch.zeros(1, side * side, 1, channels, dtype=torch.float16, device='cuda')
     assert value.numel() > 2**31
     value[0, -1] = 1
     locations = torch.full((1, 1, 1, 1, 1, 2), 1 - 0.5 / side, device='cuda')
-    out = compiled.attend(value, [side, side], locations, value.new_ones(1, 1, 1, 1, 1))
+    arguments = (value, [side, side], locations, value.new_ones(1, 1, 1, 1, 1))
+    out = compiled.attend(*arguments)
     assert out.float().mean() > 0.9
+    for method in ('reductions', 'tiles', 'sorted'):
+        backward = torch.ops.msda.ms_deform_attn_backward_cuda
+        grad = backward(torch.ones_like(out), *arguments, method)[0]
+        assert grad[0, -1].float().mean() > 0.9
+        assert grad[0, :1000].eq(0).all()
+        del grad
 
 
 @pytest.mark.parametrize('make', [fused_inputs, unfused_inputs])
