@@ -116,21 +116,23 @@ def test_the_manifests_hold_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ('model_name', 'millions'),
+    ('model_name', 'options', 'millions'),
     [
-        ('deit_tiny_patch16_224', 5.973),
-        ('deit_small_patch16_224', 23.448),
-        ('deit_base_patch16_224', 92.903),
+        ('deit_tiny_patch16_224', dict(init_values=1.0), 5.973),
+        ('deit_small_patch16_224', dict(init_values=1.0), 23.448),
+        ('deit_base_patch16_224', dict(init_values=1.0), 92.903),
+        ('vit_large_patch16_384', dict(init_values=1.0), 316.333),
+        ('beit_large_patch16_224', dict(img_size=512, keep_prefix_tokens=True), 317.236),
     ],
 )
-def test_parameter_counts_of_the_original_baselines(model_name, millions):
+def test_parameter_counts_of_the_original_baselines(model_name, options, millions):
     with torch.device('meta'):
-        model = SimplePyramid(dict(type='TimmViT', model_name=model_name, init_values=1.0))
+        model = SimplePyramid(dict(type='TimmViT', model_name=model_name, **options))
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 3) == millions
 
 
 def by_timm(model, images):
-    """The four maps of timm's own model with the weights of our baseline's encoder."""
+    """The four maps of timm's own model with the weights of our baseline's encoder, and itself."""
     encoder = model.encoder
     options = dict(img_size=64, embed_dim=32, depth=4, num_heads=2)
     weights = encoder.state_dict()
@@ -139,7 +141,12 @@ def by_timm(model, images):
         weights['pos_embed'] = weights['pos_embed'][:, 1:]
     theirs = timm.create_model(encoder.model_name, num_classes=0, **options).eval()
     theirs.load_state_dict(weights, strict=False)
-    return theirs.forward_intermediates(images, indices=[0, 1, 2, 3], intermediates_only=True)
+    indices = dict(indices=[0, 1, 2, 3], intermediates_only=True)
+    return theirs.forward_intermediates(images, **indices), theirs
+
+
+def loss(outputs):
+    return sum(output.square().mean() for output in outputs)
 
 
 @pytest.mark.parametrize('model_name', ['vit_tiny_patch16_224', 'beit_base_patch16_224'])
@@ -156,24 +163,36 @@ def test_the_plain_baselines_in_the_originals_names(model_name):
             value.abs() if 'running_var' in name else value
         )
     model.load_state_dict(originals, strict=True)
-    images = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        outputs, maps = model(images), by_timm(model, images)
-        if not beit:
-            norms = (model.norm1, model.norm2, model.norm3, model.norm4)
-            maps = [
-                norm(m.movedim(1, -1)).movedim(-1, 1) for norm, m in zip(norms, maps, strict=True)
-            ]
-        deconvolve = torch.nn.functional.conv_transpose2d
-        (first, last), second = (model.up1[0], model.up1[3]), model.up2[0] if beit else model.up2
-        inner = deconvolve(maps[0], first.weight, first.bias, stride=2)
-        inner = torch.nn.functional.gelu(model.up1[1](inner))
-        expected = [
-            deconvolve(inner, last.weight, last.bias, stride=2),
-            deconvolve(maps[1], second.weight, second.bias, stride=2),
-            maps[2],
-            torch.nn.functional.max_pool2d(maps[3], 2),
-        ]
+    images = torch.randn(2, 3, 64, 64, requires_grad=True)
+    outputs = model(images)
+    (of_images,) = torch.autograd.grad(loss(outputs), images, retain_graph=True)
+    loss(outputs).backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+
+    maps, theirs = by_timm(model, images)
+    if not beit:
+        norms = (model.norm1, model.norm2, model.norm3, model.norm4)
+        maps = [norm(m.movedim(1, -1)).movedim(-1, 1) for norm, m in zip(norms, maps, strict=True)]
+    deconvolve = torch.nn.functional.conv_transpose2d
+    (first, last), second = (model.up1[0], model.up1[3]), model.up2[0] if beit else model.up2
+    inner = deconvolve(maps[0], first.weight, first.bias, stride=2)
+    inner = torch.nn.functional.gelu(model.up1[1](inner))
+    expected = [
+        deconvolve(inner, last.weight, last.bias, stride=2),
+        deconvolve(maps[1], second.weight, second.bias, stride=2),
+        maps[2],
+        torch.nn.functional.max_pool2d(maps[3], 2),
+    ]
     assert isinstance(model.up1[1], torch.nn.BatchNorm2d if beit else torch.nn.GroupNorm)
     for output, reference in zip(outputs, expected, strict=True):
         torch.testing.assert_close(output, reference, rtol=1e-4, atol=1e-4)
+    images.grad = None
+    loss(expected).backward()
+    assert original_figures.relative_error(of_images, images.grad) < 1e-4
+    for name, gradient in gradients.items():
+        inside = name.removeprefix('encoder.')
+        wanted = (model if inside == name else theirs).get_parameter(inside).grad
+        if inside == 'pos_embed':  # timm's has no row for a CLS token here
+            gradient = gradient[:, 1:]
+        assert original_figures.relative_error(gradient, wanted) < 1e-4, name
