@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from vitadapter_dense.backbones import ViTAdapter
+from vitadapter_dense.backbones import SimplePyramid, ViTAdapter
 from vitadapter_dense.encoders import TimmViT, WeightsError, load_checked
 from vitadapter_dense.encoders.foreign_weights import format_of, from_augreg, resample_patches
 
@@ -156,6 +157,72 @@ def test_google_npz(tmp_path, small_timm, capsys):
     encoder = TimmViT('vit_tiny_patch16_224', pretrained=str(source))  # the same without the tool
     encoder.init_weights()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in encoder.state_dict().items())
+
+
+def test_the_report_tells_what_became_of_every_array(tmp_path, small_timm, capsys):
+    vit = small_timm('vit_tiny_patch16_224', num_classes=5)
+    write_augreg(tmp_path / 'Ti_16.npz', vit)
+    command = [str(tmp_path / 'Ti_16.npz'), str(tmp_path / 'ours.pth')]
+    tool.main([*command, '--encoder', 'vit_tiny_patch16_224'])
+    lines = capsys.readouterr().out.splitlines()
+    attention = 'Transformer/encoderblock_1/MultiHeadDotProductAttention_1'
+    for line in (
+        'augreg, 40 tensors',
+        f'joined     {attention}/query/kernel (32, 2, 16) -> blocks.1.attn.qkv.weight (96, 32)',
+        f'reshaped   {attention}/out/kernel (2, 16, 32) -> blocks.1.attn.proj.weight (32, 32)',
+        'renamed    cls (1, 1, 32) -> cls_token (1, 1, 32)',
+        'keys: 20 renamed, 8 reshaped, 12 joined',
+    ):
+        assert any(line in printed for printed in lines), line
+    assert not any(line.startswith(('left out', 'made')) for line in lines)
+
+
+@pytest.mark.parametrize('model_name', ['vit_tiny_patch16_224', 'beit_base_patch16_224'])
+def test_a_whole_baseline(model_name, tmp_path, capsys):
+    """`ViTBaseline` and `BEiTBaseline`, which have nothing of an adapter in them."""
+    options = dict(SMALL, depth=4, keep_prefix_tokens=model_name.startswith('beit'))
+    ours = SimplePyramid(dict(type='TimmViT', model_name=model_name, **options)).state_dict()
+    beit = model_name.startswith('beit')
+    theirs = {
+        re.sub(r'^up(\d)', r'fpn\1' if beit else r'up\1', name.removeprefix('encoder.')): tensor
+        for name, tensor in ours.items()
+    }
+    whole = {f'backbone.{name}': tensor for name, tensor in theirs.items()}
+    torch.save(dict(state_dict=whole | {'neck.weight': torch.ones(2)}), tmp_path / 'theirs.pth')
+    tool.main([str(tmp_path / 'theirs.pth'), str(tmp_path / 'ours.pth')])
+    assert 'theirs.pth: baseline' in capsys.readouterr().out
+    converted = torch.load(tmp_path / 'ours.pth')['state_dict']
+    assert converted.keys() == {f'backbone.{name}' for name in ours} | {'neck.weight'}
+    assert all(torch.equal(converted[f'backbone.{name}'], value) for name, value in ours.items())
+
+
+def test_the_image_encoder_of_clip(tmp_path, small_timm):
+    vit = small_timm('vit_base_patch16_clip_224')
+    names = (
+        ('patch_embed.proj', 'conv1'),
+        ('blocks.', 'transformer.resblocks.'),
+        ('norm_pre.', 'ln_pre.'),
+        ('attn.qkv.', 'attn.in_proj_'),
+        ('attn.proj', 'attn.out_proj'),
+        ('mlp.fc1', 'mlp.c_fc'),
+        ('mlp.fc2', 'mlp.c_proj'),
+        ('norm1.', 'ln_1.'),
+        ('norm2.', 'ln_2.'),
+        ('norm.', 'ln_post.'),
+    )
+    theirs = {'transformer.resblocks.0.ln_1.weight': torch.ones(8), 'logit_scale': torch.ones(())}
+    for name, tensor in vit.state_dict().items():
+        for ours, other in names:
+            name = name.replace(ours, other)
+        if name in ('cls_token', 'pos_embed'):
+            name = dict(cls_token='class_embedding', pos_embed='positional_embedding')[name]
+            tensor = tensor[0] if 'pos' in name else tensor[0, 0]
+        theirs[f'visual.{name}'] = tensor
+    torch.save(theirs, tmp_path / 'clip.pth')
+    encoder = TimmViT('vit_base_patch16_clip_224', tmp_path / 'clip.pth', keep_prefix_tokens=True)
+    encoder.init_weights()
+    wanted = vit.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in encoder.state_dict().items())
 
 
 def test_dinov2_from_14_to_16(tmp_path, small_timm):
