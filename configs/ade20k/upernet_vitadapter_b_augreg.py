@@ -12,8 +12,8 @@ model = _base_.preset
 
 # The one config of the original without layer-wise decay: heads learn ten times as fast
 # (segmentation/configs/ade20k/upernet_augreg_adapter_base_512_160k_ade20k.py).
-# float16 with dynamic loss scaling from 512, as in the original. No `dtype` is float16 on a GPU,
-# and bfloat16, which needs no scaling, on the CPU.
+# float16 with dynamic loss scaling from 512, as in the original. No `dtype` is float16 on a GPU;
+# on a CPU it is bfloat16, which needs no scaling, or float32 where that has no instructions for it.
 optim_wrapper = dict(
     type='AutocastOptimWrapper',
     loss_scale=dict(init_scale=512),

@@ -10,6 +10,6 @@ _base_ = [
 
 model = _base_.preset
 
-# float16 with dynamic loss scaling from 512, as in the original. No `dtype` is float16 on a GPU,
-# and bfloat16, which needs no scaling, on the CPU.
+# float16 with dynamic loss scaling from 512, as in the original. No `dtype` is float16 on a GPU;
+# on a CPU it is bfloat16, which needs no scaling, or float32 where that has no instructions for it.
 optim_wrapper = dict(type='AutocastOptimWrapper', loss_scale=dict(init_scale=512))

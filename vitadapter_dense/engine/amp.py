@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
+from torch import nn
+
+
+def computes_bfloat16() -> bool:
+    """Whether this CPU computes in bfloat16 as fast as in float32, as oneDNN sees it."""
+    available = torch.backends.mkldnn.is_available()
+    return available and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -17,7 +28,9 @@ class AutocastOptimWrapper(AmpOptimWrapper):
     Only float16 gradients can underflow, so only there the loss is scaled.
 
     Args:
-        dtype: what autocast computes in; None takes float16 on a GPU and bfloat16 on the CPU.
+        dtype: what autocast computes in. None takes float16 on a GPU; on a CPU bfloat16 if that has
+            instructions for it, else no autocast: without them a large convolution takes a hundred
+            times as long as in float32.
         loss_scale: ``'dynamic'``, a fixed scale, or the arguments of ``torch.amp.GradScaler``.
         **kwargs: arguments of ``OptimWrapper``: ``optimizer``, ``accumulative_counts``,
             ``clip_grad``.
@@ -34,6 +47,15 @@ class AutocastOptimWrapper(AmpOptimWrapper):
         **kwargs: Any,
     ) -> None:
         device = get_device()
+        slow = device == 'cpu' and not computes_bfloat16()
+        if slow and dtype != 'float16':
+            wanted = 'computes in float32' if dtype is None else 'computes all the same, slowly'
+            print_log(
+                f'mixed precision {wanted}: this CPU has no instructions for bfloat16',
+                logger='current',
+                level=logging.INFO if dtype is None else logging.WARNING,
+            )
+        enabled = dtype is not None or not slow
         if dtype is None:
             dtype = 'bfloat16' if device == 'cpu' else 'float16'
         if dtype not in ('float16', 'bfloat16'):
@@ -54,11 +76,19 @@ class AutocastOptimWrapper(AmpOptimWrapper):
             raise ValueError(f"loss_scale={loss_scale!r}; expected 'dynamic', a number or a dict")
 
         OptimWrapper.__init__(self, **kwargs)  # AmpOptimWrapper's own asserts a GPU
-        self.cast_dtype = getattr(torch, dtype)
+        self.cast_dtype = getattr(torch, dtype) if enabled else torch.float32
         self.loss_scaler = torch.amp.GradScaler(device, enabled=dtype == 'float16', **scale)
         self._scale_update_param = (
             scale['init_scale'] if isinstance(loss_scale, (int, float)) else None
         )
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Where the forward pass runs, under autocast if there is another type to cast to."""
+        plain = self.cast_dtype == torch.float32
+        context = OptimWrapper.optim_context(self, model) if plain else super().optim_context(model)
+        with context:
+            yield
 
     def step(self, **kwargs: Any) -> None:
         """Takes an optimiser step; a float16 overflow leaves it out and lowers the scale."""
