@@ -165,12 +165,10 @@ def attention_bias(table: Tensor, hw: tuple[int, int], num_prefix: int) -> Tenso
         return bias
     bias = F.pad(bias, (num_prefix, 0, num_prefix, 0))
     if len(table) > offsets:
-        to_token, from_token, to_itself = table[offsets:]
-        length = bias.shape[-1]
-        row = torch.cat([to_itself[:, None], to_token[:, None].expand(-1, length - 1)], dim=1)
-        column = from_token[:, None, None].expand(-1, length - 1, 1)
-        below = torch.cat([column, bias[0, :, 1:, 1:]], dim=2)
-        bias = torch.cat([row[:, None], below], dim=1)[None]
+        to_token, from_token, to_itself = table[offsets:, :, None]
+        bias[0, :, 0, 1:] = to_token
+        bias[0, :, 1:, 0] = from_token
+        bias[0, :, 0, :1] = to_itself
     return bias
 
 
