@@ -143,8 +143,16 @@ def test_wrong_bases_and_incomplete_deltas_are_refused(tmp_path):
     )
     with pytest.raises(WeightsError, match=r"lacks 2 of its .*'head\.weight'"):
         complete_state_dict(TunedModel(METHODS['pro'], source), beheaded, path)
-    with pytest.raises(WeightsError, match='of another model'):
-        complete_state_dict(TinyModel(), dict(delta, delta=dict(delta['delta'])), path)
+    for name in ('norm', 'head_only'):  # what was tuned would be dropped unnoticed
+        with pytest.raises(WeightsError, match=r'another tuning method.*prompt_blocks'):
+            complete_state_dict(TunedModel(METHODS[name], source), delta, path)
+        with pytest.raises(WeightsError, match=r'another tuning method.*prompt_blocks'):
+            TunedModel(METHODS[name], source).load_state_dict(delta['state_dict'])
+    with pytest.raises(WeightsError, match=r'another tuning method.* in the shape \(8, 4, 1, 1\)'):
+        complete_state_dict(TunedModel(dict(type='ProTuning', groups=2), source), delta, path)
+    more = dict(delta['delta'], frozen=[*delta['delta']['frozen'], 'backbone.stem'])
+    with pytest.raises(WeightsError, match="of another model: 'backbone.stem'"):
+        complete_state_dict(TunedModel(METHODS['pro'], source), dict(delta, delta=more), path)
 
 
 def test_deltas_come_and_go_with_their_checkpoints(tmp_path):
@@ -177,9 +185,9 @@ def test_a_resumed_run_keeps_its_base(tmp_path):
 
 
 def test_errors_before_training(tmp_path):
-    with pytest.raises(ValueError, match='has no base weights'):
+    with pytest.raises(WeightsError, match='has no base weights'):
         train(tmp_path / 'run', METHODS['pro'], None)
-    with pytest.raises(ValueError, match='models with a tuning method'):
+    with pytest.raises(WeightsError, match='models with a tuning method'):
         build_runner(tmp_path / 'plain', checkpoint=dict(type='TunedCheckpointHook')).train()
 
 

@@ -77,7 +77,7 @@ def test_frozen_blocks_drop_no_path():
 def test_errors_name_the_value():
     with pytest.raises(ValueError, match=r'PartialTuning\(num_blocks=5\) .* with 4 blocks'):
         build(dict(type='PartialTuning', num_blocks=5))
-    with pytest.raises(KeyError, match='LowRank'):
+    with pytest.raises(ValueError, match='LowRank'):
         build(dict(type='LowRank'))
     with pytest.raises(TypeError, match='Adapter cannot be merged'):
         build(dict(type='Adapter')).tuning.merge()

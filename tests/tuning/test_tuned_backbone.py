@@ -126,7 +126,9 @@ def test_layouts_of_two_sizes_before_one_backward_pass():
 
 LORA, VPT = dict(type='LoRA'), dict(type='VisualPromptTuning')
 ERRORS = [
-    ('resnet', dict(type='LowRank'), KeyError, 'LowRank'),
+    ('resnet', dict(type='LowRank'), ValueError, r"'LowRank'.*choose of \['AdaptFormer', .*'SSF'"),
+    ('resnet', dict(type='mmdet.ResNet'), ValueError, "'mmdet.ResNet'.*no such method"),
+    ('resnet', dict(LORA, rang=4), ValueError, r"LoRA has no option 'rang'.*'rank', 'alpha'"),
     ('resnet', dict(LORA, targets=['qkv']), ValueError, r"end with \['0', 'conv1'"),
     ('resnet', dict(LORA, rank=0), ValueError, 'rank=0'),
     ('resnet', VPT, ValueError, 'inside transformer blocks, and ResNet has none'),

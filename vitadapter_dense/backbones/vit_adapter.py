@@ -184,8 +184,7 @@ class ViTAdapter(BaseModule):
         self._injects = injector
         self.tuning = None if tuning is None else self._tune_encoder(build_tuning(tuning))
         self.register_load_state_dict_pre_hook(rename_official_keys)
-        if self.tuning is not None:
-            self.register_load_state_dict_pre_hook(complete_delta)
+        self.register_load_state_dict_pre_hook(complete_delta)
 
     def _init_adapter(self) -> None:
         """Random start of everything but the encoder and the deformable attention, as in the

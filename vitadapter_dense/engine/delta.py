@@ -26,6 +26,7 @@ from vitadapter_dense.encoders.weights import (
 from vitadapter_dense.tuning import Tuning
 from vitadapter_dense.tuning.base_weights import (
     NOTE,
+    check_methods,
     describe_base,
     frozen_names_of,
     note_for,
@@ -131,7 +132,8 @@ def complete_state_dict(
         filename: of the checkpoint, for messages, and to find the base weights beside it.
 
     Raises:
-        WeightsError: the delta is incomplete, or its base weights are not to be had or others.
+        WeightsError: the delta is incomplete, of another tuning method, or its base weights are
+            not to be had or others.
     """
     tuned = state_dict_of(checkpoint)
     if not is_delta(checkpoint):
@@ -143,6 +145,7 @@ def complete_state_dict(
             f'the delta {filename} lacks {len(lost)} of its {len(info["tuned"])} tensors, '
             f'{lost[0]!r} for one: parts (a head?) have been taken out of it. Write it again.'
         )
+    check_methods(tuned, model.state_dict())
     _restore_base(model, info['base'], filename)
     state = model.state_dict()
     source = describe_base(info['base'])

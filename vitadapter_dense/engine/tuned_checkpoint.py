@@ -9,7 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
-from vitadapter_dense.encoders.weights import hash_of, read_checkpoint
+from vitadapter_dense.encoders.weights import WeightsError, hash_of, read_checkpoint
 from vitadapter_dense.engine.checkpoint_files import is_local, write_checkpoint
 from vitadapter_dense.engine.delta import (
     BASE,
@@ -42,18 +42,18 @@ class TunedCheckpointHook(AtomicCheckpointHook):
         """Finds what is frozen and where it comes from.
 
         Raises:
-            ValueError: the model has no tuned backbone, nothing names the weights that it is
+            WeightsError: the model has no tuned backbone, nothing names the weights that it is
                 tuned from, or checkpoints go to an object store.
         """
         super().before_train(runner)
         model = runner.bare_model
         if next(tuned_backbones(model), None) is None:
-            raise ValueError(
+            raise WeightsError(
                 'TunedCheckpointHook is for models with a tuning method; take '
                 "type='AtomicCheckpointHook' for this one"
             )
         if not is_local(self.out_dir, self.backend_args):
-            raise ValueError(f'TunedCheckpointHook writes to folders only, not to {self.out_dir}')
+            raise WeightsError(f'TunedCheckpointHook writes to folders only, not to {self.out_dir}')
         self._frozen = frozen_names(model)
         if not self._frozen:
             print_log('the method freezes nothing: there will be no deltas', logger='current')
@@ -68,7 +68,7 @@ class TunedCheckpointHook(AtomicCheckpointHook):
             return dict(checkpoint=str(runner._load_from))
         sources = pretrained_sources(runner.bare_model)
         if not sources:
-            raise ValueError(
+            raise WeightsError(
                 'the frozen part of the model has no base weights: a delta could never be loaded. '
                 'Name pre-trained weights in the config, or a checkpoint with load_from'
             )

@@ -7,6 +7,7 @@ parameter.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -147,13 +148,28 @@ def build_tuning(cfg: dict[str, Any] | Sequence[dict[str, Any]] | Tuning) -> Tun
     """Builds a method from its config, or a combination from a list of configs.
 
     Raises:
-        KeyError: unknown method.
+        ValueError: an unknown method or option, with those that there are.
     """
     if isinstance(cfg, Tuning):
         return cfg
-    if isinstance(cfg, dict):
-        return MODELS.build(cfg)
-    return TuningList([build_tuning(one) for one in cfg])
+    if isinstance(cfg, str):
+        raise ValueError(f'tuning={cfg!r}: give tuning=dict(type={cfg!r}), or a list of such')
+    if not isinstance(cfg, dict):
+        return TuningList([build_tuning(one) for one in cfg])
+    kind = cfg.get('type')
+    method = MODELS.get(kind) if isinstance(kind, str) else kind
+    if not (isinstance(method, type) and issubclass(method, Tuning)):
+        known = sorted(
+            name
+            for name, entry in MODELS.module_dict.items()
+            if isinstance(entry, type) and issubclass(entry, Tuning)
+        )
+        raise ValueError(f'tuning=dict(type={kind!r}): there is no such method; choose of {known}')
+    options = list(inspect.signature(method).parameters)
+    unknown = sorted(cfg.keys() - {'type', *options})
+    if unknown:
+        raise ValueError(f'{method.__name__} has no option {unknown[0]!r}; it has {options}')
+    return MODELS.build(cfg)
 
 
 def freeze_all_but(backbone: nn.Module, tuning: Tuning) -> None:

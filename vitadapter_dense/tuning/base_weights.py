@@ -66,6 +66,26 @@ def note_for(
     return dict(name=name, base=dict(base), frozen=frozen, hash=hash_of(tensors, frozen))
 
 
+def check_methods(tuned: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Raises if a model lacks parameters of the tuning methods that a delta was made with.
+
+    Args:
+        tuned: tensors of the delta, by name.
+        own: those of the model, or of its backbone.
+
+    Raises:
+        WeightsError: loading would drop what was tuned.
+    """
+    for name, tensor in tuned.items():
+        if '.tuning.' in f'.{name}' and (name not in own or own[name].shape != tensor.shape):
+            got = f'in the shape {tuple(own[name].shape)}' if name in own else 'not'
+            raise WeightsError(
+                f'the delta was made with another tuning method: it has {name!r} in the shape '
+                f'{tuple(tensor.shape)}, the model has that {got}. Choose the config that it was '
+                f'trained with.'
+            )
+
+
 def complete_delta(
     backbone: nn.Module,
     state_dict: dict[str, Tensor],
@@ -73,7 +93,7 @@ def complete_delta(
     local_metadata: Mapping[str, Any],
     *_: Any,
 ) -> None:
-    """A load-state-dict pre-hook for a tuned backbone: adds to a delta what it leaves out.
+    """A load-state-dict pre-hook for a backbone: adds to a delta what it leaves out.
 
     Args:
         backbone: gets the base weights on the way, the pre-trained ones by its ``init_weights``.
@@ -82,12 +102,15 @@ def complete_delta(
         local_metadata: what the state dict notes for this backbone.
 
     Raises:
-        WeightsError: the base weights are not to be had, or others than the delta was made from.
+        WeightsError: the base weights are not to be had, or others than the delta was made from;
+            or the backbone is tuned otherwise.
     """
     note = local_metadata.get(NOTE)
     if note is None:
         return
     base, source = note['base'], describe_base(note['base'])
+    given = {key.removeprefix(prefix): t for key, t in state_dict.items() if key.startswith(prefix)}
+    check_methods(given, backbone.state_dict())
     if 'checkpoint' in base:
         _load_base_checkpoint(backbone, str(base['checkpoint']), note['name'])
     elif not getattr(backbone, 'is_init', False):
