@@ -1,0 +1,17 @@
+"""UperNet, ViT-Adapter-B, BEiT v2 weights, crop 512, 160k iterations (ours)."""
+
+_base_ = [
+    '../_base_/models/upernet.py',
+    '../_base_/models/seg_vitadapter_b_beitv2.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/adamw_poly_160k.py',
+    '../_base_/runtime/segmentation.py',
+]
+
+model = _base_.preset
+
+# As for the BEiT-B models of the original, segmentation/configs/coco_stuff10k/*_base_*.
+optim_wrapper = dict(
+    optimizer=dict(lr=3e-5, weight_decay=0.05),
+    paramwise_cfg=dict(num_layers=12, layer_decay_rate=0.95),
+)
