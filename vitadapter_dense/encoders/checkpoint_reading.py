@@ -8,6 +8,7 @@ its name.
 from __future__ import annotations
 
 import pickle
+import re
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
@@ -152,7 +153,9 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
-        raise _refused(path, str(error).splitlines()[0]) from error
+        asked = re.search(r'GLOBAL (\S+)', str(error))
+        reason = f'it asks for {asked[1]}' if asked else 'an operation that is not allowed'
+        raise _refused(path, reason) from error  # torch's text proposes weights_only=False
     except _UNREADABLE as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(
