@@ -8,6 +8,7 @@ import torch
 from mmengine.structures import PixelData
 
 from vitadapter_dense.engine.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.engine.inference import dataset_meta
 from vitadapter_dense.engine.label_pictures import draw_label_map, draw_legend, draw_segmentation
 
 PALETTE = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
@@ -52,6 +53,17 @@ def test_truth_stands_on_the_left_and_the_legend_below() -> None:
     assert (drawn[8:, -8:] == 255).all()  # no entry is cut off
     alone = draw_segmentation(image, sample, META, ground_truth=False, prediction=False)
     assert alone is image
+
+
+def test_classes_without_colours_get_some() -> None:
+    """A checkpoint of another program names no palette, and the config need not."""
+    pytest.importorskip('mmseg')
+    dataset = dict(type='mmseg.BaseSegDataset', metainfo=dict(classes=('a', 'b')))
+    palette = dataset_meta({}, dataset)['palette']
+    assert len(set(palette)) == 2
+    assert dataset_meta({}, dataset)['palette'] == palette
+    stored = dict(meta=dict(dataset_meta=dict(CLASSES=('a', 'b'), PALETTE=PALETTE[:2])))
+    assert dataset_meta(stored, dataset)['palette'] == PALETTE[:2]
 
 
 def test_matrix_counts_what_iou_metric_counts() -> None:

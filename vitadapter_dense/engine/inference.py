@@ -97,7 +97,7 @@ class Predictor:
         self._pipeline_of_arrays = Compose(
             [step for step in steps if not step['type'].startswith('LoadImage')]
         )
-        self.dataset_meta = _dataset_meta(content, dataset)
+        self.dataset_meta = dataset_meta(content, dataset)
         self._visualizer_cfg = cfg.get('visualizer') or dict(type='Visualizer')
 
     def prepare(self, image_file: str | Path) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _without_annotations(pipeline: Sequence[dict]) -> list[dict]:
     return [step for step in pipeline if 'Annotations' not in step['type']]
 
 
-def _dataset_meta(checkpoint: dict, dataset: Config) -> dict[str, Any]:
+def dataset_meta(checkpoint: dict, dataset: Config) -> dict[str, Any]:
     """Class names and colours: the checkpoint's, completed by the configuration's data set."""
     registered = DATASETS.get(dataset['type'])
     meta = dict(getattr(registered, 'METAINFO', None) or {})
