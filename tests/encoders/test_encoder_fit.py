@@ -90,3 +90,12 @@ def test_what_the_user_added_may_be_missing():
     """Layer scale on weights without it: all blocks lack it."""
     report = load_checked(TimmViT(NAME, init_values=1.0, **SMALL), timms(), min_share=0.9)
     assert {name.split('.', 2)[2] for name in report.missing} == {'ls1.gamma', 'ls2.gamma'}
+
+
+def test_some_blocks_alone_may_be_loaded():
+    """A part that was tuned is no mixture; its shapes are compared all the same."""
+    part = {name: value for name, value in timms().items() if name.startswith('blocks.3.')}
+    model = TimmViT(NAME, **SMALL)
+    assert len(load_checked(model, part, min_share=0.0).matched) == len(part)
+    with pytest.raises(WeightsError, match=r'blocks\.3\.norm1\.bias \(31,\)'):
+        load_checked(model, {**part, 'blocks.3.norm1.bias': torch.zeros(31)}, min_share=0.0)

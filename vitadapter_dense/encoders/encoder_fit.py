@@ -41,7 +41,8 @@ def check_encoder_weights(
     start = f'the {what} does not fit the model: its encoder has'
     here = f'{encoder.model_name!r} here has'
     patches = given.get('patch_embed.proj.weight', ())
-    if len(patches) == 4:  # a whole encoder
+    whole = len(patches) == 4  # and not a part that was tuned
+    if whole:
         depth = 1 + max((int(match[1]) for match in map(_BLOCK.match, given) if match), default=-1)
         for word, got, want in (
             ('width (embed_dim)', patches[0], encoder.embed_dim),
@@ -57,7 +58,7 @@ def check_encoder_weights(
         if name == 'pos_embed':
             mend = 'Set img_size and patch_size of the encoder to those of the checkpoint'
         raise WeightsError(f'{start} {name} {given[name]}, {here} {own[name]}{more}. {mend}.')
-    for part, lacking in _partly_missing(own, given):
+    for part, lacking in _partly_missing(own, given) if whole else ():
         raise WeightsError(
             f'{start} {part} in some blocks, but not in blocks {lacking}: a mixture of '
             f'architectures, or incomplete. {_MEND}.'
