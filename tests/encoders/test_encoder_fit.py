@@ -99,3 +99,13 @@ def test_some_blocks_alone_may_be_loaded():
     assert len(load_checked(model, part, min_share=0.0).matched) == len(part)
     with pytest.raises(WeightsError, match=r'blocks\.3\.norm1\.bias \(31,\)'):
         load_checked(model, {**part, 'blocks.3.norm1.bias': torch.zeros(31)}, min_share=0.0)
+
+
+def test_a_layer_scale_is_not_left_out_unless_it_is_one():
+    """The original's checkpoints have one everywhere, trained."""
+    scaled = timms(init_values=1.0)
+    load_checked(TimmViT(NAME, **SMALL), scaled)
+    scaled['blocks.1.ls2.gamma'] = torch.full((32,), 0.9)
+    with pytest.raises(WeightsError, match=r'blocks\.1\.ls2\.gamma.* none: set init_values=1\.0'):
+        load_checked(TimmViT(NAME, **SMALL), scaled)
+    load_checked(TimmViT(NAME, init_values=1.0, **SMALL), scaled)

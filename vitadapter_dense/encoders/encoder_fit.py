@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vitadapter_dense.encoders.weights import WeightsError
 
 _MEND = 'Choose the checkpoint of this architecture, or the config of this checkpoint'
+_LAYER_SCALE = re.compile(r'blocks\.\d+\.(ls[12]\.gamma|gamma_[12])$')
 _BLOCK = re.compile(r'blocks\.(\d+)\.(.+)')
 
 
@@ -29,8 +30,8 @@ def check_encoder_weights(
         what: what the weights are, for the message.
 
     Raises:
-        WeightsError: another width or depth, tensors of other shapes, or blocks that are not of one
-            architecture.
+        WeightsError: another width or depth, tensors of other shapes, blocks that are not of one
+            architecture, or a layer scale that this encoder would leave out.
     """
     given = {
         name.removeprefix(prefix): tuple(tensor.shape)
@@ -63,6 +64,13 @@ def check_encoder_weights(
             f'{start} {part} in some blocks, but not in blocks {lacking}: a mixture of '
             f'architectures, or incomplete. {_MEND}.'
         )
+    for name in given:
+        match = _LAYER_SCALE.match(name)
+        if match and name not in own and not _all_one(state_dict[prefix + name]):
+            raise WeightsError(
+                f'{start} a layer scale ({name}), {here} none: set init_values=1.0 in the encoder, '
+                f'or choose weights without it.'
+            )
 
 
 def _partly_missing(
@@ -78,3 +86,8 @@ def _partly_missing(
         lacking = [number for number in numbers if f'blocks.{number}.{part}' not in given]
         if len(numbers) == depth and 0 < len(lacking) < depth:
             yield part, lacking
+
+
+def _all_one(scale: Tensor) -> bool:
+    """Whether a layer scale changes nothing, or has no values (on the meta device)."""
+    return scale.is_meta or bool((scale == 1).all())
