@@ -14,6 +14,7 @@ Every run leaves a file in `--out`; a call that was stopped goes on with the run
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -78,7 +79,7 @@ METHODS = dict(
     mlp_head=dict(type='MLPHead', num_layers=2),
 )
 DEFAULT = ('full', 'head_only', 'partial1', 'bias', 'adapter', 'lora', 'pro_tuning')
-RATES, SEEDS = (3e-4, 1e-3, 3e-3), (0, 1)
+RATES, SEEDS = (1e-3, 3e-3, 1e-2), (0, 1)
 SPLITS = dict(train=(400, 10), select=(100, 11), test=(200, 12))  # scenes, seed
 
 
@@ -283,11 +284,12 @@ def write_report(
     ]
     (out / 'table.md').write_text('\n'.join(lines) + '\n')
     figure, axes = pyplot.subplots(figsize=(6, 4))
-    for row in rows:
+    for row, marker in zip(rows, itertools.cycle('osD^vP*X')):
+        point = (row['parameters'] + head, 100 * row['mean'])
         axes.errorbar(
-            row['parameters'] + head, 100 * row['mean'], 50 * row['spread'], marker='o', capsize=3
+            *point, 50 * row['spread'], marker=marker, linestyle='', capsize=3, label=row['method']
         )
-        axes.annotate(row['method'], (row['parameters'] + head, 100 * row['mean']), fontsize=8)
+    axes.legend(loc='center left', bbox_to_anchor=(1, 0.5), frameon=False)
     axes.set(xscale='log', xlabel='trainable parameters, head included', ylabel='mIoU (%)')
     figure.tight_layout()
     figure.savefig(out / 'plot.png', dpi=150)
