@@ -125,6 +125,8 @@ def test_the_base_can_be_a_checkpoint_and_be_moved_beside_the_delta(tmp_path):
     model = TunedModel(METHODS['pro'])
     load_checked(model, complete_state_dict(model, read_checkpoint(path), path), min_share=1.0)
     assert torch.equal(scores(model), scores(trained))
+    averages = [dict(type='EMAHook')]  # it loads what the run starts from, too
+    train(tmp_path / 'more', METHODS['pro'], None, load_from=str(path), hooks=averages)
     (path.parent / base.name).unlink()
     with pytest.raises(WeightsError, match=r'needs its base weights.*whole\.pth'):
         complete_state_dict(TunedModel(METHODS['pro']), read_checkpoint(path), path)

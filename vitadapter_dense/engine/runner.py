@@ -172,10 +172,13 @@ class DenseRunner(Runner):
             checkpoint = read_checkpoint(filename, map_location)
         if 'state_dict' not in checkpoint:
             checkpoint = dict(state_dict=state_dict_of(checkpoint))
+        if is_delta(checkpoint):  # whole for the hooks too, of which EMAHook loads it
+            whole = complete_state_dict(self.bare_model, checkpoint, filename)
+            checkpoint = dict(checkpoint, state_dict=whole)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         report = load_checked(
             self.bare_model,
-            _revised(complete_state_dict(self.bare_model, checkpoint, filename), revise_keys),
+            _revised(state_dict_of(checkpoint), revise_keys),
             min_share=1.0 if strict else self._min_share,
             what=f'checkpoint {filename}',
         )
