@@ -151,6 +151,11 @@ def test_bad_input_is_told(backbone, tuning, error, match):
         build(backbone, tuning)
 
 
+def test_a_method_may_be_inherited_from_another_package():
+    """MMEngine marks such parts of a configuration with their scope."""
+    assert build('resnet', dict(LORA, _scope_='mmengine')).tuning.sites
+
+
 def test_a_backbone_is_tuned_once():
     once = dict(type='TunedBackbone', backbone=BACKBONES['convnext'], tuning=LORA)
     with pytest.raises(ValueError, match='tuned already'):

@@ -166,7 +166,8 @@ def build_tuning(cfg: dict[str, Any] | Sequence[dict[str, Any]] | Tuning) -> Tun
         )
         raise ValueError(f'tuning=dict(type={kind!r}): there is no such method; choose of {known}')
     options = list(inspect.signature(method).parameters)
-    unknown = sorted(cfg.keys() - {'type', *options})
+    # MMEngine marks what a configuration inherits from another package with its scope
+    unknown = sorted(cfg.keys() - {'type', '_scope_', *options})
     if unknown:
         raise ValueError(f'{method.__name__} has no option {unknown[0]!r}; it has {options}')
     return MODELS.build(cfg)
