@@ -113,6 +113,14 @@ def test_arrays_of_objects_are_refused(tmp_path):
     assert not marker.exists()
 
 
+def test_programs_are_refused(tmp_path):
+    """Without torch's own advice to load them unsafely."""
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(tmp_path / 'ViT-B-16.pt')
+    with pytest.raises(WeightsError, match='is refused: .*TorchScript') as error:
+        read_checkpoint(tmp_path / 'ViT-B-16.pt')
+    assert 'weights_only' not in str(error.value)
+
+
 def test_names_that_are_numbers_and_sparse_tensors():
     with pytest.raises(WeightsError, match=r"no state dict.*entries are \['1'\]"):
         state_dict_of({1: torch.ones(2)})

@@ -89,7 +89,7 @@ def _format_of_file(path: Path) -> Literal['safetensors', 'npz', 'torch']:
     """What a file begins with tells; an empty one and the remains of one are the caller's to read.
 
     Raises:
-        WeightsError: none of the formats.
+        WeightsError: none of the formats, or a program.
     """
     with path.open('rb') as file:
         start = file.read(16)
@@ -101,6 +101,8 @@ def _format_of_file(path: Path) -> Literal['safetensors', 'npz', 'torch']:
                 names = archive.namelist()
         else:
             names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
+        if any(name.endswith('/constants.pkl') for name in names):  # as OpenAI released CLIP
+            raise _refused(path, 'it is a TorchScript program: torch.jit.load')
         return 'npz' if names and all(name.endswith('.npy') for name in names) else 'torch'
     if start and start[:1] != b'\x80':
         raise WeightsError(
