@@ -34,6 +34,7 @@ if [ ! -x "$nvcc" ]; then
 fi
 
 echo '[1/5] build'
+rm -f ops/msda/_cuda*.so  # an older build must not pass for this one
 within 400 "$python" setup.py build_ext --inplace --force >"$results/build.log" 2>&1
 "$python" - <<'PYTHON' || { tail -40 "$results/build.log" >&2; exit 1; }
 import msda
