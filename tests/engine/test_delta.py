@@ -127,6 +127,16 @@ def test_the_base_can_be_a_checkpoint_and_be_moved_beside_the_delta(tmp_path):
     assert torch.equal(scores(model), scores(trained))
     averages = [dict(type='EMAHook')]  # it loads what the run starts from, too
     train(tmp_path / 'more', METHODS['pro'], None, load_from=str(path), hooks=averages)
+    model = TunedModel(METHODS['pro'])
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.save(dict(state_dict=TunedModel(METHODS['pro']).state_dict()), path.parent / base.name)
+    with pytest.raises(WeightsError, match=r'for other base weights .*whole\.pth'):
+        complete_state_dict(model, read_checkpoint(path), path)
+    base.write_bytes((path.parent / base.name).read_bytes())
+    with pytest.raises(WeightsError, match=r'for other base weights .*whole\.pth'):
+        model.load_state_dict(torch.load(path, weights_only=True)['state_dict'])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    base.unlink()
     (path.parent / base.name).unlink()
     with pytest.raises(WeightsError, match=r'needs its base weights.*whole\.pth'):
         complete_state_dict(TunedModel(METHODS['pro']), read_checkpoint(path), path)

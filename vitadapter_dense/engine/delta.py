@@ -18,8 +18,6 @@ from torch import Tensor, nn
 
 from vitadapter_dense.encoders.weights import (
     WeightsError,
-    hash_of,
-    load_checked,
     read_checkpoint,
     state_dict_of,
 )
@@ -27,8 +25,8 @@ from vitadapter_dense.tuning import Tuning
 from vitadapter_dense.tuning.base_weights import (
     NOTE,
     check_methods,
-    describe_base,
     frozen_names_of,
+    frozen_tensors,
     note_for,
 )
 
@@ -124,10 +122,9 @@ def complete_state_dict(
 ) -> dict[str, Tensor]:
     """The state dict of a checkpoint; of a delta, base weights and delta together.
 
-    The base weights of a delta are loaded into the model on the way.
-
     Args:
-        model: what the weights are for.
+        model: what the weights are for. For a delta to pre-trained weights it is initialised with
+            them, if it has not been; nothing else of it changes.
         checkpoint: whole or a delta.
         filename: of the checkpoint, for messages, and to find the base weights beside it.
 
@@ -146,36 +143,21 @@ def complete_state_dict(
             f'{lost[0]!r} for one: parts (a head?) have been taken out of it. Write it again.'
         )
     check_methods(tuned, model.state_dict())
-    _restore_base(model, info['base'], filename)
-    state = model.state_dict()
-    source = describe_base(info['base'])
-    absent = [name for name in info['frozen'] if name not in state]
-    if absent:
-        raise WeightsError(
-            f'the delta {filename} is of another model: {absent[0]!r} of its base weights '
-            f'({source}) is not there. Choose the config that it was trained with.'
-        )
-    if hash_of(state, info['frozen']) != info['hash']:
-        raise WeightsError(
-            f'the delta {filename} is for other base weights than the model has: it was tuned '
-            f'from {source}, and the hash of the frozen tensors differs. Use those weights.'
-        )
-    return {**{name: state[name] for name in info['frozen']}, **tuned}
+    whole = None
+    if 'checkpoint' in info['base']:
+        whole = _read_base(str(info['base']['checkpoint']), filename)
+    elif not getattr(model, 'is_init', False):
+        model.init_weights()
+    return {**frozen_tensors(model, info, whole, what=f'the delta {filename}'), **tuned}
 
 
-def _restore_base(model: nn.Module, base: Mapping[str, Any], filename: str | Path) -> None:
-    if 'pretrained' in base:
-        if not getattr(model, 'is_init', False):
-            model.init_weights()
-        return
-    recorded = str(base['checkpoint'])
+def _read_base(recorded: str, filename: str | Path) -> dict[str, Tensor]:
     beside = Path(filename).parent / Path(recorded).name
     source = str(beside) if not Path(recorded).is_file() and beside.is_file() else recorded
     try:
-        whole = read_checkpoint(source)
+        return state_dict_of(read_checkpoint(source))
     except WeightsError as error:
         raise WeightsError(
             f'the delta {filename} needs its base weights {recorded!r}: put that file there, or '
             f'beside the delta. ({error})'
         ) from error
-    load_checked(model, state_dict_of(whole), min_share=0.0, what=f'base weights {source}')

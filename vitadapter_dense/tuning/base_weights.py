@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from vitadapter_dense.encoders.weights import (
     WeightsError,
+    check_fit,
+    converted_for,
     hash_of,
-    load_checked,
     read_checkpoint,
     state_dict_of,
 )
@@ -86,6 +87,46 @@ def check_methods(tuned: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Non
             )
 
 
+def frozen_tensors(
+    module: nn.Module,
+    info: Mapping[str, Any],
+    whole: Mapping[str, Tensor] | None,
+    *,
+    what: str = 'the delta',
+) -> dict[str, Tensor]:
+    """What a delta leaves out, by name, compared by its hash; the module stays as it is.
+
+    Args:
+        module: the model or the backbone that the delta is for.
+        info: of the delta: ``base``, ``frozen`` and ``hash``.
+        whole: weights of the checkpoint that is the base; None if the module has the base weights.
+        what: the delta, for the message.
+
+    Raises:
+        WeightsError: the delta is of another model, or the base weights are others.
+    """
+    source, own = describe_base(info['base']), module.state_dict()
+    absent = [name for name in info['frozen'] if name not in own]
+    if absent:
+        raise WeightsError(
+            f'{what} is of another model: {absent[0]!r} of its base weights ({source}) is not in '
+            f'this {type(module).__name__}. Choose the config that it was trained with.'
+        )
+    tensors = {name: own[name] for name in info['frozen']}
+    if whole is not None:
+        check_fit(module, whole, min_share=0.0, what=f'base weights {source}')
+        given = converted_for(module, whole)
+        for name, tensor in tensors.items():
+            if name in given and given[name].shape == tensor.shape:
+                tensors[name] = given[name].to(tensor)
+    if hash_of(tensors, info['frozen']) != info['hash']:
+        raise WeightsError(
+            f'{what} is for other base weights than the model has: it was tuned from {source}, '
+            f'and the hash of the frozen tensors differs. Use those weights.'
+        )
+    return tensors
+
+
 def complete_delta(
     backbone: nn.Module,
     state_dict: dict[str, Tensor],
@@ -96,7 +137,7 @@ def complete_delta(
     """A load-state-dict pre-hook for a backbone: adds to a delta what it leaves out.
 
     Args:
-        backbone: gets the base weights on the way, the pre-trained ones by its ``init_weights``.
+        backbone: is given its pre-trained weights by ``init_weights``, if it has not got them yet.
         state_dict: completed in place, where it is that of a delta.
         prefix: of the backbone's keys.
         local_metadata: what the state dict notes for this backbone.
@@ -108,29 +149,18 @@ def complete_delta(
     note = local_metadata.get(NOTE)
     if note is None:
         return
-    base, source = note['base'], describe_base(note['base'])
     given = {key.removeprefix(prefix): t for key, t in state_dict.items() if key.startswith(prefix)}
     check_methods(given, backbone.state_dict())
-    if 'checkpoint' in base:
-        _load_base_checkpoint(backbone, str(base['checkpoint']), note['name'])
+    whole = None
+    if 'checkpoint' in note['base']:
+        whole = _read_base(str(note['base']['checkpoint']), note['name'])
     elif not getattr(backbone, 'is_init', False):
         backbone.init_weights()
-    own = backbone.state_dict()
-    absent = [name for name in note['frozen'] if name not in own]
-    if absent:
-        raise WeightsError(
-            f'the delta is of another model: {absent[0]!r} of its base weights ({source}) is not '
-            f'in this {type(backbone).__name__}. Choose the config that it was trained with.'
-        )
-    if hash_of(own, note['frozen']) != note['hash']:
-        raise WeightsError(
-            f'the delta is for other base weights than the model has: it was tuned from {source}, '
-            f'and the hash of the frozen tensors differs. Use those weights.'
-        )
-    state_dict.update({f'{prefix}{name}': own[name].clone() for name in note['frozen']})
+    tensors = frozen_tensors(backbone, note, whole)
+    state_dict.update({f'{prefix}{name}': tensor.clone() for name, tensor in tensors.items()})
 
 
-def _load_base_checkpoint(backbone: nn.Module, source: str, name: str) -> None:
+def _read_base(source: str, name: str) -> dict[str, Tensor]:
     try:
         whole = state_dict_of(read_checkpoint(source))
     except WeightsError as error:
@@ -138,5 +168,4 @@ def _load_base_checkpoint(backbone: nn.Module, source: str, name: str) -> None:
             f'the delta needs its base weights {source!r}: put that file there ({error})'
         ) from error
     start = f'{name}.' if name else ''
-    tensors = {key.removeprefix(start): t for key, t in whole.items() if key.startswith(start)}
-    load_checked(backbone, tensors, min_share=0.0, what=f'base weights {source}')
+    return {key.removeprefix(start): t for key, t in whole.items() if key.startswith(start)}
