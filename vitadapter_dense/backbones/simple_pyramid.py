@@ -43,7 +43,7 @@ class SimplePyramid(BaseModule):
         style: ``'original'`` or ``'vitdet'``, see the module's text.
         out_indices: blocks whose maps are used, ``'original'`` only: four of them, or one for all
             levels;
-            default: the last block of four equal spans.
+            default: the last block of four equal spans. Blocks behind the last are not built.
         out_channels: channels of the maps, ``'vitdet'`` only (``'original'`` gives the ViT's
             width).
         norm_eps: of the layer norms.
@@ -72,6 +72,7 @@ class SimplePyramid(BaseModule):
             if out_indices is None:
                 out_indices = [round(part * depth / 4) - 1 for part in range(1, 5)]
             self.out_indices = _check_out_indices(out_indices, depth)
+            self.encoder.keep_blocks(self.out_indices[-1] + 1)
             if getattr(self.encoder, 'family', None) == 'beit':
                 self._build_original_beit(dim, norm_cfg)
             else:

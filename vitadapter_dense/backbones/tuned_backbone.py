@@ -22,6 +22,7 @@ from vitadapter_dense.tuning.base import (
     keep_frozen_parts_in_eval,
 )
 from vitadapter_dense.tuning.base_weights import complete_delta
+from vitadapter_dense.tuning.stages import idle_modules
 
 
 class Tuned:
@@ -91,6 +92,22 @@ def _has_switch(modules: Any) -> bool:
     return any(hasattr(m, 'with_cp') for module in modules for m in module.modules())
 
 
+def _check_all_used(model: nn.Module, part: nn.Module, method: Tuning) -> None:
+    """Raises where something trains behind the last map that the backbone returns."""
+    idle = idle_modules(part)
+    trains = [name for name, parameter in part.named_parameters() if parameter.requires_grad]
+    inside = tuple(f'{name}.' for name in idle)
+    useless = [name for name in (*method.sites, *trains) if name in idle or name.startswith(inside)]
+    if useless:
+        last = max(part.out_indices)
+        raise ValueError(
+            f'out_indices={tuple(part.out_indices)} of {type(part).__name__} leaves out its last '
+            f'stages, where {type(method).__name__} would train {useless[0]!r} and {len(useless)} '
+            f'more for nothing. Build {last + 1} stages only (num_stages={last + 1}; of a Swin, '
+            f'the first {last + 1} entries of depths and num_heads), or return the last map too'
+        )
+
+
 @MODELS.register_module(name='TunedBackbone')
 def tuned_backbone(
     backbone: dict[str, Any] | nn.Module,
@@ -109,7 +126,8 @@ def tuned_backbone(
         The backbone, with a child ``tuning``.
 
     Raises:
-        ValueError: the method cannot work on this backbone, or the backbone is tuned already.
+        ValueError: the method cannot work on this backbone, would train stages that give no map,
+            or the backbone is tuned already.
     """
     model = MODELS.build(backbone) if isinstance(backbone, dict) else backbone
     if getattr(model, 'tuning', None) is not None:
@@ -129,4 +147,5 @@ def tuned_backbone(
     model.tuning = method
     model.register_load_state_dict_pre_hook(complete_delta)
     freeze_all_but(part, method)
+    _check_all_used(model, part, method)
     return model.train(model.training)

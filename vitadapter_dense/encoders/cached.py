@@ -80,6 +80,9 @@ class CachedEncoder(BaseModule):
         self._in_training = False
         self.register_load_state_dict_pre_hook(_names_with_cache)
 
+    def keep_blocks(self, count: int) -> None:
+        """Nothing: it is frozen, and its features are told by the weights of all blocks."""
+
     @property
     def kept(self) -> FeatureFolder:
         """The folder, compared with the encoder when it is first used.

@@ -24,7 +24,7 @@ def check_encoder_weights(
     """Raises unless the weights of an encoder in a state dict, if it has any, are this encoder's.
 
     Args:
-        encoder: with ``embed_dim``, ``depth`` and ``model_name``.
+        encoder: with ``embed_dim``, ``depth``, ``pretrained_depth`` and ``model_name``.
         state_dict: in our names.
         prefix: of the encoder's keys.
         what: what the weights are, for the message.
@@ -45,12 +45,14 @@ def check_encoder_weights(
     whole = len(patches) == 4  # and not a part that was tuned
     if whole:
         depth = 1 + max((int(match[1]) for match in map(_BLOCK.match, given) if match), default=-1)
-        for word, got, want in (
-            ('width (embed_dim)', patches[0], encoder.embed_dim),
-            ('depth', depth, encoder.depth),
+        for word, got, fitting in (
+            ('width (embed_dim)', patches[0], {encoder.embed_dim}),
+            # blocks that nothing uses are not built
+            ('depth', depth, {encoder.pretrained_depth, encoder.depth}),
         ):
-            if got != want:
-                raise WeightsError(f'{start} the {word} {got}, {here} {want}. {_MEND}.')
+            if got not in fitting:
+                wanted = ' or '.join(map(str, sorted(fitting)))
+                raise WeightsError(f'{start} the {word} {got}, {here} {wanted}. {_MEND}.')
     other = [name for name in own if name in given and given[name] != own[name]]
     if other:
         name = other[0]

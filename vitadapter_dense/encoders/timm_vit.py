@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -93,6 +94,7 @@ class TimmViT(BaseModule):
         self.frozen, self.with_cp = frozen, with_cp
         self.embed_dim: int = vit.embed_dim
         self.depth: int = len(vit.blocks)
+        self.pretrained_depth = self.depth
         self.patch_size: int = vit.patch_embed.patch_size[0]
         self._image_args = {k: v for k, v in timm_args.items() if k in ('img_size', 'patch_size')}
         self._position_hw: tuple[int, int] = vit.patch_embed.grid_size
@@ -146,6 +148,22 @@ class TimmViT(BaseModule):
             with_cls = self.num_prefix > 0
             table = torch.zeros(table_rows(hw, with_cls), block.attn.num_heads)
             block.attn.add_table(table, hw, with_cls=with_cls)
+
+    def keep_blocks(self, count: int) -> None:
+        """Drops the blocks from number ``count`` on, because nothing uses their outputs.
+
+        The others stay those of a model of ``pretrained_depth`` blocks: in their drop path rates,
+        their layers for layer-wise decay, and the weights that fit.
+        """
+        if count == self.depth:
+            return
+        print_log(
+            f'{self.model_name}: blocks {count} to {self.depth - 1} are not built, because nothing '
+            f'uses their outputs',
+            logger='current',
+        )
+        self.blocks, self.window_sizes = self.blocks[:count], self.window_sizes[:count]
+        self.depth = count
 
     def init_weights(self) -> None:
         """Loads the pre-trained weights, unless the whole model is loaded from a checkpoint anyway.
@@ -264,9 +282,9 @@ class TimmViT(BaseModule):
 
         Returns:
             ``(depth, number of layers)``: 0 for the embeddings, ``i + 1`` for block i, the last
-            layer for everything else; there are ``self.depth + 2`` layers.
+            layer for everything else; there are ``self.pretrained_depth + 2`` layers.
         """
-        num_layers = self.depth + 2
+        num_layers = self.pretrained_depth + 2
         block = re.match(r'blocks\.(\d+)\.', name)
         if block:
             return int(block.group(1)) + 1, num_layers

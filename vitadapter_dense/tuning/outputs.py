@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from vitadapter_dense.encoders.tokens import Tokens
 from vitadapter_dense.tuning.base import Tuning
-from vitadapter_dense.tuning.stages import is_plain_vit, output_channels
+from vitadapter_dense.tuning.stages import is_plain_vit, output_channels, output_stages
 
 
 class OutputTuning(Tuning):
@@ -31,7 +31,7 @@ class OutputTuning(Tuning):
             ValueError: the channels of the maps cannot be told.
         """
         channels = output_channels(backbone)
-        self.build(channels)
+        self.build(channels, output_stages(backbone)[: len(channels)])
         if is_plain_vit(backbone):
             self._last_block = backbone.depth - 1
             self.sites = [f'blocks.{self._last_block}']
@@ -40,8 +40,8 @@ class OutputTuning(Tuning):
             self.sites = [f'output {index}' for index in range(len(channels))]
             backbone.register_forward_hook(self._on_outputs)
 
-    def build(self, channels: Sequence[int]) -> None:
-        """Makes the modules for maps of so many channels."""
+    def build(self, channels: Sequence[int], stages: Sequence[int]) -> None:
+        """Makes the modules for maps of so many channels, which come from stages 0 to 3."""
         raise NotImplementedError
 
     def change(self, images: Tensor, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -94,16 +94,17 @@ class SideTuning(OutputTuning):
         self.width = width
         self.stem = nn.Sequential(_conv(3, width), _conv(width, width))
 
-    def build(self, channels: Sequence[int]) -> None:
-        """A level of the side network for each map."""
-        widths = [self.width * 2 ** min(level, 3) for level in range(len(channels))]
+    def build(self, channels: Sequence[int], stages: Sequence[int]) -> None:
+        """A level of the side network for each stage up to the last map's."""
+        self.stages = list(stages)
+        widths = [self.width * 2 ** min(level, 3) for level in range(self.stages[-1] + 1)]
         self.levels = nn.ModuleList(
             nn.Identity() if level == 0 else _conv(widths[level - 1], widths[level])
-            for level in range(len(channels))
+            for level in range(len(widths))
         )
         self.projections = nn.ModuleList(
-            nn.Conv2d(width, out, kernel_size=1)
-            for width, out in zip(widths, channels, strict=True)
+            nn.Conv2d(widths[stage], out, kernel_size=1)
+            for stage, out in zip(self.stages, channels, strict=True)
         )
         self.blend = nn.ParameterList(
             nn.Parameter(self.stem[0][0].weight.new_zeros(1)) for _ in channels
@@ -111,12 +112,14 @@ class SideTuning(OutputTuning):
 
     def change(self, images: Tensor, maps: Sequence[Tensor]) -> list[Tensor]:
         """Blends each map with the side network's, resized to its size."""
-        side, blended = self.stem(images), []
-        for level, projection, blend, own in zip(
-            self.levels, self.projections, self.blend, maps, strict=True
+        levels, blended = [self.stem(images)], []
+        for level in self.levels:
+            levels.append(level(levels[-1]))
+        for stage, projection, blend, own in zip(
+            self.stages, self.projections, self.blend, maps, strict=True
         ):
-            side = level(side)
-            other = F.interpolate(projection(side), size=own.shape[-2:], mode='bilinear')
+            side = projection(levels[stage + 1])
+            other = F.interpolate(side, size=own.shape[-2:], mode='bilinear')
             share = blend.sigmoid()
             blended.append(share * own + (1 - share) * other.to(own.dtype))
         return blended
@@ -146,7 +149,7 @@ class MLPHead(OutputTuning):
             raise ValueError(f'MLPHead(num_layers={num_layers}): give at least one layer')
         self.num_layers, self.dropout = num_layers, dropout
 
-    def build(self, channels: Sequence[int]) -> None:
+    def build(self, channels: Sequence[int], stages: Sequence[int]) -> None:
         """The layers for each map."""
         self.layers = nn.ModuleList(self._mlp(width) for width in channels)
 

@@ -195,7 +195,27 @@ def output_channels(backbone: nn.Module) -> list[int]:
     if isinstance(backbone, TimmStages):
         return list(backbone.out_channels)
     stages = find_stages(backbone)
-    return [stages[index].channels for index in getattr(backbone, 'out_indices', range(4))]
+    return [stages[index].channels for index in output_stages(backbone)]
+
+
+def output_stages(backbone: nn.Module) -> list[int]:
+    """Numbers of the stages whose maps a backbone of the toolboxes returns; of others, 0 to 3."""
+    return list(getattr(backbone, 'out_indices', range(4)))
+
+
+def idle_modules(backbone: nn.Module) -> list[str]:
+    """Names of the stages, and of their blocks, behind the last map that a backbone returns.
+
+    The toolboxes' backbones build and run them all the same; ours and timm's do not have them.
+    """
+    if is_plain_vit(backbone) or not hasattr(backbone, 'out_indices'):
+        return []
+    try:
+        stages = find_stages(backbone)
+    except ValueError:  # another structure: the first step tells
+        return []
+    idle = stages[max(backbone.out_indices) + 1 :]
+    return [name for stage in idle for name in (stage.name, *stage.blocks)]
 
 
 def hook_stage(
