@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, build_optim_wrapper
 from torch import nn
 
 from vitadapter_dense.encoders import TimmViT
+from vitadapter_dense.engine import LayerDecayOptimWrapperConstructor
 
 RATE, LR, WEIGHT_DECAY, DEPTH = 0.5, 1e-4, 0.05, 2
 
@@ -103,6 +104,46 @@ def test_groups_equal_the_written_out_expectation():
     assert found.keys() == {name for name, _ in model.named_parameters()}
 
 
+def test_custom_keys_multiply_the_layers_rates_as_mmengine_multiplies_its_own():
+    """At a factor of 1 from layer to layer, MMEngine's constructor gives the same."""
+    keys = {
+        'decode_head': dict(lr_mult=10),
+        'decode_head.level_embed': dict(lr_mult=3, decay_mult=0),
+        'norm1': dict(lr_mult=0.5, decay_mult=2),
+        'blocks.1': dict(lr_mult=4),  # longer, and says nothing of the decay
+    }
+    model = Model()
+    plain = settings(model, build(model))
+    found = settings(model, build(model, layer_decay_rate=RATE, custom_keys=keys))
+    flat = settings(model, build(model, layer_decay_rate=1.0, custom_keys=keys))
+    default = DefaultOptimWrapperConstructor(
+        dict(optimizer=dict(type='AdamW', lr=LR, weight_decay=WEIGHT_DECAY)),
+        dict(custom_keys=keys),
+    )(model)
+    rates = {id(g['params'][0]): g for g in default.optimizer.param_groups}
+    for name, parameter in model.named_parameters():
+        group = rates[id(parameter)]
+        assert flat[name][0] == group['lr'], name
+        assert found[name][0] == pytest.approx(plain[name][0] * group['lr'] / LR), name
+        if 'decay_mult' in group:
+            assert found[name][1] == group['weight_decay'], name
+        else:  # the original's exceptions stand
+            assert found[name][1] == plain[name][1], name
+
+
+def test_an_optimiser_decays_as_the_table_says_without_a_decay_of_its_own():
+    """AdamW decays by 0.01 where nothing is set, and would do so with norms and biases too."""
+    optimizer = dict(type='AdamW', lr=LR)
+    wrapper = LayerDecayOptimWrapperConstructor(
+        dict(optimizer=optimizer), dict(layer_decay_rate=RATE)
+    )(Model())
+    decays = {
+        g['group_name'].split('_', 2)[2]: g['weight_decay'] for g in wrapper.optimizer.param_groups
+    }
+    assert decays == dict(decay=0.01, no_decay=0.0)
+    assert optimizer == dict(type='AdamW', lr=LR)
+
+
 def test_parameters_share_groups():
     wrapper = build(Model())
     names = [group['group_name'] for group in wrapper.optimizer.param_groups]
@@ -151,7 +192,12 @@ def test_the_groups_are_logged_once_as_a_table(monkeypatch):
     ('paramwise_cfg', 'message'),
     [
         (dict(num_layers=2), 'set layer_decay_rate'),
-        (dict(layer_decay_rate=0.9, custom_keys={}), 'nothing else'),
+        (dict(layer_decay_rate=0.9, norm_decay_mult=0.0), r'nothing else \(norm_decay_mult is\)'),
+        (dict(layer_decay_rate=0.9, custom_keys=dict(head=dict(lr=1.0))), 'lr=1.0; a key takes'),
+        (
+            dict(layer_decay_rate=0.9, custom_keys=dict(neck=dict(lr_mult=2))),
+            "'neck' is in no name",
+        ),
         (dict(layer_decay_rate=1.5), r'layer_decay_rate=1\.5 must lie in'),
         (dict(layer_decay_rate=0.9, num_layers=12), 'num_layers=12 .* has 2 blocks'),
     ],
