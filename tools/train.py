@@ -38,6 +38,7 @@ from vitadapter_dense.engine.config import (
     enable_auto_scale_lr,
     set_work_dir,
 )
+from vitadapter_dense.engine.errors import SettingsError
 from vitadapter_dense.engine.progress import ProgressBarHook
 from vitadapter_dense.engine.run_files import last_checkpoint, written_files
 
@@ -124,10 +125,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if is_first_process(args.launcher):
             check_config_datasets(cfg, loaders=('train', 'val'))
         runner = build_runner(cfg)
-    with errors_as_message(DatasetError, WeightsError):
+    with errors_as_message(DatasetError, SettingsError, WeightsError):
         try:
             runner.train()
-        except WeightsError:  # nothing was trained
+        except (SettingsError, WeightsError):  # nothing was trained
             raise
         except BaseException:
             tell_how_to_go_on(args, cfg)

@@ -7,9 +7,11 @@ from vitadapter_dense.engine.check_labels import CheckLabelsHook
 from vitadapter_dense.engine.confusion_matrix import ConfusionMatrix
 from vitadapter_dense.engine.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.engine.hooks import AtomicCheckpointHook, EvaluationRandomStateHook
+from vitadapter_dense.engine.idle_parameters import IdleParametersHook
 from vitadapter_dense.engine.instance_tta import InstanceTTAModel
 from vitadapter_dense.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from vitadapter_dense.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from vitadapter_dense.engine.normalised_values import NormalisedValuesHook
 from vitadapter_dense.engine.pictures import PredictionPicturesHook
 from vitadapter_dense.engine.progress import ProgressBarHook
 from vitadapter_dense.engine.runner import DenseRunner
@@ -24,8 +26,10 @@ __all__ = [
     'DenseRunner',
     'EvaluationRandomStateHook',
     'Float32PredictionsHook',
+    'IdleParametersHook',
     'InstanceTTAModel',
     'LayerDecayOptimWrapperConstructor',
+    'NormalisedValuesHook',
     'PredictionPicturesHook',
     'ProgressBarHook',
     'ResumableEpochLoop',

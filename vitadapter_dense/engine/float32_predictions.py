@@ -4,10 +4,16 @@ Under autocast the heads of MMDetection put out half-precision maps, and everyth
 takes its type from them: anchors and boxes lose whole pixels in bfloat16 (8 bits of mantissa), and
 mmcv's RoIAlign and NMS refuse that type. The layers themselves, where the time goes, stay in mixed
 precision; what they hand to box arithmetic does not.
+
+Predictions are assigned to objects outside of autocast, too. It would turn the sums over thousands
+of points in matching costs back to half precision: infinite in float16
+(open-mmlab/mmdetection#11559, #10909), of three digits in bfloat16.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,12 +22,14 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 from torch import nn
 
 
 @HOOKS.register_module()
 class Float32PredictionsHook(Hook):
-    """Casts what dense, box and mask heads predict, and what RoI extractors read, to float32.
+    """Casts what dense, box and mask heads predict, and what RoI extractors read, to float32, and
+    has predictions assigned to objects in float32.
 
     Does nothing without mixed precision, or to models without such parts. `DenseRunner` registers
     it by itself, and `--amp` for any other runner.
@@ -50,6 +58,7 @@ def keep_predictions_float32(model: nn.Module) -> list[str]:
         return []
     changed = []
     for name, module in model.named_modules():
+        _assign_in_float32(module)
         if getattr(module, 'float32_predictions', False):
             continue
         if isinstance(module, BaseRoIExtractor):
@@ -63,6 +72,29 @@ def keep_predictions_float32(model: nn.Module) -> list[str]:
     return changed
 
 
+def _assign_in_float32(module: nn.Module) -> None:
+    """Has the assigners of a head (they are no modules) work outside of autocast."""
+    from mmdet.models.task_modules.assigners import BaseAssigner
+
+    for value in vars(module).values():
+        for assigner in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(assigner, BaseAssigner) and 'assign' not in vars(assigner):
+                assigner.assign = partial(_in_float32, type(assigner).assign, assigner)
+
+
+def _in_float32(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    args, kwargs = to_float32(args), to_float32(kwargs)
+    tensors = [value for each in (*args, *kwargs.values()) for value in _tensors(each)]
+    with torch.autocast(tensors[0].device.type if tensors else 'cpu', enabled=False):
+        return function(*args, **kwargs)
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    """The tensors of an `InstanceData`."""
+    entries = value.values() if isinstance(value, InstanceData) else [value]
+    return [entry for entry in entries if isinstance(entry, torch.Tensor)]
+
+
 def _cast_inputs(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict]:
     return to_float32(args), to_float32(kwargs)
 
@@ -72,9 +104,11 @@ def _cast_outputs(module: nn.Module, inputs: Any, outputs: Any) -> Any:
 
 
 def to_float32(value: Any) -> Any:
-    """Casts every half-precision tensor in nested lists, tuples and dicts, and nothing else."""
+    """Casts every half-precision tensor in nested lists, tuples, dicts and `InstanceData`."""
     if isinstance(value, torch.Tensor):
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    if isinstance(value, InstanceData):
+        return value.new(**{key: to_float32(item) for key, item in value.items()})
     if isinstance(value, dict):
         return {key: to_float32(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)) and not hasattr(value, '_fields'):

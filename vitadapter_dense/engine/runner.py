@@ -29,7 +29,9 @@ from vitadapter_dense.engine.delta import BASE, complete_state_dict, is_delta, n
 from vitadapter_dense.engine.distributed import join_cpu_processes, wrap_for_cpu
 from vitadapter_dense.engine.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.engine.hooks import EvaluationRandomStateHook
+from vitadapter_dense.engine.idle_parameters import IdleParametersHook
 from vitadapter_dense.engine.loops import resumable
+from vitadapter_dense.engine.normalised_values import NormalisedValuesHook
 from vitadapter_dense.engine.plain_data import hub_from_plain, to_plain
 from vitadapter_dense.engine.random_state import random_state, set_random_state
 from vitadapter_dense.engine.resume import (
@@ -83,8 +85,9 @@ class DenseRunner(Runner):
         """Registers the given hooks, and those without which nothing here would be right."""
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(EvaluationRandomStateHook())
-        if not any(isinstance(hook, Float32PredictionsHook) for hook in self.hooks):
-            self.register_hook(Float32PredictionsHook())
+        for kind in (Float32PredictionsHook, IdleParametersHook, NormalisedValuesHook):
+            if not any(isinstance(hook, kind) for hook in self.hooks):
+                self.register_hook(kind())
 
     def build_train_loop(self, loop: Any) -> Any:
         """Builds the loop; MMEngine's own loops become the resumable ones."""
