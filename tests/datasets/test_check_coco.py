@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from mmengine.config import ConfigDict
 
@@ -19,6 +21,7 @@ from vitadapter_dense.datasets import (
 )
 
 CLASSES = ('cat', 'dog', 'bird')
+JPEG = cv2.imencode('.jpg', np.zeros((80, 100, 3), np.uint8))[1].tobytes()
 
 
 def _content() -> dict:
@@ -44,7 +47,7 @@ def root(tmp_path) -> Path:
     (tmp_path / 'annotations').mkdir()
     (tmp_path / 'train').mkdir()
     for image in _content()['images']:
-        (tmp_path / 'train' / image['file_name']).touch()
+        (tmp_path / 'train' / image['file_name']).write_bytes(JPEG)
     _write(tmp_path, _content())
     return tmp_path
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -82,3 +84,44 @@ def test_missing_map_and_other_size_are_named(tmp_path) -> None:
         LoadAnnotationsChecked()(dict(_results(path), ori_shape=(3, 2)))
     with pytest.raises(DatasetError, match=r'a\.jpg has no label map: the data set names no'):
         LoadAnnotationsChecked()(dict(_results(path), seg_map_path=None))
+
+
+@pytest.mark.parametrize('bits', [1, 2, 4])
+def test_labels_of_less_than_a_byte_are_not_spread(bits) -> None:
+    """Pillow makes 0, 85, 170 and 255 of 0 to 3, and 255 is ignored."""
+    labels = np.arange(2**bits, dtype=np.uint8)[None].repeat(3, axis=0)
+    rows = [
+        b'\0' + np.packbits(np.unpackbits(row[:, None], axis=1)[:, -bits:]).tobytes()
+        for row in labels
+    ]
+    header = struct.pack('>IIBBBBB', labels.shape[1], labels.shape[0], bits, 0, 0, 0, 0)
+    chunks = [(b'IHDR', header), (b'IDAT', zlib.compress(b''.join(rows))), (b'IEND', b'')]
+    data = b'\x89PNG\r\n\x1a\n' + b''.join(
+        struct.pack('>I', len(content))
+        + kind
+        + content
+        + struct.pack('>I', zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+    np.testing.assert_array_equal(decode_labels(data, name='map'), labels)
+
+
+def test_a_large_map_is_no_bomb(monkeypatch) -> None:
+    """Pillow's guard, lowered here, is far below what OpenCV reads as an image."""
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 2)
+    np.testing.assert_array_equal(decode_labels(_png(LABELS), name='map'), LABELS)
+    stream = io.BytesIO()
+    Image.fromarray(LABELS).save(stream, 'TIFF')
+    with pytest.raises(DatasetError, match='TIFF in one piece.*write it again as PNG'):
+        decode_labels(stream.getvalue(), name='map')
+    monkeypatch.setattr('vitadapter_dense.datasets.image_headers.MAX_PIXELS', 5)
+    with pytest.raises(DatasetError, match='3 x 2 pixels, more than 5: cut it.*tiles'):
+        decode_labels(_png(LABELS), name='map')
+
+
+def test_several_maps_in_a_file_are_refused() -> None:
+    stream = io.BytesIO()
+    picture = Image.fromarray(LABELS)
+    picture.save(stream, 'TIFF', save_all=True, append_images=[picture])
+    with pytest.raises(DatasetError, match='label map m holds 2 pictures'):
+        decode_labels(stream.getvalue(), name='m')

@@ -12,7 +12,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from vitadapter_dense.datasets import DatasetError, LoadImageChecked
-from vitadapter_dense.datasets.loading import decode_image, find_truncation
+from vitadapter_dense.datasets.decoding import decode_image
+from vitadapter_dense.datasets.truncation import find_truncation
 
 HEIGHT, WIDTH = 48, 64
 

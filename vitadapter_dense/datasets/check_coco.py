@@ -19,8 +19,11 @@ from typing import Any
 from mmengine.logging import print_log
 
 from .check_coco_content import CocoSummary, check_categories, check_images, check_instances
+from .check_image_files import check_image_files
 from .check_segmentation import check_pairs, is_segmentation, list_split
+from .decoding import ValueRange
 from .errors import DatasetError
+from .loading import value_range_of
 
 QUICK_START = 'Or try the quick start, which generates its own data: make train'
 
@@ -33,6 +36,8 @@ def check_coco_annotations(
     subset: bool = False,
     masks: bool = False,
     evaluated: bool = False,
+    look_into_images: bool = False,
+    value_range: ValueRange | None = None,
 ) -> CocoSummary:
     """Check one split.
 
@@ -44,6 +49,8 @@ def check_coco_annotations(
         masks: every annotation needs a segmentation.
         evaluated: the file is for evaluation: `iscrowd` is needed; a file without any `annotations`
             (COCO's test-dev) is enough.
+        look_into_images: read headers of the images, and decode some.
+        value_range: that of the pipeline's image loader.
 
     Returns:
         counts, and what was odd but can be used.
@@ -56,6 +63,12 @@ def check_coco_annotations(
     summary = CocoSummary(ann_file=str(ann_file))
     check_categories(content, classes, summary=summary, subset=subset)
     check_images(content, image_dir, summary=summary)
+    if look_into_images:
+        check_image_files(
+            [str(image_dir / image['file_name']) for image in content['images']],
+            sizes=[(image['width'], image['height']) for image in content['images']],
+            value_range=value_range,
+        )
     check_instances(content, summary=summary, masks=masks, evaluated=evaluated)
     return summary
 
@@ -107,13 +120,16 @@ def check_config_datasets(
     return [summary for summaries in seen.values() for summary in summaries]
 
 
-def check_dataset_config(dataset_cfg: Mapping[str, Any]) -> list[CocoSummary]:
+def check_dataset_config(
+    dataset_cfg: Mapping[str, Any], *, look_into_images: bool = True
+) -> list[CocoSummary]:
     """Check what a data set config of MMEngine, wrapped or not, refers to.
 
     Of a `CocoDataset` the annotation file and the images are checked as `check_coco_annotations`
     does, of images with label maps that the pairs are there and some maps can be used; of any other
     type that its local folders are there and not empty. What is not on a local disk is left alone.
-    A config that leaves out categories of its annotation file on purpose says so:
+    Of all, headers of images are read and some decoded, unless `look_into_images` is off. A config
+    that leaves out categories of its annotation file on purpose says so:
     `metainfo=dict(classes=..., subset=True)`.
 
     Returns:
@@ -131,7 +147,7 @@ def check_dataset_config(dataset_cfg: Mapping[str, Any]) -> list[CocoSummary]:
         ann_file = _join(root, leaf['ann_file']) if leaf.get('ann_file') else None
         _check_layout(root, folders, ann_file)
         if is_segmentation(leaf):
-            check_pairs(list_split(leaf))
+            check_pairs(list_split(leaf), value_range_of(leaf.get('pipeline')))
         is_coco = str(leaf.get('type')).split('.')[-1] == 'CocoDataset'
         if not is_coco or ann_file is None:
             continue
@@ -141,6 +157,8 @@ def check_dataset_config(dataset_cfg: Mapping[str, Any]) -> list[CocoSummary]:
             subset=bool(metainfo.get('subset', False)),
             masks=_wants_masks(leaf),
             evaluated=bool(leaf.get('test_mode', False)),
+            look_into_images=look_into_images,
+            value_range=value_range_of(leaf.get('pipeline')),
         )
         print_log(str(summary), logger='current')
         summaries.append(summary)

@@ -19,9 +19,11 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
+from .check_image_files import check_image_files
+from .decoding import ValueRange, decode_image
 from .errors import DatasetError
-from .load_seg_map import IGNORED, decode_labels
-from .loading import decode_image
+from .image_headers import header_of
+from .load_seg_map import IGNORED, decode_labels, other_map_size
 
 _SAMPLED_MAPS = 8
 _SHOWN = 5
@@ -160,8 +162,12 @@ def _files(folder: str | None) -> list[str]:
     )
 
 
-def check_pairs(split: Split) -> None:
-    """Look every file of a split up, and into some of the maps, spread over the split.
+def check_pairs(split: Split, value_range: ValueRange | None = None) -> None:
+    """Look every file of a split up, into headers and some of the maps, spread over the split.
+
+    Args:
+        split: what is listed.
+        value_range: of the pipeline's image loader.
 
     Raises:
         DatasetError: naming the first files that are not there, or what is wrong with a map.
@@ -174,9 +180,11 @@ def check_pairs(split: Split) -> None:
     without = [label_map or image for image, label_map in split.pairs if not _is_file(label_map)]
     if without:
         raise DatasetError(_missing('label maps', without, len(split.pairs)))
+    files, maps = zip(*split.pairs, strict=True)
+    check_image_files(files, maps=maps, value_range=value_range)
     step = max(1, len(split.pairs) // _SAMPLED_MAPS)
     for pair in islice(split.pairs, 0, None, step):
-        findings = inspect_pair(pair)
+        findings = inspect_pair(pair, value_range)
         if findings.problem:
             raise DatasetError(findings.problem)
         beyond = np.flatnonzero(findings.pixels * ~split.allowed)
@@ -219,15 +227,17 @@ class Findings:
         pixels: (256,) int64, how often each value is in the file; zeros when it cannot be used.
         problem: why the pair cannot be used.
         kind: a word for the problem: missing, broken, size.
+        turned: the image has an EXIF orientation.
     """
 
     pixels: np.ndarray
     problem: str = ''
     kind: str = ''
+    turned: bool = False
 
 
-def inspect_pair(pair: tuple[str, str | None]) -> Findings:
-    """Read an image and its map whole."""
+def inspect_pair(pair: tuple[str, str | None], value_range: ValueRange | None = None) -> Findings:
+    """Read an image and its map whole; `value_range` is the image loader's."""
     image_file, map_file = pair
     nothing = np.zeros(256, np.int64)
     contents = []
@@ -242,19 +252,18 @@ def inspect_pair(pair: tuple[str, str | None]) -> Findings:
             )
             return Findings(nothing, problem, 'missing')
     try:
-        image = decode_image(contents[0], name=image_file)
+        image = decode_image(contents[0], name=image_file, value_range=value_range)
         labels = decode_labels(contents[1], name=map_file)
     except DatasetError as error:
         return Findings(nothing, str(error), 'broken')
+    header = header_of(contents[0])
     if labels.shape != image.shape[:2]:
-        sizes = [f'{array.shape[1]} x {array.shape[0]}' for array in (labels, image)]
-        problem = (
-            f'label map {map_file} is {sizes[0]} pixels, its image {image_file} {sizes[1]} '
-            '(width x height). Mend: make the map from this very image; do not resize one of the '
-            'two alone'
-        )
+        sizes = labels.shape[::-1], image.shape[1::-1]
+        problem = other_map_size(map_file, sizes[0], image_file, sizes[1], header)
         return Findings(nothing, problem, 'size')
-    return Findings(np.bincount(labels.ravel(), minlength=256))
+    # by rows: bincount copies what it counts into 8 bytes a pixel
+    pixels = sum((np.bincount(row, minlength=256) for row in labels), np.zeros(256, np.int64))
+    return Findings(pixels, turned=header is not None and header.orientation != 1)
 
 
 def inspect_pairs(

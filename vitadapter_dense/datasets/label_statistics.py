@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 
+from .check_image_files import warn_of_turns
 from .check_segmentation import Findings, Split
 from .load_seg_map import IGNORED
 
@@ -27,6 +28,7 @@ class LabelStatistics:
         images: (256,) int64, in how many files.
         examples: the first file with each value that is no class.
         problems: what makes a pair unusable, by kind.
+        turned: images with an EXIF orientation.
     """
 
     split: Split
@@ -34,12 +36,15 @@ class LabelStatistics:
     images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
     examples: dict[int, str] = dataclasses.field(default_factory=dict)
     problems: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    turned: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, pair: tuple[str, str | None], findings: Findings) -> None:
         """Count one image and its map."""
         if findings.problem:
             self.problems.setdefault(findings.kind, []).append(findings.problem)
             return
+        if findings.turned:
+            self.turned.append(pair[0])
         self.pixels += findings.pixels
         self.images += findings.pixels > 0
         for value in np.flatnonzero(findings.pixels * ~self.split.allowed):
@@ -65,6 +70,8 @@ class LabelStatistics:
     def warnings(self) -> list[str]:
         """What a training survives and its result may not."""
         found = [*self.split.left_out, *self._without_zero()]
+        if self.turned:
+            found.append(warn_of_turns(len(self.turned), self.turned[0]))
         total, ignored = self.pixels.sum(), self._ignored()
         if total and ignored / total > _MOSTLY_IGNORED:
             found.append(f'{ignored / total:.0%} of the pixels are ignored')

@@ -16,6 +16,7 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
 from .errors import DatasetError
+from .image_headers import ImageHeader, explain_turn, header_of, open_picture
 
 IGNORED = 255
 _COLOUR_MODES = ('RGB', 'RGBA', 'CMYK', 'YCbCr', 'LAB', 'HSV')
@@ -55,10 +56,9 @@ class LoadAnnotationsChecked:
         labels = decode_labels(data, name=path)
         expected = tuple(results['ori_shape'])
         if labels.shape != expected:
+            header = self._header_of_image(image)
             raise DatasetError(
-                f'label map {path} is {labels.shape[1]} x {labels.shape[0]} pixels, but its image '
-                f'{image} is {expected[1]} x {expected[0]} (width x height). Mend: make the map '
-                'from this very image; do not resize one of the two alone.'
+                other_map_size(path, labels.shape[::-1], image, expected[::-1], header)
             )
         results['gt_seg_map'] = to_classes(
             labels,
@@ -67,6 +67,12 @@ class LoadAnnotationsChecked:
         )
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
+
+    def _header_of_image(self, path: str) -> ImageHeader | None:
+        try:
+            return header_of(fileio.get(path, backend_args=self.backend_args))
+        except OSError:
+            return None
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(backend_args={self.backend_args})'
@@ -84,10 +90,18 @@ def decode_labels(data: bytes, *, name: str) -> np.ndarray:
     """
     if not data:
         raise DatasetError(f'label map {name} is empty (0 bytes). Mend: write it again.')
+    header = header_of(data)
+    if header is not None and (problem := map_problem(header)):
+        raise DatasetError(f'label map {name} {problem}')
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with open_picture(io.BytesIO(data)) as picture:
             mode, labels = picture.mode, np.asarray(picture)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise DatasetError(
+            f'label map {name} is a TIFF in one piece, which Pillow refuses at this size '
+            f'({error}). Mend: write it again as PNG, which is read whatever its size.'
+        ) from error
+    except (OSError, ValueError, SyntaxError) as error:
         reason = 'no known format' if isinstance(error, UnidentifiedImageError) else error
         raise DatasetError(
             f'label map {name} cannot be decoded ({len(data)} bytes): {reason}. Mend: write it '
@@ -100,6 +114,8 @@ def decode_labels(data: bytes, *, name: str) -> np.ndarray:
         )
     if mode == '1':
         return labels.astype(np.uint8)
+    if mode == 'L' and header is not None and header.bits in (2, 4):
+        return labels // (255 // (2**header.bits - 1))  # Pillow spreads them over a byte
     if not np.issubdtype(labels.dtype, np.integer):
         raise DatasetError(
             f'label map {name} holds {labels.dtype} values, not class numbers. Mend: write a PNG '
@@ -111,7 +127,43 @@ def decode_labels(data: bytes, *, name: str) -> np.ndarray:
             f'at {IGNORED}. Mend: number the classes from 0 and write {IGNORED} where a pixel is '
             'to be ignored.'
         )
-    return labels.astype(np.uint8)
+    return labels.astype(np.uint8, copy=False)
+
+
+def map_problem(header: ImageHeader) -> str:
+    """Why a file cannot be a label map, with the mend, to go on after its name; or empty."""
+    if header.turn:
+        return (
+            f'carries {header.turn}, which image viewers apply and MMSegmentation does not. Mend: '
+            'write it again without EXIF data, lying as its image is shown.'
+        )
+    return header.problem
+
+
+def other_map_size(
+    name: str | None,
+    size: tuple[int, int],
+    image: str,
+    expected: tuple[int, int],
+    header: ImageHeader | None,
+) -> str:
+    """The message for a label map that is not as large as its image.
+
+    Args:
+        name: of the map's file.
+        size: width and height of the map.
+        image: of the image's file.
+        expected: width and height of the image, as it is shown.
+        header: of the image, which may say that it was turned.
+    """
+    text = (
+        f'label map {name} is {size[0]} x {size[1]} pixels, but its image {image} is '
+        f'{expected[0]} x {expected[1]} (width x height).'
+    )
+    turn = explain_turn(header, size)
+    if turn:
+        return text + turn.replace('The file', 'The image', 1)
+    return f'{text} Mend: make the map from this very image; do not resize one of the two alone.'
 
 
 def to_classes(

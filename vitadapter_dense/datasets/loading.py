@@ -8,43 +8,51 @@ is a `DatasetError` that names the file and the mend.
 
 from __future__ import annotations
 
-import io
-import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-import cv2
 import numpy as np
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 
+from .decoding import MEND, ValueRange, check_value_range, decode_image
 from .errors import DatasetError
-
-_MEND = 'Fetch the file again, or take the image and its annotations out of the annotation file.'
-_JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
-_PNG_START = b'\x89PNG\r\n\x1a\n'
-#: in entropy-coded data: any marker but a stuffed byte, a fill byte or a restart
-_JPEG_MARKER = re.compile(rb'\xff[^\x00\xff\xd0-\xd7]')
+from .image_headers import explain_turn, header_of
 
 
 @TRANSFORMS.register_module()
 class LoadImageChecked:
     """Load `results['img_path']` as a BGR image with three channels.
 
-    Grey, palette, CMYK, 16-bit and transparent files are converted; the orientation of the EXIF
-    data is applied.
+    Grey, palette, CMYK and transparent files are converted, and 16-bit ones that use their range;
+    the orientation of the EXIF data is applied, whatever the format. Files of other depths (12 bits
+    in 16, 32 bits, floating point) need a `value_range`: nothing in them says what is black and
+    what white. Several pictures in a file, or channels without colours, are refused.
 
     Reads `img_path`, and `height` and `width` where the annotations give them. Sets `img` (H, W,
     3), `img_shape` and `ori_shape` (H, W).
 
     Args:
         to_float32: float32 instead of uint8.
+        value_range: the values that are black and white in files of more than 8 bits, e.g. (0,
+            4095) for 12 bits; values beyond are clipped. Files of 8 bits do not need it, and are
+            read as without.
         backend_args: arguments of MMEngine's file backend, for files that are not on a local disk.
 
     Raises:
+        ValueError: a `value_range` that is none.
         DatasetError: when called, for an image that cannot be used.
     """
 
-    def __init__(self, to_float32: bool = False, *, backend_args: dict | None = None) -> None:
+    def __init__(
+        self,
+        to_float32: bool = False,
+        *,
+        value_range: ValueRange | None = None,
+        backend_args: dict | None = None,
+    ) -> None:
         self.to_float32 = to_float32
+        self.value_range = check_value_range(value_range)
         self.backend_args = None if backend_args is None else dict(backend_args)
 
     def __call__(self, results: dict) -> dict:
@@ -52,16 +60,11 @@ class LoadImageChecked:
         try:
             data = fileio.get(path, backend_args=self.backend_args)
         except OSError as error:
-            raise DatasetError(f'image {path} cannot be read: {error}. {_MEND}') from error
-        image = decode_image(data, name=path)
+            raise DatasetError(f'image {path} cannot be read: {error}. {MEND}') from error
+        image = decode_image(data, name=path, value_range=self.value_range)
         expected = (results.get('height'), results.get('width'))
         if None not in expected and expected != image.shape[:2]:
-            raise DatasetError(
-                f'image {path} is {image.shape[1]} x {image.shape[0]} pixels, but its annotations '
-                f'are for {expected[1]} x {expected[0]} (width x height): the file is not the one '
-                'that was annotated, or `width` and `height` in the annotation file are wrong. '
-                'Mend one of the two.'
-            )
+            raise DatasetError(other_size(path, image.shape[1::-1], expected[::-1], data))
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = image.shape[:2]
         results['ori_shape'] = image.shape[:2]
@@ -69,80 +72,36 @@ class LoadImageChecked:
 
     def __repr__(self) -> str:
         name = type(self).__name__
-        return f'{name}(to_float32={self.to_float32}, backend_args={self.backend_args})'
+        options = f'to_float32={self.to_float32}, value_range={self.value_range}'
+        return f'{name}({options}, backend_args={self.backend_args})'
 
 
-def decode_image(data: bytes, *, name: str) -> np.ndarray:
-    """Decode a whole image file to (H, W, 3) uint8 in BGR.
+def other_size(
+    name: str, size: tuple[int, int], expected: tuple[int, int], data: bytes | None = None
+) -> str:
+    """The message for an image that is not as large as its annotations say.
 
     Args:
-        data: the bytes of the file.
-        name: what error messages call it.
-
-    Raises:
-        DatasetError: for an empty, cut-off or undecodable file.
+        name: of the image file.
+        size, expected: width and height, found and annotated.
+        data: of the file, which may say that the image was turned.
     """
-    if not data:
-        raise DatasetError(f'image {name} is empty (0 bytes). {_MEND}')
-    missing = find_truncation(data)
-    if missing is not None:
-        raise DatasetError(f'image {name} is cut off ({len(data)} bytes): {missing}. {_MEND}')
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # e.g. an absurd size in a broken header
-        image = None
-    if image is None:
-        image = _decode_with_pillow(data)
-    if image is None:
-        start = data[:8].hex(' ')
-        raise DatasetError(
-            f'image {name} cannot be decoded ({len(data)} bytes, starting with {start}). {_MEND}'
-        )
-    return image
+    text = (
+        f'image {name} is {size[0]} x {size[1]} pixels, but its annotations are for {expected[0]} '
+        f'x {expected[1]} (width x height)'
+    )
+    turn = explain_turn(header_of(data), expected) if data else ''
+    if turn:
+        return f'{text}.{turn}'
+    return (
+        f'{text}: the file is not the one that was annotated, or `width` and `height` in the '
+        'annotation file are wrong. Mend one of the two.'
+    )
 
 
-def _decode_with_pillow(data: bytes) -> np.ndarray | None:
-    """What OpenCV was not built for (GIF, some TIFF files), or None."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return np.ascontiguousarray(np.asarray(picture.convert('RGB'))[..., ::-1])
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-
-
-def find_truncation(data: bytes) -> str | None:
-    """What a JPEG, PNG or WebP file lacks at its end; None if it is whole or of another format."""
-    if data.startswith(_JPEG_START):
-        if not data.endswith(_JPEG_END) and not _has_jpeg_end(data):
-            return 'the end-of-image marker of the JPEG is missing'
-    elif data.startswith(_PNG_START):
-        if b'IEND' not in data[-64:] and b'IEND' not in data:
-            return 'the IEND chunk of the PNG is missing'
-    elif data.startswith(b'RIFF') and data[8:12] == b'WEBP':
-        size = int.from_bytes(data[4:8], 'little') + 8
-        if len(data) < size:
-            return f'the WebP should have {size} bytes'
+def value_range_of(pipeline: Iterable[Mapping[str, Any]] | None) -> ValueRange | None:
+    """The `value_range` that the image loader of a pipeline's config has."""
+    for step in pipeline or ():
+        if str(step.get('type')).split('.')[-1] == LoadImageChecked.__name__:
+            return check_value_range(step.get('value_range'))
     return None
-
-
-def _has_jpeg_end(data: bytes) -> bool:
-    """Walk a JPEG to its end marker; bytes may follow that, and thumbnails hold another one."""
-    position = 2
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            return False
-        marker = data[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
-        if marker == 0xD9:
-            return True
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], 'big')
-        if marker == 0xDA:  # start of scan: entropy-coded data follows
-            found = _JPEG_MARKER.search(data, position)
-            if found is None:
-                return False
-            position = found.start()
-    return data[position : position + 2] == _JPEG_END

@@ -11,16 +11,26 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .check_coco import check_dataset_config, locate_coco
-from .check_segmentation import Findings, inspect_pairs, is_segmentation, list_split
+from .check_image_files import warn_of_turns
+from .check_segmentation import (
+    Findings,
+    inspect_pair,
+    inspect_pairs,
+    is_segmentation,
+    list_split,
+)
+from .decoding import ValueRange, decode_image
 from .errors import DatasetError
+from .image_headers import header_of
 from .label_statistics import LabelStatistics
-from .loading import decode_image
+from .loading import other_size, value_range_of
 
 _FEW = 10  # annotations of a class
 
@@ -95,9 +105,9 @@ def report_maps(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitRep
     """
     split = list_split(dataset_cfg)
     statistics = LabelStatistics(split)
-    for pair, findings in zip(
-        split.pairs, inspect_pairs(split.pairs, workers=workers), strict=True
-    ):
+    inspect = partial(inspect_pair, value_range=value_range_of(dataset_cfg.get('pipeline')))
+    inspected = inspect_pairs(split.pairs, workers=workers, inspect=inspect)
+    for pair, findings in zip(split.pairs, inspected, strict=True):
         statistics.add(pair, findings)
     return SplitReport(
         name=split.name,
@@ -114,7 +124,7 @@ def report_coco(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitRep
     Raises:
         DatasetError: as `check_dataset_config`, when the file itself cannot be used.
     """
-    (summary,) = check_dataset_config(dataset_cfg)
+    (summary,) = check_dataset_config(dataset_cfg, look_into_images=False)
     ann_file, folder, classes = locate_coco(dataset_cfg)
     content = json.loads(Path(ann_file).read_text(encoding='utf-8'))
     images = [
@@ -122,7 +132,12 @@ def report_coco(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitRep
         for item in content['images']
     ]
     problems: dict[str, list[str]] = {}
-    for findings in inspect_pairs(images, workers=workers, inspect=inspect_image):
+    turned = []
+    inspect = partial(inspect_image, value_range=value_range_of(dataset_cfg.get('pipeline')))
+    inspected = inspect_pairs(images, workers=workers, inspect=inspect)
+    for (file, _, _), findings in zip(images, inspected, strict=True):
+        if findings.turned:
+            turned.append(file)
         if findings.problem:
             problems.setdefault(findings.kind, []).append(findings.problem)
     counted = count_annotations(content, classes)
@@ -132,27 +147,30 @@ def report_coco(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitRep
         unit='annotations',
         classes=counted,
         errors=tuple(f'{len(all_)} x {kind}, first: {all_[0]}' for kind, all_ in problems.items()),
-        warnings=(*_few(counted), *_oddities(summary.oddities)),
+        warnings=(
+            *_few(counted),
+            *_oddities(summary.oddities),
+            *([warn_of_turns(len(turned), turned[0])] if turned else []),
+        ),
     )
 
 
-def inspect_image(item: tuple[str, int, int]) -> Findings:
+def inspect_image(item: tuple[str, int, int], value_range: ValueRange | None = None) -> Findings:
     """Decode an image file; `item` is its name and the width and height that it should have."""
     file, width, height = item
     nothing = np.zeros(256, np.int64)
     try:
-        image = decode_image(Path(file).read_bytes(), name=file)
+        data = Path(file).read_bytes()
+        image = decode_image(data, name=file, value_range=value_range)
     except OSError as error:
         return Findings(nothing, f'image {file} cannot be read: {error}', 'missing')
     except DatasetError as error:
         return Findings(nothing, str(error), 'broken')
     if image.shape[:2] != (height, width):
-        problem = (
-            f'image {file} is {image.shape[1]} x {image.shape[0]} pixels, in the annotation file '
-            f'{width} x {height} (width x height)'
-        )
+        problem = other_size(file, image.shape[1::-1], (width, height), data)
         return Findings(nothing, problem, 'size')
-    return Findings(nothing)
+    header = header_of(data)
+    return Findings(nothing, turned=header is not None and header.orientation != 1)
 
 
 def count_annotations(
