@@ -44,6 +44,11 @@ class Level:
         return self.height * self.stride, self.width * self.stride
 
 
+def _position_dtype(beside: Tensor) -> torch.dtype:
+    """Of positions beside a tensor: float64 with float64, else float32."""
+    return torch.promote_types(beside.dtype, torch.float32)
+
+
 def reference_points(
     queries: Sequence[Level],
     values: Sequence[Level],
@@ -94,7 +99,7 @@ class Geometry:
     @classmethod
     def of(cls, token_level: Level, levels: Sequence[Level], images: Tensor) -> Geometry:
         """The geometry of a ViT's map and a pyramid, with its points beside ``images``."""
-        kind = torch.float64 if images.dtype == torch.float64 else torch.float32
+        kind = _position_dtype(images)
         return cls(
             token_level,
             tuple(levels),
@@ -118,21 +123,28 @@ def resample(feature_map: Tensor, source: Level, target: Level) -> Tensor:
         return feature_map
     if source.extent == target.extent:
         return F.interpolate(feature_map, size=target.hw, mode='bilinear', align_corners=False)
-    centres = reference_points([target], [source], feature_map.device)
+    # 16 bits cannot hold positions, and the sampling wants map and positions of one type
+    kind = _position_dtype(feature_map)
+    centres = reference_points([target], [source], feature_map.device, kind)
     grid = centres.view(1, target.height, target.width, 2) * 2 - 1
-    grid = grid.to(feature_map.dtype).expand(feature_map.shape[0], -1, -1, -1)
-    return F.grid_sample(feature_map, grid, padding_mode='border', align_corners=False)
+    grid = grid.expand(feature_map.shape[0], -1, -1, -1)
+    sampled = F.grid_sample(feature_map.to(kind), grid, padding_mode='border', align_corners=False)
+    return sampled.to(feature_map.dtype)
 
 
 def flatten_maps(maps: Sequence[Tensor]) -> Tensor:
     """Maps ``(B, C, H, W)`` -> one sequence ``(B, sum(H * W), C)``."""
-    return torch.cat([feature_map.flatten(2).transpose(1, 2) for feature_map in maps], dim=1)
+    return torch.cat([feature_map.movedim(1, -1).flatten(1, 2) for feature_map in maps], dim=1)
 
 
 def split_maps(tokens: Tensor, levels: Sequence[Level]) -> list[Tensor]:
-    """Undoes :func:`flatten_maps`: ``(B, sum(H * W), C)`` -> maps ``(B, C, H, W)``."""
+    """Undoes :func:`flatten_maps`: ``(B, sum(H * W), C)`` -> maps ``(B, C, H, W)``.
+
+    They are channels-last and no views of the sequence: batch norm must not see its strides, see
+    :mod:`vitadapter_dense.encoders.maps`.
+    """
     parts = tokens.split([level.size for level in levels], dim=1)
     return [
-        part.transpose(1, 2).unflatten(2, level.hw)
+        part.unflatten(1, level.hw).contiguous().movedim(-1, 1)
         for part, level in zip(parts, levels, strict=True)
     ]

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from vitadapter_dense.backbones.official_names import rename_official_keys
+from vitadapter_dense.encoders.maps import leaving
 
 
 @MODELS.register_module()
@@ -47,6 +48,5 @@ class PlainViT(BaseModule):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """``(B, 3, H, W)`` of any size -> maps ``(B, C, ceil(H / patch), ceil(W / patch))``."""
-        return tuple(
-            tokens.as_map() for tokens in self.encoder.run_through(images, self.out_indices)
-        )
+        tokens = self.encoder.run_through(images, self.out_indices)
+        return tuple(leaving(each.as_map()) for each in tokens)

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from mmengine.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from vitadapter_dense.encoders.maps import leaving
 from vitadapter_dense.tuning.base import (
     Tuning,
     build_tuning,
@@ -34,6 +35,13 @@ class Tuned:
     def tuned_part(self) -> nn.Module:
         """What the method concerns: the encoder of a backbone that has one, or the whole."""
         return getattr(self, 'encoder', self)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The backbone's maps, in a layout that no batch norm of the next modules misreads."""
+        maps = super().forward(*args, **kwargs)
+        if isinstance(maps, (tuple, list)) and all(isinstance(own, Tensor) for own in maps):
+            return type(maps)(leaving(own) if own.dim() == 4 else own for own in maps)
+        return maps
 
     def train(self, mode: bool = True) -> Tuned:
         """Frozen parts stay in eval mode; ``norm_eval`` of the backbone is none of the method's."""

@@ -6,6 +6,7 @@ https://arxiv.org/abs/2205.08534, released code), which timm's helper does not d
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,11 +22,12 @@ def resample_grid_embedding(
         target_hw: ``(H', W')`` wanted.
 
     Returns:
-        ``(1, H' * W', C)`` in the dtype of ``embedding``; interpolated in float32.
+        ``(1, H' * W', C)`` in the dtype of ``embedding``; interpolated in float32 at least.
     """
     if tuple(source_hw) == tuple(target_hw):
         return embedding
     height, width = source_hw
     grid = embedding.transpose(1, 2).reshape(1, -1, height, width)
-    grid = F.interpolate(grid.float(), size=target_hw, mode='bicubic', align_corners=False)
+    grid = grid.to(torch.promote_types(grid.dtype, torch.float32))
+    grid = F.interpolate(grid, size=target_hw, mode='bicubic', align_corners=False)
     return grid.flatten(2).transpose(1, 2).to(embedding.dtype)  # (1, H'*W', C)

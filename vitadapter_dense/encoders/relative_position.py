@@ -96,23 +96,23 @@ def spline_matrix(nodes: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=128)
-def _cached_matrix(source: int, target: int, device: torch.device) -> Tensor:
+def _cached_matrix(source: int, target: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     known, wanted = 2 * source - 1, 2 * target - 1
     at = np.arange(wanted) - wanted // 2.0
     matrix = spline_matrix(_geometric_offsets(known, wanted), at)
-    return torch.from_numpy(matrix).to(device=device, dtype=torch.float32)
+    return torch.from_numpy(matrix).to(device=device, dtype=dtype)
 
 
 # An operator, because torch.compile cannot trace how the matrix is made.
 @torch.library.custom_op('vitadapter_dense::resize_matrix', mutates_args=())
-def _resize_matrix(source: int, target: int, device: torch.device) -> Tensor:
+def _resize_matrix(source: int, target: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """``(2 * target - 1, 2 * source - 1)``: the table's rows for another number of tokens."""
-    return _cached_matrix(source, target, device).clone()
+    return _cached_matrix(source, target, device, dtype).clone()
 
 
 @_resize_matrix.register_fake
-def _(source: int, target: int, device: torch.device) -> Tensor:
-    return torch.empty(2 * target - 1, 2 * source - 1, device=device)
+def _(source: int, target: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.empty(2 * target - 1, 2 * source - 1, device=device, dtype=dtype)
 
 
 def resize_table(table: Tensor, source_hw: tuple[int, int], target_hw: tuple[int, int]) -> Tensor:
@@ -124,18 +124,19 @@ def resize_table(table: Tensor, source_hw: tuple[int, int], target_hw: tuple[int
         target_hw: ``(H', W')`` wanted.
 
     Returns:
-        ``((2H' - 1) * (2W' - 1) [+ 3], heads)`` in the dtype of ``table``; interpolated in float32.
-        Rows of a CLS token are taken over as they are.
+        ``((2H' - 1) * (2W' - 1) [+ 3], heads)`` in the dtype of ``table``; interpolated in float32
+        at least. Rows of a CLS token are taken over as they are.
     """
     if tuple(source_hw) == tuple(target_hw):
         return table
     offsets = table_rows(source_hw, with_cls=False)
     grid, rest = table[:offsets], table[offsets:]
+    kind = torch.promote_types(table.dtype, torch.float32)
     of_rows, of_columns = (
-        _resize_matrix(source, target, table.device)
+        _resize_matrix(source, target, table.device, kind)
         for source, target in zip(source_hw, target_hw, strict=True)
     )
-    grid = grid.float().view(2 * source_hw[0] - 1, 2 * source_hw[1] - 1, -1)
+    grid = grid.to(kind).view(2 * source_hw[0] - 1, 2 * source_hw[1] - 1, -1)
     grid = torch.einsum('yi,ijm,xj->yxm', of_rows, grid, of_columns)
     return torch.cat([grid.flatten(0, 1).to(table.dtype), rest])
 

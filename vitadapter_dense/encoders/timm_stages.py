@@ -13,6 +13,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from vitadapter_dense.encoders.hub import check_model_name, load_pretrained
+from vitadapter_dense.encoders.maps import leaving
 from vitadapter_dense.encoders.norm_act import restore_activations
 
 
@@ -87,4 +88,4 @@ class TimmStages(BaseModule):
         maps = self.model.forward_intermediates(
             images, indices=self._indices, output_fmt='NCHW', intermediates_only=True
         )
-        return tuple(maps)
+        return tuple(leaving(feature_map) for feature_map in maps)

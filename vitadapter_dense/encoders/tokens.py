@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from vitadapter_dense.encoders.maps import map_of
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -50,6 +52,9 @@ class Tokens:
         return self.with_x(torch.cat([self.prefix, grid], dim=1) if self.num_prefix else grid)
 
     def as_map(self) -> Tensor:
-        """``(B, C, H, W)``, contiguous."""
-        height, width = self.hw
-        return self.grid.transpose(1, 2).reshape(self.x.shape[0], -1, height, width)
+        """``(B, C, H, W)``, channels last."""
+        return map_of(self.grid.unflatten(1, self.hw))
+
+    def with_map(self, feature_map: Tensor) -> Tokens:
+        """The same prefix before another map ``(B, C, H, W)``."""
+        return self.with_grid(feature_map.movedim(1, -1).flatten(1, 2))

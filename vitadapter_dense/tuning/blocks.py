@@ -17,6 +17,7 @@ import torch
 from timm.models import beit, eva, swin_transformer, vision_transformer
 from torch import Tensor, nn
 
+from vitadapter_dense.encoders.maps import map_of
 from vitadapter_dense.tuning.base import Tuning
 
 _TIMM_BLOCKS = (
@@ -155,9 +156,9 @@ class BlockSite:
             function: keeps the size, may change the channels.
         """
         if x.ndim == 4:
-            return function(x.movedim(-1, 1)).movedim(1, -1)
-        grid = x[:, self.num_prefix :].unflatten(1, self.hw).movedim(-1, 1)  # (B, C, H, W)
-        out = function(grid).flatten(2).transpose(1, 2)
+            return function(map_of(x)).movedim(1, -1)
+        grid = map_of(x[:, self.num_prefix :].unflatten(1, self.hw))
+        out = function(grid).movedim(1, -1).flatten(1, 2)  # (B, H*W, C)
         if not self.num_prefix:
             return out
         zeros = out.new_zeros(out.shape[0], self.num_prefix, out.shape[2])

@@ -11,6 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitadapter_dense.encoders.maps import leaving
 from vitadapter_dense.encoders.tokens import Tokens
 from vitadapter_dense.tuning.base import Tuning
 from vitadapter_dense.tuning.stages import is_plain_vit, output_channels, output_stages
@@ -56,14 +57,14 @@ class OutputTuning(Tuning):
         self._images = [args[0]]
 
     def _on_outputs(self, _module: nn.Module, args: tuple, maps: Sequence[Tensor]) -> Sequence:
-        return type(maps)(self.change(args[0], maps))
+        return type(maps)(leaving(own) for own in self.change(args[0], maps))
 
     def after_block(self, index: int, tokens: Tokens) -> Tokens:
         """Acts on the last block's map of a plain ViT."""
         if index != self._last_block:
             return tokens
         (changed,) = self.change(self._images.pop(), [tokens.as_map()])
-        return tokens.with_grid(changed.flatten(2).transpose(1, 2))
+        return tokens.with_map(changed)
 
 
 def _conv(channels: int, out_channels: int) -> nn.Sequential:

@@ -205,4 +205,4 @@ class ProTuning(Tuning):
         if index not in self._stage_of_block:
             return tokens
         blended = self.after_stage(self._stage_of_block[index], tokens.as_map())
-        return tokens.with_grid(blended.flatten(2).transpose(1, 2))
+        return tokens.with_map(blended)

@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from vitadapter_dense.encoders.maps import map_of
 from vitadapter_dense.encoders.timm_stages import TimmStages
 from vitadapter_dense.encoders.timm_vit import TimmViT
 
@@ -244,6 +245,6 @@ def _on_map(
     if layout == 'NCHW':
         return function(index, output)
     if layout == 'NHWC':
-        return function(index, output.movedim(-1, 1)).movedim(1, -1)
-    grid = output.unflatten(1, tuple(args[1])).movedim(-1, 1)  # (B, C, H, W)
-    return function(index, grid).flatten(2).transpose(1, 2)
+        return function(index, map_of(output)).movedim(1, -1)
+    grid = map_of(output.unflatten(1, tuple(args[1])))
+    return function(index, grid).movedim(1, -1).flatten(1, 2)  # (B, H*W, C)
