@@ -79,8 +79,8 @@ def test_a_head_that_flattens_the_maps_gets_right_gradients_too():
         scores = leaving(norm(conv(batch))).mul_(2).flatten(2).mT @ weight
         return torch.autograd.grad(scores.square().sum(), list(conv.parameters()))
 
-    conv, norm, weight = nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3).eval(), torch.randn(3, 4)
-    images = torch.randn(2, 3, 8, 9)
+    conv, norm = nn.Conv2d(3, 3, 3).double(), nn.BatchNorm2d(3).double().eval()
+    images, weight = torch.randn(2, 3, 8, 9).double(), torch.randn(3, 4).double()
     parts = [gradients(image[None]) for image in images]
     torch.testing.assert_close(gradients(images), [sum(each) for each in zip(*parts, strict=True)])
 
