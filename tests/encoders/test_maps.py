@@ -8,7 +8,7 @@ from torch import nn
 
 from tools.experiments.gradient_check import is_dense
 from vitadapter_dense.adapter.geometry import Level, flatten_maps, resample, split_maps
-from vitadapter_dense.encoders.maps import dense, leaving, map_of
+from vitadapter_dense.encoders.maps import dense, map_of
 from vitadapter_dense.encoders.position import resample_grid_embedding
 from vitadapter_dense.encoders.relative_position import resize_table
 from vitadapter_dense.encoders.tokens import Tokens
@@ -76,7 +76,7 @@ def test_a_head_that_flattens_the_maps_gets_right_gradients_too():
     """The batch norm before it would misread what comes back; a map may be changed in place."""
 
     def gradients(batch: torch.Tensor) -> list[torch.Tensor]:
-        scores = leaving(norm(conv(batch))).mul_(2).flatten(2).mT @ weight
+        scores = dense(norm(conv(batch))).mul_(2).flatten(2).mT @ weight
         return torch.autograd.grad(scores.square().sum(), list(conv.parameters()))
 
     conv, norm = nn.Conv2d(3, 3, 3).double(), nn.BatchNorm2d(3).double().eval()

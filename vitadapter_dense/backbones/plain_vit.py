@@ -10,14 +10,11 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from vitadapter_dense.backbones.official_names import rename_official_keys
-from vitadapter_dense.encoders.maps import leaving
 
 
 @MODELS.register_module()
 class PlainViT(BaseModule):
     """A plain ViT -> the maps of some of its blocks, all at stride ``patch_size``.
-
-    Blocks behind the last of them are not built.
 
     Args:
         encoder: config of the encoder (``type='TimmViT'``), or the encoder itself.
@@ -43,10 +40,10 @@ class PlainViT(BaseModule):
                 f'out_indices {indices} must be rising block numbers from 0 to {depth - 1}'
             )
         self.out_indices = indices
-        self.encoder.keep_blocks(indices[-1] + 1)
         self.register_load_state_dict_pre_hook(rename_official_keys)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """``(B, 3, H, W)`` of any size -> maps ``(B, C, ceil(H / patch), ceil(W / patch))``."""
-        tokens = self.encoder.run_through(images, self.out_indices)
-        return tuple(leaving(each.as_map()) for each in tokens)
+        return tuple(
+            tokens.as_map() for tokens in self.encoder.run_through(images, self.out_indices)
+        )

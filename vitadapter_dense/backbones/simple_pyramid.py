@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vitadapter_dense.backbones.norm import norm_factory
 from vitadapter_dense.backbones.official_names import rename_official_keys
-from vitadapter_dense.encoders.maps import leaving
+from vitadapter_dense.encoders.maps import dense
 
 
 class _ChannelNorm(nn.LayerNorm):
@@ -152,7 +152,7 @@ class SimplePyramid(BaseModule):
             up = getattr(self, f'up{level_index + 1}')
             stride = patch * 2**level_index // 4
             outputs.append(up(vit_map)[..., : -(-height // stride), : -(-width // stride)])
-        return [leaving(output) for output in outputs]
+        return [dense(output) for output in outputs]
 
 
 def _check_out_indices(out_indices: Sequence[int], depth: int) -> list[int]:

@@ -15,7 +15,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vitadapter_dense.encoders.maps import leaving
+from vitadapter_dense.encoders.maps import dense
 from vitadapter_dense.tuning.base import (
     Tuning,
     build_tuning,
@@ -37,10 +37,10 @@ class Tuned:
         return getattr(self, 'encoder', self)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The backbone's maps, in a layout that no batch norm of the next modules misreads."""
+        """The backbone's maps, in a true layout."""
         maps = super().forward(*args, **kwargs)
         if isinstance(maps, (tuple, list)) and all(isinstance(own, Tensor) for own in maps):
-            return type(maps)(leaving(own) if own.dim() == 4 else own for own in maps)
+            return type(maps)(dense(own) if own.dim() == 4 else own for own in maps)
         return maps
 
     def train(self, mode: bool = True) -> Tuned:

@@ -23,7 +23,7 @@ from vitadapter_dense.adapter.geometry import Geometry, Level, flatten_maps, res
 from vitadapter_dense.backbones.norm import norm_factory
 from vitadapter_dense.backbones.official_names import rename_official_keys
 from vitadapter_dense.encoders import Tokens
-from vitadapter_dense.encoders.maps import leaving
+from vitadapter_dense.encoders.maps import dense
 from vitadapter_dense.tuning.base import (
     Tuning,
     build_tuning,
@@ -263,7 +263,7 @@ class ViTAdapter(BaseModule):
                 for level_map, vit_map, level in zip(maps, vit_maps, image_levels, strict=True)
             ]
         norms = (self.norm1, self.norm2, self.norm3, self.norm4)
-        return [leaving(norm(level_map)) for norm, level_map in zip(norms, maps, strict=True)]
+        return [dense(norm(level_map)) for norm, level_map in zip(norms, maps, strict=True)]
 
     def _call_encoder(self, function: Callable[..., Tokens], *args: Any) -> Tokens:
         """Calls the encoder; one that nothing reaches and nothing trains, without gradients."""

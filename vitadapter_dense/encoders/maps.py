@@ -9,7 +9,6 @@ the maps to tokens. ``tests/encoders/test_maps.py`` shows the fault and tells wh
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -19,7 +18,11 @@ def map_of(rows: Tensor) -> Tensor:
 
 
 def dense(feature_map: Tensor) -> Tensor:
-    """``(B, C, H, W)`` in one of the two layouts; copies only what is in none."""
+    """``(B, C, H, W)`` in one of the two layouts; copies only what is in none.
+
+    The gradient that comes back for it is handed on in such a layout too. Every map that leaves a
+    backbone goes through here.
+    """
     if feature_map.is_contiguous():
         return _with_own_strides(feature_map)
     if feature_map.stride(1) == 1:
@@ -30,13 +33,3 @@ def dense(feature_map: Tensor) -> Tensor:
 def _with_own_strides(x: Tensor) -> Tensor:
     """A contiguous tensor with the strides of a fresh one: axes of length 1 get theirs anew."""
     return x.flatten().view(x.shape)
-
-
-def leaving(feature_map: Tensor) -> Tensor:
-    """A map for the outside: it and the gradient that comes back for it are :func:`dense`."""
-    feature_map = dense(feature_map)
-    # a hook, because a custom function's output could not be changed in place; compiled code has a
-    # batch norm of its own
-    if feature_map.requires_grad and not torch.compiler.is_compiling():
-        feature_map.register_hook(dense)
-    return feature_map

@@ -13,7 +13,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from vitadapter_dense.encoders.hub import check_model_name, load_pretrained
-from vitadapter_dense.encoders.maps import leaving
+from vitadapter_dense.encoders.maps import dense
 from vitadapter_dense.encoders.norm_act import restore_activations
 
 
@@ -88,4 +88,4 @@ class TimmStages(BaseModule):
         maps = self.model.forward_intermediates(
             images, indices=self._indices, output_fmt='NCHW', intermediates_only=True
         )
-        return tuple(leaving(feature_map) for feature_map in maps)
+        return tuple(dense(feature_map) for feature_map in maps)

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitadapter_dense.encoders.maps import leaving
+from vitadapter_dense.encoders.maps import dense
 from vitadapter_dense.encoders.tokens import Tokens
 from vitadapter_dense.tuning.base import Tuning
 from vitadapter_dense.tuning.stages import is_plain_vit, output_channels, output_stages
@@ -57,7 +57,7 @@ class OutputTuning(Tuning):
         self._images = [args[0]]
 
     def _on_outputs(self, _module: nn.Module, args: tuple, maps: Sequence[Tensor]) -> Sequence:
-        return type(maps)(leaving(own) for own in self.change(args[0], maps))
+        return type(maps)(dense(own) for own in self.change(args[0], maps))
 
     def after_block(self, index: int, tokens: Tokens) -> Tokens:
         """Acts on the last block's map of a plain ViT."""
