@@ -54,6 +54,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from a checkpoint; without a value, from the last one in the work directory',
     )
+    parser.add_argument(
+        '--accept-changes',
+        action='store_true',
+        help='resume although model, optimiser type, batch, seed or data differ (docs/resume.md)',
+    )
     parser.add_argument('--load-from', metavar='CHECKPOINT', help='start from these weights')
     parser.add_argument(
         '--amp',
@@ -85,6 +90,8 @@ def configure(args: argparse.Namespace) -> Config:
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     choose_start(cfg, resume=args.resume, load_from=args.load_from)
+    if args.accept_changes:
+        cfg.accept_changes = True
     prepare_launch(cfg, args.launcher)
     add_hook(cfg, dict(type=ProgressBarHook.__name__))
     return cfg

@@ -189,6 +189,7 @@ def test_changed_epoch_length_restarts_the_epoch_with_a_warning(tmp_path, capfd)
         length=2,
         checkpoint=checkpoint,
         train_dataloader=dict(batch_size=5),
+        cfg=dict(accept_changes=True),
     )
     assert 'epoch 2 starts over' in capfd.readouterr().out
     assert len(losses) == 2
@@ -219,8 +220,9 @@ def test_resume_without_any_checkpoint_starts_from_the_beginning(tmp_path):
     ('options', 'message'),
     [
         (dict(model=TinyModel(width=9)), 'is of another model'),
-        (dict(optim_wrapper=dict(paramwise_cfg=dict(bias_lr_mult=2.0))), 'parameter groups'),
-        (dict(param_scheduler=[dict(type='ConstantLR')] * 2), 'trained with 1 schedulers'),
+        (dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01))), 'another optimiser'),
+        (dict(train_dataloader=dict(batch_size=5)), 'batches an epoch: 4 in the .*, 2 now'),
+        (dict(seed=8), 'randomness.seed: 7 in the checkpoint, 8 now'),
     ],
 )
 def test_a_resume_that_does_not_fit_changes_nothing(tmp_path, options, message):

@@ -18,6 +18,7 @@ def checkpoint_of(
     meta: Mapping[str, Any],
     *,
     states: Sequence[Mapping[str, Any]],
+    begun: Mapping[str, Any],
     optimizer: bool,
     schedulers: bool,
 ) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def checkpoint_of(
         runner: the run.
         meta: what its ``meta`` starts from; ``epoch`` and ``iter`` must be in it.
         states: what ``random_state`` returned in every process.
+        begun: what ``begun_steps`` returned.
         optimizer: save what a resume needs besides the schedulers: optimiser and random state.
         schedulers: save the schedulers.
 
@@ -55,6 +57,8 @@ def checkpoint_of(
         if hasattr(runner.train_loop, 'data_state'):
             data = runner.train_loop.data_state(meta['epoch'], meta['iter'])
         checkpoint['random_state'] = dict(processes=list(states), data=data)
+        if begun:
+            checkpoint['begun_steps'] = dict(begun)
     if schedulers and runner.param_schedulers is not None:
         checkpoint['param_schedulers'] = scheduler_states(runner.param_schedulers)
     return checkpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_train(self, runner: Any) -> None:
         """Prepares the folder; what killed writes have left in it is removed."""
         super().before_train(runner)
+        if self.save_best:
+            best = self._best_paths().items()
+            self._set_best_paths({key: path and self._moved(path) for key, path in best})
         if not is_main_process():
             return
         for folder in {str(self.out_dir), str(runner.work_dir)}:
@@ -101,8 +105,15 @@ class AtomicCheckpointHook(CheckpointHook):
         else:
             self.best_ckpt_path_dict = dict(paths)
 
+    def _moved(self, path: str) -> str:
+        """Where the best checkpoint of a resumed run lies, if its folder was moved as a whole."""
+        here = self.file_backend.join_path(self.out_dir, Path(path).name)
+        return here if self.file_backend.isfile(here) else path
+
     def _remove(self, path: str) -> None:
-        if self.file_backend.isfile(path):
+        # A run that was resumed in another folder knows the best checkpoint of the first one.
+        own = os.path.abspath(os.path.dirname(path)) == os.path.abspath(self.out_dir)
+        if own and self.file_backend.isfile(path):
             self.file_backend.remove(path)
 
     @master_only

@@ -90,6 +90,9 @@ class ResumableEpochLoop(_ResumableLoop, EpochBasedTrainLoop):
 
     def _resume_data(self, data: Mapping[str, Any] | None) -> None:
         self._first_batch = data['batch'] if data is not None else 0
+        if data is not None and self._first_batch > data['batches_per_epoch']:
+            # of a run by iterations, whose epochs are not counted
+            self._epoch, self._first_batch = divmod(self._iter, len(self.batches))
         if self._first_batch and data['batches_per_epoch'] != len(self.batches):
             print_log(
                 f'the checkpoint was taken at batch {self._first_batch} of '
@@ -138,7 +141,8 @@ class ResumableIterLoop(_ResumableLoop, IterBasedTrainLoop):
         return iteration
 
     def _resume_data(self, data: Mapping[str, Any] | None) -> None:
-        """The loop itself asks its iterator to skip what has been trained."""
+        """The loop itself asks its iterator to skip what has been trained, and has no epochs."""
+        self._epoch = 0
 
     def run_iter(self, data_batch: Any) -> None:
         """Trains one iteration."""

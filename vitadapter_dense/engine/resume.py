@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapperDict
+from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
 from vitadapter_dense.encoders.weights import WeightsError, compare, state_dict_of
+from vitadapter_dense.engine.optimizer_state import check_optimizer
+from vitadapter_dense.engine.resume_settings import Change, changes, listed
+from vitadapter_dense.engine.schedules import pair_schedulers
+
+if TYPE_CHECKING:
+    from vitadapter_dense.engine.runner import DenseRunner
+
+__all__ = [
+    'check_content',
+    'check_model',
+    'check_optimizer',
+    'check_position',
+    'check_settings',
+    'own_random_state',
+    'pair_schedulers',
+]
 
 
 def check_content(checkpoint: Mapping[str, Any], filename: str, *, optimizer: bool) -> None:
@@ -34,47 +50,91 @@ def check_model(model: nn.Module, checkpoint: Mapping[str, Any], filename: str) 
         )
 
 
-def check_optimizer(optim_wrapper: Any, state: Mapping[str, Any], filename: str) -> None:
-    """Raises WeightsError unless the parameter groups hold the same parameters."""
-    if isinstance(optim_wrapper, OptimWrapperDict):
-        for name, wrapper in optim_wrapper.items():
-            check_optimizer(wrapper, state.get(name, dict(param_groups=[])), filename)
-        return
-    saved, built = (
-        [(group.get('param_names'), len(group['params'])) for group in groups]
-        for groups in (state['param_groups'], optim_wrapper.optimizer.param_groups)
-    )
-    if saved != built:
-        raise WeightsError(
-            f'{filename!r} was trained with other parameter groups: {len(saved)} groups with '
-            f'{sum(count for _, count in saved)} tensors, this config makes {len(built)} with '
-            f'{sum(count for _, count in built)}. Keep optim_wrapper (constructor, frozen parts) '
-            'as it was.'
-        )
+def check_settings(
+    checkpoint: Mapping[str, Any], runner: DenseRunner, filename: str
+) -> list[Change]:
+    """Compares what the checkpoint was trained with and what this run is asked for.
 
+    Settings that a resume takes over are logged, and so are those that would stop it, if the run
+    accepts changes (``accept_changes=True`` in the config).
 
-def pair_schedulers(built: Any, states: Any) -> list[tuple[Any, dict[str, Any]]]:
-    """Schedulers with their saved states; no pairs if the checkpoint has no schedulers.
-
-    Args:
-        built: this run's schedulers, a list or one list for each optimiser.
-        states: what ``checkpoint_content.scheduler_states`` returned, or None.
+    Returns:
+        The changes that stop a run, and were accepted.
 
     Raises:
-        WeightsError: the numbers differ.
+        WeightsError: there are such changes, and they are not accepted; or the checkpoint lies
+            behind the end of this run.
     """
-    if states is None:
+    found = list(_other_settings(checkpoint, runner, filename))
+    taken = [change for change in found if change.effect == 'taken over']
+    stopping = [change for change in found if change.effect == 'stops']
+    if taken:
+        print_log(f'the resume takes over from this config:\n{listed(taken)}', logger='current')
+    if not stopping:
         return []
-    if not isinstance(built, dict):
-        built, states = {'': built}, {'': states}
-    given = {name: len(group) for name, group in states.items()}
-    wanted = {name: len(group) for name, group in built.items()}
-    if given != wanted:
+    if not runner.cfg.get('accept_changes', False):
         raise WeightsError(
-            f'the checkpoint was trained with {sum(given.values())} schedulers, this config makes '
-            f'{sum(wanted.values())}; keep param_scheduler as it was'
+            f'{filename!r} was trained with other settings, and going on would mix the two:\n'
+            f'{listed(stopping)}\nTake the settings of the checkpoint, start a new run from its '
+            'weights with --load-from, or go on all the same with --accept-changes '
+            '(accept_changes=True in the config); docs/resume.md says what each setting does'
         )
-    return [pair for name in built for pair in zip(built[name], states[name], strict=True)]
+    print_log(
+        f'the run goes on with changed settings, as accepted:\n{listed(stopping)}',
+        logger='current',
+        level=logging.WARNING,
+    )
+    return stopping
+
+
+def _other_settings(
+    checkpoint: Mapping[str, Any], runner: DenseRunner, filename: str
+) -> Iterator[Change]:
+    """From the texts of the configs, and from what the checkpoint itself says of its run."""
+    meta = checkpoint['meta']
+    by_text = []
+    if meta.get('cfg') and runner.config_text:
+        try:
+            by_text = changes(meta['cfg'], runner.config_text)
+        except ValueError as error:
+            print_log(
+                f'{filename!r} is not compared with this config: {error}',
+                logger='current',
+                level=logging.WARNING,
+            )
+    yield from (change for change in by_text if change.key != 'randomness.seed')
+    configured = runner.configured_seed
+    if configured is not None and meta.get('seed') not in (None, configured):
+        yield Change('randomness.seed', meta['seed'], configured)
+    random_state = checkpoint.get('random_state') or {}
+    processes = len(random_state.get('processes', ()))
+    if processes not in (0, runner.world_size):
+        yield Change('number of processes', processes, runner.world_size)
+        return
+    data = random_state.get('data')
+    if data and hasattr(runner.train_loop, 'batches'):
+        length = len(runner.train_loop.batches)
+        if data['batches_per_epoch'] != length:
+            yield Change('batches an epoch', data['batches_per_epoch'], length)
+
+
+def check_position(checkpoint: Mapping[str, Any], runner: DenseRunner, filename: str) -> None:
+    """Raises WeightsError if the checkpoint lies behind the end of this run."""
+    loop, meta = runner.train_loop, checkpoint['meta']
+    by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    name, unit = ('max_epochs', 'epoch') if by_epoch else ('max_iters', 'iter')
+    done, end = meta[unit], getattr(loop, name)
+    if done > end:
+        raise WeightsError(
+            f'{filename!r} was taken after {unit} {done}, and this run ends at {end}: nothing is '
+            f'left to train. Set train_cfg.{name} above {done}, or take an earlier checkpoint'
+        )
+    if done == end:
+        print_log(
+            f'{filename!r} is the end of this run ({name}={end}): nothing is left to train',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def own_random_state(

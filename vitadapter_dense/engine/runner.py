@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, is_distributed, is_main_process
 from mmengine.fileio import join_path
+from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
@@ -23,6 +24,11 @@ from vitadapter_dense.encoders.weights import (
     read_checkpoint,
     state_dict_of,
 )
+from vitadapter_dense.engine.accumulation import (
+    accumulated_batches,
+    begun_steps,
+    continue_steps,
+)
 from vitadapter_dense.engine.checkpoint_content import checkpoint_of
 from vitadapter_dense.engine.checkpoint_files import latest_checkpoint, write_checkpoint
 from vitadapter_dense.engine.delta import BASE, complete_state_dict, is_delta, needs_pretrained
@@ -32,15 +38,23 @@ from vitadapter_dense.engine.hooks import EvaluationRandomStateHook
 from vitadapter_dense.engine.idle_parameters import IdleParametersHook
 from vitadapter_dense.engine.loops import resumable
 from vitadapter_dense.engine.normalised_values import NormalisedValuesHook
+from vitadapter_dense.engine.optimizer_state import (
+    load_moments,
+    name_parameters,
+    wrappers_of,
+)
 from vitadapter_dense.engine.plain_data import hub_from_plain, to_plain
 from vitadapter_dense.engine.random_state import random_state, set_random_state
 from vitadapter_dense.engine.resume import (
     check_content,
     check_model,
     check_optimizer,
+    check_position,
+    check_settings,
     own_random_state,
-    pair_schedulers,
 )
+from vitadapter_dense.engine.schedule_check import ScheduleCheckHook
+from vitadapter_dense.engine.schedules import advance, is_measured, load_measured
 
 
 @RUNNERS.register_module()
@@ -52,8 +66,10 @@ class DenseRunner(Runner):
       ``load_from``, all of them for evaluation and for a resume.
     - Checkpoints hold plain data and are written whole or not at all.
     - A resumed run repeats an uninterrupted one, on the CPU bit for bit: generators of every
-      process, position in the data, seeds of the samples. ``save_checkpoint`` must therefore be
-      called in every process, as ``CheckpointHook`` does.
+      process, position in the data, seeds of the samples, gradients of a step that was begun.
+      ``save_checkpoint`` must therefore be called in every process, as ``CheckpointHook`` does.
+    - A resume with other settings does with each what ``resume_settings`` says.
+    - A schedule that does not fit the run's length is said before the first step.
     - Pre-trained encoder weights are not fetched when a checkpoint is about to replace them.
     - Without an accelerator, launchers work over gloo.
     """
@@ -85,13 +101,42 @@ class DenseRunner(Runner):
         """Registers the given hooks, and those without which nothing here would be right."""
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(EvaluationRandomStateHook())
-        for kind in (Float32PredictionsHook, IdleParametersHook, NormalisedValuesHook):
+        for kind in (
+            Float32PredictionsHook,
+            IdleParametersHook,
+            NormalisedValuesHook,
+            ScheduleCheckHook,
+        ):
             if not any(isinstance(hook, kind) for hook in self.hooks):
                 self.register_hook(kind())
 
     def build_train_loop(self, loop: Any) -> Any:
         """Builds the loop; MMEngine's own loops become the resumable ones."""
         return super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Builds the optimiser, whose groups know the names of their parameters."""
+        built = super().build_optim_wrapper(optim_wrapper)
+        name_parameters(built, self.bare_model)
+        return built
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict[str, Any] | None = None) -> None:
+        """Scales the learning rates with the images of an optimiser step.
+
+        MMEngine's leaves out accumulated batches, and the base rate that is logged.
+        """
+        if not auto_scale_lr or not auto_scale_lr.get('enable', False):
+            return
+        base = auto_scale_lr['base_batch_size']
+        batch = self.world_size * self.train_dataloader.batch_sampler.batch_size
+        for wrapper in wrappers_of(optim_wrapper).values():
+            images = batch * accumulated_batches(wrapper)
+            self.logger.info(
+                f'the learning rate is meant for {base} images a step, there are {images}: it is '
+                f'multiplied by {images / base:g}'
+            )
+            for group in wrapper.param_groups:
+                group['lr'] = group['lr'] * (images / base)
 
     def train(self) -> nn.Module:
         """Trains, from ``load_from``, from a resumed checkpoint or from the start."""
@@ -213,25 +258,40 @@ class DenseRunner(Runner):
         Args:
             filename: checkpoint saved by this runner (one of MMEngine's runner resumes too, without
                 random state).
-            resume_optimizer: take over the optimiser's state.
-            resume_param_scheduler: take over the schedulers' states.
+            resume_optimizer: take over what the optimiser has gathered; its options are this
+                config's.
+            resume_param_scheduler: take the schedulers to the checkpoint's position.
             map_location: device of the tensors while they are read.
 
         Raises:
-            WeightsError: the file cannot be read safely, lacks what a resume needs, or is of
-                another model or optimiser. Nothing has been changed then.
+            WeightsError: the file cannot be read safely, lacks what a resume needs, is of another
+                model, or of a run with other settings that were not accepted. Nothing has been
+                changed then.
         """
         checkpoint = read_checkpoint(filename, map_location)
         check_content(checkpoint, filename, optimizer=resume_optimizer)
+        accepted = {change.key for change in check_settings(checkpoint, self, filename)}
         check_model(self.bare_model, checkpoint, filename)
+        check_position(checkpoint, self, filename)
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
-        if resume_optimizer:
+        # Moments of one type of optimiser mean nothing to another.
+        moments = resume_optimizer and not any(key.endswith('optimizer.type') for key in accepted)
+        if moments:
             check_optimizer(self.optim_wrapper, checkpoint['optimizer'], filename)
-        schedulers = []
-        if resume_param_scheduler and self.param_schedulers is not None:
+        schedules = resume_param_scheduler and self.param_schedulers is not None
+        if schedules:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
-            schedulers = pair_schedulers(self.param_schedulers, checkpoint.get('param_schedulers'))
+            if is_measured(self.param_schedulers):
+                load_measured(
+                    self.param_schedulers,
+                    checkpoint.get('param_schedulers'),
+                    self.optim_wrapper,
+                    checkpoint.get('optimizer', {}),
+                )
+                schedules = False
 
+        if 'ema_state_dict' in checkpoint and not self._has_hook(EMAHook):
+            _take_averaged_apart(checkpoint)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         load_checked(
             self.bare_model,
@@ -239,32 +299,57 @@ class DenseRunner(Runner):
             min_share=1.0,
             what=f'checkpoint {filename}',
         )
-        self._take_over_seed(checkpoint['meta'].get('seed'))
-        self.message_hub.load_state_dict(hub_from_plain(checkpoint['message_hub']))
-        if resume_optimizer:
-            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
-        for scheduler, state in schedulers:
-            scheduler.load_state_dict(state)
-        self._resume_loop(checkpoint)
+        if moments:
+            load_moments(self.optim_wrapper, checkpoint['optimizer'], filename)
+            continue_steps(self.optim_wrapper, self.bare_model, checkpoint.get('begun_steps', {}))
+        self._resume_hub(checkpoint['message_hub'])
+        new_seed = 'randomness.seed' in accepted
+        if not new_seed:
+            self._take_over_seed(checkpoint['meta'].get('seed'))
+        self._resume_loop(checkpoint, new_seed=new_seed)
+        if schedules:
+            advance(
+                self.param_schedulers,
+                iteration=self.iter,
+                epoch=self.epoch,
+                epoch_length=len(self.train_dataloader),
+            )
         self._has_loaded = True
         self.logger.info(f'resumed {filename} at epoch {self.epoch}, iteration {self.iter}')
 
-    def _take_over_seed(self, seed: int | None) -> None:
-        configured = self._randomness_cfg.get('seed')
-        if seed is None or seed == configured:
-            return
-        if configured is not None:
-            self.logger.warning(
-                f'the seed of the checkpoint ({seed}) replaces the one of the config ({configured})'
-            )
-        self._randomness_cfg.update(seed=seed)
-        self.set_randomness(**self._randomness_cfg)
+    def _has_hook(self, kind: type) -> bool:
+        return any(isinstance(hook, kind) for hook in self.hooks)
 
-    def _resume_loop(self, checkpoint: Mapping[str, Any]) -> None:
+    def _resume_hub(self, state: Mapping[str, Any]) -> None:
+        """Takes over what was measured; what describes a run describes this one."""
+        own = {
+            key: self.message_hub.runtime_info[key]
+            for key in ('cfg', 'experiment_name', 'mmengine_version')
+            if key in self.message_hub.runtime_info
+        }
+        self.message_hub.load_state_dict(hub_from_plain(state))
+        self.message_hub.update_info_dict(own)
+
+    @property
+    def configured_seed(self) -> int | None:
+        """The seed that the config asks for."""
+        return self._randomness_cfg.get('seed')
+
+    def _take_over_seed(self, seed: int | None) -> None:
+        if seed is not None and seed != self.configured_seed:
+            self._randomness_cfg.update(seed=seed)
+            self.set_randomness(**self._randomness_cfg)
+
+    def _resume_loop(self, checkpoint: Mapping[str, Any], *, new_seed: bool) -> None:
         epoch, iteration = checkpoint['meta']['epoch'], checkpoint['meta']['iter']
-        state = own_random_state(checkpoint, self.rank, self.world_size)
+        state = None
+        if not new_seed:
+            state = own_random_state(checkpoint, self.rank, self.world_size)
         if hasattr(self.train_loop, 'resume_at'):
             data = checkpoint.get('random_state', {}).get('data')
+            if data and new_seed:
+                own_seed = self.train_loop.batches.seed
+                data = dict(data, sample_seed=own_seed, sampler_seed=None)
             self.train_loop.resume_at(epoch=epoch, iteration=iteration, data=data, state=state)
             return
         self.train_loop._epoch, self.train_loop._iter = epoch, iteration
@@ -274,7 +359,7 @@ class DenseRunner(Runner):
     # ------------------------------------------------------------------ saving
 
     @cached_property
-    def _config_text(self) -> str:
+    def config_text(self) -> str:
         """The config as text; formatting takes seconds, too long for every checkpoint."""
         return self.cfg.pretty_text
 
@@ -323,19 +408,34 @@ class DenseRunner(Runner):
         states = (
             all_gather_object(self._held_random_state or random_state()) if save_optimizer else []
         )
+        begun = begun_steps(self.optim_wrapper, self.bare_model) if save_optimizer else {}
         if not is_main_process():
             return
 
         checkpoint = checkpoint_of(
             self,
-            dict(meta, cfg=self._config_text),
+            dict(meta, cfg=self.config_text),
             states=states,
+            begun=begun,
             optimizer=save_optimizer,
             schedulers=save_param_scheduler,
         )
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         path = join_path(out_dir, filename, backend_args=backend_args)
         write_checkpoint(to_plain(checkpoint), path, backend_args=backend_args)
+
+
+def _take_averaged_apart(checkpoint: dict[str, Any]) -> None:
+    """Puts the weights of training where ``EMAHook`` has saved their average."""
+    prefix, averaged = 'module.', checkpoint['ema_state_dict']
+    own = {n.removeprefix(prefix): t for n, t in averaged.items() if n.startswith(prefix)}
+    checkpoint['state_dict'] = {**checkpoint['state_dict'], **own}
+    print_log(
+        'the checkpoint has averaged weights and this run no EMAHook: it goes on from those that '
+        'were averaged, and the average ends here',
+        logger='current',
+        level=logging.WARNING,
+    )
 
 
 def _revised(state_dict: dict[str, Any], revise_keys: Sequence[tuple[str, str]]) -> dict[str, Any]:
