@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = 'vitadapter_dense'
-SUBPACKAGES = ('encoders', 'adapter', 'tuning', 'backbones', 'engine', 'datasets')
+SUBPACKAGES = ('encoders', 'adapter', 'tuning', 'backbones', 'heads', 'engine', 'datasets')
 
 # Package -> the project's own packages that it may import (itself always).
 ARROWS = {
@@ -27,7 +27,8 @@ ARROWS = {
     'encoders': set(),
     'tuning': {'encoders'},
     'backbones': {'msda', 'adapter', 'encoders', 'tuning'},
-    'engine': {'msda', 'adapter', 'encoders', 'tuning', 'backbones', 'datasets'},
+    'heads': {'encoders', 'tuning'},
+    'engine': {'msda', 'adapter', 'encoders', 'tuning', 'backbones', 'heads', 'datasets'},
     'datasets': set(),
 }
 # Package -> the only third-party packages it may import, wherever in a file the import stands.

@@ -7,7 +7,7 @@ find them by their bare names. A config asks for it with
 
 from __future__ import annotations
 
-from vitadapter_dense import datasets, engine, tuning
+from vitadapter_dense import datasets, engine, heads, tuning
 from vitadapter_dense.backbones import PlainViT, SimplePyramid, ViTAdapter
 from vitadapter_dense.encoders import TimmStages, TimmViT, Tokens
 
@@ -23,5 +23,6 @@ __all__ = [
     '__version__',
     'datasets',
     'engine',
+    'heads',
     'tuning',
 ]

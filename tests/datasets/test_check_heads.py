@@ -7,6 +7,7 @@ import re
 import pytest
 
 from vitadapter_dense.datasets.check_heads import find_disagreements
+from vitadapter_dense.datasets.check_losses import doubtful_losses
 
 CLASSES = ('ground', 'dark', 'light')
 
@@ -39,3 +40,52 @@ def test_class_weights_are_as_many_as_outputs() -> None:
     assert 'loss_decode.class_weight has 2 entries, but the head has 3 outputs' in said
     for good in (dict(loss_cls=dict(class_weight=[1.0] * 4)), dict(loss_decode=dict())):
         assert find_disagreements(dict(decode_head=dict(num_classes=3, **good)), CLASSES) == []
+
+
+def segmentor(loss, **head):
+    return dict(decode_head=dict(type='FCNHead', num_classes=3, loss_decode=loss, **head))
+
+
+WEIGHTED = dict(type='CrossEntropyLoss', class_weight=[0.25, 1.0, 1.0])
+BROKEN = {
+    'IndexError': dict(WEIGHTED, avg_non_ignore=True),
+    'RuntimeError': dict(WEIGHTED, use_sigmoid=True),
+    'TypeError': dict(type='OhemCrossEntropy'),
+}
+SOUND = [
+    WEIGHTED,
+    dict(type='CrossEntropyLoss', avg_non_ignore=True),
+    dict(WEIGHTED, type='PixelCrossEntropyLoss', avg_non_ignore=True),
+    dict(type='DiceLoss', use_sigmoid=False),
+    dict(type='LovaszLoss', reduction='none'),
+]
+
+
+def test_losses_that_end_at_the_first_ignored_pixel_are_found() -> None:
+    pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+    for error, loss in BROKEN.items():
+        (said,) = find_disagreements(segmentor([dict(SOUND[0]), loss]), CLASSES)
+        assert f'model.decode_head.loss_decode.1 ({loss["type"]}) cannot be computed' in said
+        assert error in said
+        assert "type='PixelCrossEntropyLoss'" in said
+    assert find_disagreements(segmentor(SOUND), CLASSES) == []
+    own_way = dict(type='PIDHead', num_classes=3, loss_decode=[BROKEN['TypeError']])
+    assert find_disagreements(dict(decode_head=own_way), CLASSES) == []
+
+
+def test_losses_that_do_not_ignore_or_need_labels_are_doubted() -> None:
+    pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+    doubts = list(doubtful_losses(segmentor(SOUND)))
+    assert len(doubts) == 1
+    assert 'loss_decode.3 (DiceLoss) does not ignore ignored pixels' in doubts[0]
+    per_image = dict(type='LovaszLoss', per_image=True)
+    (said,) = doubtful_losses(segmentor(per_image))
+    assert 'cannot be computed for images of which every pixel is ignored' in said
+
+
+def test_padding_is_what_the_heads_ignore() -> None:
+    (said,) = find_disagreements(dict(decode_head=dict(num_classes=3, ignore_index=0)), CLASSES)
+    assert 'ignore_index is 0, but label maps are padded with 255' in said
+    padded = dict(data_preprocessor=dict(seg_pad_val=0))
+    head = dict(num_classes=3, ignore_index=0)
+    assert find_disagreements(dict(decode_head=head, **padded), CLASSES) == []

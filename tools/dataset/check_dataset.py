@@ -28,6 +28,7 @@ from matplotlib import pyplot as plt
 from mmengine.config import Config
 
 from vitadapter_dense.datasets.check_heads import find_disagreements
+from vitadapter_dense.datasets.check_losses import doubtful_losses
 from vitadapter_dense.datasets.split_report import SplitReport, report_split
 from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
 from vitadapter_dense.engine.config import iter_datasets, set_work_dir
@@ -134,6 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     disagreements = check_model(cfg, reports)
     for line in disagreements:
         print(f'\nmodel\n  ERROR: {line}')
+    for line in doubtful_losses(cfg.get('model') or {}):
+        print(f'\nmodel\n  warning: {line}')
     draw(reports, out=out)
     if any(report.classes for report in reports.values()):
         print(f'\nPlot written to {out}')

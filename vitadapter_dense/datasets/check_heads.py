@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from vitadapter_dense.datasets.check_losses import broken_losses, other_ignored_label
+
 _SEGMENTATION_HEADS = ('decode_head', 'auxiliary_head')
 _HEADS = (*_SEGMENTATION_HEADS, 'bbox_head', 'mask_head')
 
@@ -31,7 +33,11 @@ def find_disagreements(model_cfg: Mapping[str, Any], classes: Sequence[str]) -> 
         if number != len(classes):
             found.append(_different_numbers(name, number, classes))
         if name.startswith(tuple(f'model.{kind}' for kind in _SEGMENTATION_HEADS)):
-            found += _different_weights(name, head)
+            wrong = [
+                *_different_weights(name, head),
+                *other_ignored_label(name, head, model_cfg.get('data_preprocessor') or {}),
+            ]
+            found += wrong or broken_losses(name, head)
     return found
 
 

@@ -7,15 +7,18 @@ failed assertion somewhere later on a GPU.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from vitadapter_dense.datasets.check_heads import find_disagreements
+from vitadapter_dense.datasets.check_losses import doubtful_losses
 from vitadapter_dense.datasets.errors import DatasetError
 
 
@@ -34,6 +37,8 @@ class CheckLabelsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         self._check_heads(runner, runner.train_dataloader)
+        for doubt in doubtful_losses(runner.cfg.get('model') or {}):
+            print_log(doubt, logger='current', level=logging.WARNING)
 
     def before_val(self, runner: Runner) -> None:
         self._check_heads(runner, runner.val_dataloader)

@@ -20,6 +20,6 @@ model = dict(
         num_classes=150,
         norm_cfg=dict(type='BN', requires_grad=True),
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+        loss_decode=dict(type='PixelCrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
     ),
 )

@@ -44,7 +44,7 @@ model = dict(
         in_index=3,
         num_convs=4,
         up_scale=2,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+        loss_decode=dict(type='PixelCrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
         **head,
     ),
     auxiliary_head=[
@@ -52,7 +52,7 @@ model = dict(
             in_index=index,
             num_convs=1,
             up_scale=4,
-            loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4),
+            loss_decode=dict(type='PixelCrossEntropyLoss', use_sigmoid=False, loss_weight=0.4),
             **head,
         )
         for index in (0, 1, 2)
