@@ -59,6 +59,8 @@ SOUND = [
     dict(type='DiceLoss', use_sigmoid=False),
     dict(type='LovaszLoss', reduction='none'),
 ]
+PER_IMAGE = dict(type='LovaszLoss', per_image=True)
+SIGMOID = dict(type='CrossEntropyLoss', use_sigmoid=True)
 
 
 def test_losses_that_end_at_the_first_ignored_pixel_are_found() -> None:
@@ -73,14 +75,19 @@ def test_losses_that_end_at_the_first_ignored_pixel_are_found() -> None:
     assert find_disagreements(dict(decode_head=own_way), CLASSES) == []
 
 
-def test_losses_that_do_not_ignore_or_need_labels_are_doubted() -> None:
+def test_losses_that_do_not_ignore_or_that_need_labels_are_doubted() -> None:
     pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
-    doubts = list(doubtful_losses(segmentor(SOUND)))
-    assert len(doubts) == 1
-    assert 'loss_decode.3 (DiceLoss) does not ignore ignored pixels' in doubts[0]
-    per_image = dict(type='LovaszLoss', per_image=True)
-    (said,) = doubtful_losses(segmentor(per_image))
-    assert 'cannot be computed for images of which every pixel is ignored' in said
+    doubts = (
+        'loss_decode.3 (DiceLoss) does not ignore ignored pixels',
+        'loss_decode.4 (LovaszLoss) is not finite for a batch without any label',
+        'loss_decode (LovaszLoss) cannot be computed for an image without any label',
+        'loss_decode (CrossEntropyLoss) cannot be computed for a batch without any label',
+    )
+    said = [line for loss in (SOUND, PER_IMAGE) for line in doubtful_losses(segmentor(loss))]
+    said += doubtful_losses(segmentor(SIGMOID, out_channels=1))
+    assert len(said) == len(doubts)
+    for line, doubt in zip(said, doubts):
+        assert doubt in line
 
 
 def test_padding_is_what_the_heads_ignore() -> None:

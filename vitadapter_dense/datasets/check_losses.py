@@ -28,8 +28,8 @@ def broken_losses(name: str, head: Mapping[str, Any]) -> Iterator[str]:
     """
     for path, loss, outputs, ignored in _losses(name, head):
         try:
-            _gradient(loss, outputs, _labels(outputs, ignored), ignored)
-        except Exception as error:
+            _try(loss, outputs, _labels(outputs, ignored), ignored)
+        except Exception as error:  # whatever it is, the first step would end so
             yield (
                 f'{path} ({loss["type"]}) cannot be computed on {get_device()} where some pixels '
                 f'are ignored: {_first_line(error)}. {_MEND}.'
@@ -70,17 +70,21 @@ def other_ignored_label(
 def _doubts(loss: Mapping[str, Any], outputs: int, ignored: int) -> Iterator[str]:
     labels = _labels(outputs, ignored)
     try:
-        gradient = _gradient(loss, outputs, labels, ignored)
-    except Exception:
+        _, gradient = _try(loss, outputs, labels, ignored)
+    except Exception:  # `broken_losses` tells
         return
     if gradient.movedim(1, -1)[labels == ignored].any():
         yield 'does not ignore ignored pixels: their scores are trained towards no class'
-    try:
-        gradient = _gradient(loss, outputs, torch.full_like(labels, ignored), ignored)
-        if not gradient.isfinite().all():
-            yield 'has no finite gradient for a batch of which every pixel is ignored'
-    except Exception as error:
-        yield f'cannot be computed for images of which every pixel is ignored: {_first_line(error)}'
+    for images, where in ((1, 'for an image'), (2, 'for a batch')):
+        labels[:images] = ignored
+        try:
+            value, gradient = _try(loss, outputs, labels, ignored)
+        except Exception as error:
+            yield f'cannot be computed {where} without any label: {_first_line(error)}'
+            return
+        if not (value.isfinite().all() and gradient.isfinite().all()):
+            yield f'is not finite {where} without any label'
+            return
 
 
 def _losses(name: str, head: Mapping[str, Any]) -> Iterator[tuple[str, Mapping, int, int]]:
@@ -120,8 +124,10 @@ def _labels(outputs: int, ignored: int) -> Tensor:
     return labels
 
 
-def _gradient(loss_cfg: Mapping[str, Any], outputs: int, labels: Tensor, ignored: int) -> Tensor:
-    """The gradient of a loss by random scores."""
+def _try(
+    loss_cfg: Mapping[str, Any], outputs: int, labels: Tensor, ignored: int
+) -> tuple[Tensor, Tensor]:
+    """A loss of random scores, and its gradient."""
     from mmseg.registry import MODELS
 
     generator = torch.Generator().manual_seed(1)
@@ -130,8 +136,9 @@ def _gradient(loss_cfg: Mapping[str, Any], outputs: int, labels: Tensor, ignored
     with torch.random.fork_rng():  # the run draws what it would have drawn
         loss = MODELS.build(dict(loss_cfg)).to(scores.device)
         value = loss(scores, labels.to(scores.device), weight=None, ignore_index=ignored)
-    value.mean().backward()  # as MMEngine reduces what a head returns
-    return scores.grad.cpu()
+    value = value.mean()  # as MMEngine reduces what a head returns
+    value.backward()
+    return value.detach(), scores.grad.cpu()
 
 
 def _first_line(error: Exception) -> str:
