@@ -16,6 +16,8 @@ from vitadapter_dense.backbones.official_names import rename_official_keys
 class PlainViT(BaseModule):
     """A plain ViT -> the maps of some of its blocks, all at stride ``patch_size``.
 
+    Blocks behind the last of them are not built.
+
     Args:
         encoder: config of the encoder (``type='TimmViT'``), or the encoder itself.
         out_indices: rising numbers of the blocks whose outputs are returned; default: the last one.
@@ -40,6 +42,7 @@ class PlainViT(BaseModule):
                 f'out_indices {indices} must be rising block numbers from 0 to {depth - 1}'
             )
         self.out_indices = indices
+        self.encoder.keep_blocks(indices[-1] + 1)
         self.register_load_state_dict_pre_hook(rename_official_keys)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -150,8 +150,9 @@ class SimplePyramid(BaseModule):
         outputs = []
         for level_index, vit_map in enumerate(self._vit_maps(images)):
             up = getattr(self, f'up{level_index + 1}')
-            stride = patch * 2**level_index // 4
-            outputs.append(up(vit_map)[..., : -(-height // stride), : -(-width // stride)])
+            four_strides = patch * 2**level_index  # of a patch of 14, a stride is no whole number
+            rows, columns = (-(-4 * side // four_strides) for side in (height, width))
+            outputs.append(up(vit_map)[..., :rows, :columns])
         return [dense(output) for output in outputs]
 
 
