@@ -1,5 +1,8 @@
-"""Builds the two import packages and the kernels of `msda`; what is declarative is in
+"""Builds the three import packages and the kernels of `msda`; what is declarative is in
 pyproject.toml.
+
+`mmcv_ops.pth` is installed beside the packages, from a wheel and editable alike: Python reads it
+when it starts, so that every program finds mmcv's operators.
 
 The kernels are optional: whatever hinders their compilation is told, and the packages are installed
 without (msda then computes with its PyTorch reference). They need torch at build time, so pip must
@@ -17,8 +20,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from setuptools import setup
+from setuptools import Distribution, setup
 from setuptools.errors import CompileError
+
+from distutils.command.install_data import install_data  # isort: skip  (setuptools brings it)
 
 SOURCES = Path('ops/csrc')
 DEFINES = ['-DTORCH_TARGET_VERSION=0x020a000000000000']  # torch's stable ABI as of 2.10
@@ -148,4 +153,23 @@ def kernels() -> dict[str, Any]:
     }
 
 
-setup(**kernels())
+class InstallBesidePackages(install_data):
+    """Installs the data files where the packages go."""
+
+    def finalize_options(self) -> None:
+        """`install_dir` becomes the folder of the packages."""
+        self.set_undefined_options('install', ('install_lib', 'install_dir'), ('force', 'force'))
+        super().finalize_options()
+
+
+class WithData(Distribution):
+    """Editable installations ask for `has_data`, which setuptools calls `has_data_files`."""
+
+    def has_data(self) -> bool:
+        """Whether there are data files."""
+        return self.has_data_files()
+
+
+arguments = kernels()
+arguments.setdefault('cmdclass', {})['install_data'] = InstallBesidePackages
+setup(distclass=WithData, data_files=[('', ['ops/mmcv_ops.pth'])], **arguments)

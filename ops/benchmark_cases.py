@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+import mmcv_ops
 import msda
+from mmcv_ops.attention import AttendFunction, attend
 from msda import reference
 
 HEADS = {'T': (6, 32), 'S': (6, 64), 'B': (12, 32), 'L': (16, 32)}  # M, D
@@ -82,19 +85,26 @@ def contenders(device: str) -> dict[str, Callable[[list[Any]], tuple[Callable[..
         'ours': fused(torch.ops.msda.ms_deform_attn_fused),
         'reference': fused(reference.attend_fused),
     }
-    try:
-        from mmcv.ops import multi_scale_deform_attn as mmcv
-    except ImportError:
+    if not mmcv_itself():
         return found
-    found['mmcv_pytorch'] = unfused(mmcv.multi_scale_deformable_attn_pytorch)
-    if device == 'cuda':
+    found['mmcv_pytorch'] = unfused(attend.replaced)
+    if device == 'cuda' and mmcv_ops.is_compiled():
 
         def compiled(v: Tensor, shapes: Tensor, x: Tensor, w: Tensor) -> Tensor:
             starts = torch.cat([shapes.new_zeros(1), shapes.prod(1).cumsum(0)[:-1]])
-            return mmcv.MultiScaleDeformableAttnFunction.apply(v, shapes, starts, x, w, 64)
+            return AttendFunction.replaced.apply(v, shapes, starts, x, w, 64)
 
         found['mmcv_compiled'] = unfused(compiled)
     return found
+
+
+def mmcv_itself() -> ModuleType | None:
+    """mmcv's module of deformable attention; what it computed with is at ``attend.replaced``."""
+    try:
+        from mmcv.ops import multi_scale_deform_attn
+    except ImportError:
+        return None
+    return multi_scale_deform_attn
 
 
 class _Reductions(torch.autograd.Function):
@@ -144,11 +154,12 @@ def modules(case: Case, device: str) -> dict[str, Callable[[list[Any]], tuple[Ca
     ours = msda.MSDeformAttn(width, len(maps), n_heads=heads, n_points=POINTS, ratio=ratio)
     ours.to(device, dtype)
     found = {'ours': prepared(lambda q, f, r: ours(q, r, f, maps))}
-    try:
-        from mmcv.ops import MultiScaleDeformableAttention
-    except ImportError:
+    attention = mmcv_itself()
+    if attention is None or (device == 'cuda' and not mmcv_ops.is_compiled()):
         return found
-    theirs = MultiScaleDeformableAttention(
+    attention.multi_scale_deformable_attn_pytorch = attend.replaced
+    attention.MultiScaleDeformableAttnFunction = AttendFunction.replaced
+    theirs = attention.MultiScaleDeformableAttention(
         width, heads, len(maps), POINTS, dropout=0.0, batch_first=True, value_proj_ratio=ratio
     )
     theirs.to(device, dtype)

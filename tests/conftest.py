@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+import mmcv_ops  # noqa: F401  (mmcv finds its operators, whichever test imports it first)
+
 # Toy tensors gain nothing from many threads, and lose much to them on a large machine.
 torch.set_num_threads(min(2, torch.get_num_threads()))
 

@@ -26,10 +26,10 @@ def declared_dependencies() -> set[str]:
 
 
 def test_dependencies_cover_what_is_imported_on_load() -> None:
-    own = {'vitadapter_dense', 'msda'}
+    own = {'vitadapter_dense', 'msda', 'mmcv_ops'}
     imported = {
         found.module.split('.')[0]
-        for folder in (ROOT / 'vitadapter_dense', ROOT / 'ops' / 'msda')
+        for folder in (ROOT / 'vitadapter_dense', ROOT / 'ops' / 'msda', ROOT / 'ops' / 'mmcv_ops')
         for path in source_files(folder)
         for found in imports_of(path)
         if found.on_load
@@ -39,7 +39,7 @@ def test_dependencies_cover_what_is_imported_on_load() -> None:
 
 
 @pytest.mark.slow
-def test_wheel_holds_both_packages_and_nothing_else(tmp_path: Path) -> None:
+def test_wheel_holds_the_packages_and_nothing_else(tmp_path: Path) -> None:
     source = tmp_path / 'source'
     left_out = shutil.ignore_patterns(
         '.*', 'data', 'work_dirs', 'build', '*.egg-info', '__pycache__'
@@ -51,11 +51,16 @@ def test_wheel_holds_both_packages_and_nothing_else(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {
         str(path.relative_to(base))
-        for base, package in ((ROOT, 'vitadapter_dense'), (ROOT / 'ops', 'msda'))
+        for base, package in (
+            (ROOT, 'vitadapter_dense'),
+            (ROOT / 'ops', 'msda'),
+            (ROOT / 'ops', 'mmcv_ops'),
+        )
         for path in source_files(base / package)
     }
     modules = {name for name in names if name.endswith('.py')}
     assert modules == expected
+    assert 'mmcv_ops.pth' in names
     assert any(name.endswith('licenses/LICENSE') for name in names)
 
 

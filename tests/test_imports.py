@@ -23,6 +23,7 @@ SUBPACKAGES = ('encoders', 'adapter', 'tuning', 'backbones', 'heads', 'engine', 
 # Package -> the project's own packages that it may import (itself always).
 ARROWS = {
     'msda': set(),
+    'mmcv_ops': {'msda'},
     'adapter': {'msda'},
     'encoders': set(),
     'tuning': {'encoders'},
@@ -32,7 +33,7 @@ ARROWS = {
     'datasets': set(),
 }
 # Package -> the only third-party packages it may import, wherever in a file the import stands.
-TORCH_ONLY = {'msda': {'torch'}, 'adapter': {'torch'}}
+PLAIN = {'msda': {'torch'}, 'mmcv_ops': {'torch', 'torchvision'}, 'adapter': {'torch'}}
 # Installed by the set-up, not by `pip install .`: never imported when a module is loaded.
 TOOLBOXES = {'mmcv', 'mmdet', 'mmseg'}
 
@@ -53,7 +54,7 @@ def source_files(folder: Path) -> list[Path]:
 def package_folders() -> dict[str, Path]:
     """Every package of the arrows that exists, with its folder."""
     folders = {name: ROOT / PACKAGE / name for name in SUBPACKAGES}
-    folders['msda'] = ROOT / 'ops' / 'msda'
+    folders |= {name: ROOT / 'ops' / name for name in ('msda', 'mmcv_ops')}
     return {name: folder for name, folder in folders.items() if folder.is_dir()}
 
 
@@ -94,8 +95,8 @@ def imports_of(path: Path) -> Iterator[Import]:
 def own_package(module: str) -> str | None:
     """The package of the arrows that a module belongs to; the root itself counts by its name."""
     parts = module.split('.')
-    if parts[0] == 'msda':
-        return 'msda'
+    if parts[0] in ('msda', 'mmcv_ops'):
+        return parts[0]
     if parts[0] == PACKAGE:
         return parts[1] if len(parts) > 1 and parts[1] in SUBPACKAGES else PACKAGE
     return None
@@ -116,18 +117,18 @@ def test_no_arrow_runs_the_wrong_way(package: str) -> None:
     assert not wrong, f'{package} may import only {sorted(ARROWS[package])}: {wrong}'
 
 
-# what a function that is called for it may import: msda.replace_mmcv_ops patches mmcv
-CALLED_FOR = {'msda': ('mmcv',)}
+# what a function may import when it is called: a message names mmcv's version
+CALLED_FOR = {'mmcv_ops': ('mmcv',)}
 
 
-@pytest.mark.parametrize('package', TORCH_ONLY)
-def test_plain_packages_know_torch_only(package: str) -> None:
+@pytest.mark.parametrize('package', PLAIN)
+def test_plain_packages_know_torch_alone(package: str) -> None:
     wrong = [
         f'{found.where} imports {found.module}'
         for path in source_files(package_folders()[package])
         for found in imports_of(path)
         if own_package(found.module) is None
-        and (top := found.module.split('.')[0]) not in TORCH_ONLY[package]
+        and (top := found.module.split('.')[0]) not in PLAIN[package]
         and top not in sys.stdlib_module_names
         and (found.on_load or top not in CALLED_FOR.get(package, ()))
     ]
@@ -135,7 +136,7 @@ def test_plain_packages_know_torch_only(package: str) -> None:
 
 
 def test_no_toolbox_is_imported_on_load() -> None:
-    folders = (ROOT / PACKAGE, ROOT / 'ops' / 'msda')
+    folders = (ROOT / PACKAGE, ROOT / 'ops' / 'msda', ROOT / 'ops' / 'mmcv_ops')
     wrong = [
         f'{found.where} imports {found.module}'
         for folder in folders

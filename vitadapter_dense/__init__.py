@@ -7,6 +7,7 @@ find them by their bare names. A config asks for it with
 
 from __future__ import annotations
 
+import mmcv_ops  # noqa: F401  (before anything imports mmcv.ops: operators for an mmcv without)
 from vitadapter_dense import datasets, engine, heads, tuning
 from vitadapter_dense.backbones import PlainViT, SimplePyramid, ViTAdapter
 from vitadapter_dense.encoders import TimmStages, TimmViT, Tokens

@@ -12,7 +12,6 @@ import torch
 
 from msda.functional import ms_deform_attn, ms_deform_attn_fused
 from msda.kernels import Backend, kernels
-from msda.mmcv_ops import replace_mmcv_ops
 from msda.module import MSDeformAttn
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     'backend',
     'ms_deform_attn',
     'ms_deform_attn_fused',
-    'replace_mmcv_ops',
 ]
 
 

@@ -1,0 +1,271 @@
+"""Deformable convolutions (Dai et al., https://arxiv.org/abs/1703.06211; Zhu et al.,
+https://arxiv.org/abs/1811.11168) from torchvision, which lays out offsets and masks as mmcv does.
+
+mmcv's buffers (``columns``, ``ones``) and its ``im2col_step`` are not needed.
+"""
+
+from __future__ import annotations
+
+import torch
+import torchvision
+from torch import Tensor
+
+from mmcv_ops.precision import wide
+
+
+def deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    kW: int,
+    kH: int,
+    dW: int,
+    dH: int,
+    padW: int,
+    padH: int,
+    dilationW: int,
+    dilationH: int,
+    group: int,
+    deformable_group: int,
+    im2col_step: int,
+) -> None:
+    """Writes ``output (B, C', H', W')``.
+
+    Args:
+        input: ``(B, C, H, W)``.
+        weight: ``(C', C / group, kH, kW)``.
+        offset: ``(B, 2 * deformable_group * kH * kW, H', W')``, pairs (y, x).
+        output: written.
+        columns: not used.
+        ones: not used.
+        kW: width of the kernel.
+        kH: height of the kernel.
+        dW: stride.
+        dH: stride.
+        padW: zeros left and right.
+        padH: zeros above and below.
+        dilationW: dilation.
+        dilationH: dilation.
+        group: groups of channels.
+        deformable_group: groups with offsets of their own.
+        im2col_step: not used.
+    """
+    output.copy_(
+        torchvision.ops.deform_conv2d(
+            wide(input),
+            wide(offset),
+            wide(weight),
+            stride=(dH, dW),
+            padding=(padH, padW),
+            dilation=(dilationH, dilationW),
+        )
+    )
+
+
+def deform_conv_backward_input(
+    input: Tensor,
+    offset: Tensor,
+    grad_output: Tensor,
+    grad_input: Tensor,
+    grad_offset: Tensor,
+    weight: Tensor,
+    columns: Tensor,
+    kW: int,
+    kH: int,
+    dW: int,
+    dH: int,
+    padW: int,
+    padH: int,
+    dilationW: int,
+    dilationH: int,
+    group: int,
+    deformable_group: int,
+    im2col_step: int,
+) -> None:
+    """Writes ``grad_input`` and ``grad_offset``; arguments as in the forward."""
+    of_input, _, of_offset, _, _ = _gradients(
+        grad_output,
+        input,
+        weight,
+        offset,
+        geometry=(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group),
+    )
+    grad_input.copy_(of_input)
+    grad_offset.copy_(of_offset)
+
+
+def deform_conv_backward_parameters(
+    input: Tensor,
+    offset: Tensor,
+    grad_output: Tensor,
+    grad_weight: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    kW: int,
+    kH: int,
+    dW: int,
+    dH: int,
+    padW: int,
+    padH: int,
+    dilationW: int,
+    dilationH: int,
+    group: int,
+    deformable_group: int,
+    scale: float,
+    im2col_step: int,
+) -> None:
+    """Adds ``scale`` times the weight's gradient to ``grad_weight``."""
+    _, of_weight, _, _, _ = _gradients(
+        grad_output,
+        input,
+        grad_weight,  # for its shape: the weight's own gradient does not depend on the weight
+        offset,
+        geometry=(dH, dW, padH, padW, dilationH, dilationW, group, deformable_group),
+    )
+    grad_weight.add_(of_weight.to(grad_weight.dtype), alpha=scale)
+
+
+def modulated_deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    group: int,
+    deformable_group: int,
+    with_bias: bool,
+) -> None:
+    """As :func:`deform_conv_forward`, with a factor a sample and a bias.
+
+    Args:
+        input: ``(B, C, H, W)``.
+        weight: ``(C', C / group, kernel_h, kernel_w)``.
+        bias: ``(C',)``.
+        ones: not used.
+        offset: ``(B, 2 * deformable_group * kernel_h * kernel_w, H', W')``, pairs (y, x).
+        mask: ``(B, deformable_group * kernel_h * kernel_w, H', W')``.
+        output: ``(B, C', H', W')``, written.
+        columns: not used.
+        kernel_h: height of the kernel.
+        kernel_w: width of the kernel.
+        stride_h: stride.
+        stride_w: stride.
+        pad_h: zeros above and below.
+        pad_w: zeros left and right.
+        dilation_h: dilation.
+        dilation_w: dilation.
+        group: groups of channels.
+        deformable_group: groups with offsets of their own.
+        with_bias: add the bias.
+    """
+    output.copy_(
+        torchvision.ops.deform_conv2d(
+            wide(input),
+            wide(offset),
+            wide(weight),
+            wide(bias) if with_bias else None,
+            stride=(stride_h, stride_w),
+            padding=(pad_h, pad_w),
+            dilation=(dilation_h, dilation_w),
+            mask=wide(mask),
+        )
+    )
+
+
+def modulated_deform_conv_backward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    columns: Tensor,
+    grad_input: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_offset: Tensor,
+    grad_mask: Tensor,
+    grad_output: Tensor,
+    kernel_h: int,
+    kernel_w: int,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    group: int,
+    deformable_group: int,
+    with_bias: bool,
+) -> None:
+    """Writes all five gradients; arguments as in the forward."""
+    gradients = _gradients(
+        grad_output,
+        input,
+        weight,
+        offset,
+        mask,
+        geometry=(
+            stride_h,
+            stride_w,
+            pad_h,
+            pad_w,
+            dilation_h,
+            dilation_w,
+            group,
+            deformable_group,
+        ),
+    )
+    targets = (grad_input, grad_weight, grad_offset, grad_mask)
+    for target, gradient in zip(targets, gradients[:4], strict=True):
+        target.copy_(gradient)
+    if with_bias:
+        grad_bias.copy_(gradients[4])
+
+
+def _gradients(
+    grad_output: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    mask: Tensor | None = None,
+    *,
+    geometry: tuple[int, ...],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients by input, weight, offset, mask and bias.
+
+    Args:
+        grad_output: ``(B, C', H', W')``.
+        input: as in the forward.
+        weight: as in the forward.
+        offset: as in the forward.
+        mask: as in the forward; ``None``: ones.
+        geometry: strides, padding, dilation (height first), groups, deformable groups.
+    """
+    bias = wide(weight).new_zeros(weight.shape[0])
+    use_mask = mask is not None
+    factor = wide(mask) if use_mask else wide(input).new_zeros(len(input), 1)
+    return torch.ops.torchvision._deform_conv2d_backward(
+        wide(grad_output).contiguous(),
+        wide(input),
+        wide(weight),
+        wide(offset),
+        factor,
+        bias,
+        *geometry,
+        use_mask,
+    )
