@@ -38,6 +38,8 @@ from benchmark_cases import DTYPES, HEADS, Case, contenders, modules, reductions
 import msda
 from msda import reference
 
+# what a file of ours begins with; no other is written over
+CSV_MARK, CHART_MARK = 'size,image,operator,dtype,pass', 'msda/benchmark.py'
 COPIES = 3  # inputs take turns, so that no run finds its own in the cache
 
 Run = Callable[[], Any]
@@ -205,7 +207,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     axes.axhline(1, color='black', linewidth=0.8)
     axes.set_ylabel('time / ours')
     axes.legend()
-    figure.savefig(path, dpi=120, bbox_inches='tight')  # grows with the longest label
+    mark = dict(Title=CHART_MARK)
+    figure.savefig(path, dpi=120, bbox_inches='tight', metadata=mark)  # grows with the labels
 
 
 def parse() -> argparse.Namespace:
@@ -222,7 +225,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--chart', type=Path, help='PNG')
     parser.add_argument('--module', action='store_true', help='the whole module, too')
     parser.add_argument('--backbone', action='store_true', help='ViT-Adapter-S instead')
-    return parser.parse_args()
+    options = parser.parse_args()
+    for path, mark in ((options.csv, CSV_MARK), (options.chart, CHART_MARK)):
+        if path and path.exists() and mark.encode() not in path.read_bytes()[:4096]:
+            parser.error(f'{path} was not made here, and is not written over: give another name')
+    return options
 
 
 def main() -> None:
@@ -242,7 +249,7 @@ def main() -> None:
     else:
         print(f'{options.threads} threads')
     names = [*contenders(options.device), *(['reductions'] if options.device == 'cuda' else [])]
-    columns = ['size', 'image', 'operator', 'dtype', 'pass', 'error', *names]
+    columns = [*CSV_MARK.split(','), 'error', *names]
     columns += [f'{name}/ours' for name in names if name != 'ours']
     columns += ['roofline', 'ours/roofline'] if options.device == 'cuda' else []
     print('| ' + ' | '.join(columns) + ' |')

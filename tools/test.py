@@ -34,6 +34,8 @@ from vitadapter_dense.engine.command_line import (
     read_config,
 )
 from vitadapter_dense.engine.config import add_hook, set_work_dir
+from vitadapter_dense.engine.dump_predictions import DumpPredictions
+from vitadapter_dense.engine.output_files import OutputError, check_outputs, write_output
 from vitadapter_dense.engine.pictures import PredictionPicturesHook
 from vitadapter_dense.engine.progress import ProgressBarHook
 from vitadapter_dense.engine.run_files import find_checkpoint
@@ -95,15 +97,17 @@ def add_output(cfg: Config, out: str) -> None:
 
     Raises:
         ValueError: when the file name ends otherwise than .pkl, .pickle or .json.
+        OutputError: when this tool may not write it.
     """
     suffix = Path(out).suffix
-    if suffix in ('.pkl', '.pickle'):
+    if suffix not in ('.pkl', '.pickle', '.json'):
+        raise ValueError(f'--out must end with .pkl, .pickle or .json, got {out!r}.')
+    check_outputs([out], command='test')
+    if suffix != '.json':
         evaluators = cfg.test_evaluator
         listed = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
-        kind = 'DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
-        cfg.test_evaluator = [*listed, dict(type=kind, out_file_path=out)]
-    elif suffix != '.json':
-        raise ValueError(f'--out must end with .pkl, .pickle or .json, got {out!r}.')
+        writer = dict(type=DumpPredictions.__name__, out_file_path=out)
+        cfg.test_evaluator = [*listed, writer]
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -113,8 +117,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         cfg = configure(args)
         if is_first_process(args.launcher):
             check_config_datasets(cfg, loaders=('test',))
-        runner = build_runner(cfg)
-    with errors_as_message(DatasetError, WeightsError):
+        runner = build_runner(cfg, evaluation=True)
+    with errors_as_message(DatasetError, OutputError, WeightsError):
         metrics = runner.test()
     if is_main_process():
         report(args, cfg, metrics)
@@ -128,7 +132,8 @@ def report(args: argparse.Namespace, cfg: Config, metrics: dict[str, float]) -> 
         shown = f'{value:.4f}' if isinstance(value, Real) else value
         print(f'  {name:<28} {shown}')
     if args.out and args.out.endswith('.json'):
-        Path(args.out).write_text(json.dumps(metrics, indent=2, default=float) + '\n')
+        with write_output(args.out, command='test') as partial:
+            partial.write_text(json.dumps(metrics, indent=2, default=float) + '\n')
     print('Written:')
     written = {'log': cfg.work_dir, 'results': args.out, 'pictures': args.show_dir}
     for label, path in written.items():

@@ -143,5 +143,5 @@ def test_errors_name_the_mend(tmp_path):
     with pytest.raises(ValueError, match='cannot be read .*; delete it'):
         encoder.embed(image)
     (tmp_path / 'encoder.json').write_text('{')
-    with pytest.raises(ValueError, match='cannot be read .*; delete the folder'):
+    with pytest.raises(ValueError, match='cannot be read .*; choose another folder'):
         CachedEncoder(encoder.encoder, tmp_path, blocks=[1, 3]).embed(image)

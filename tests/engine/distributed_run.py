@@ -12,6 +12,7 @@ from engine_toys import LossRecorder, TinyModel, build_runner, evaluation
 from torch import Tensor, nn
 
 from vitadapter_dense.backbones import ViTAdapter
+from vitadapter_dense.engine import DumpPredictions
 
 
 class NormModel(TinyModel):
@@ -80,6 +81,11 @@ def main(folder: Path) -> None:
     losses, weights = train('whole', **evaluation([0.1, 0.2, 0.3]))
     train('cut', stop_before=5)
     resumed_losses, resumed_weights = train('cut', resume=True)
+
+    dump = DumpPredictions(str(folder / 'predictions.pkl'))
+    for index in (rank, (rank + 2) % 3):  # the second process begins again at the first
+        dump.process({}, [dict(index=index)])
+    dump.evaluate(size=3)
 
     runner = build_runner(
         folder / 'gradients', launcher='pytorch', model=dict(type=AdapterModel), seed=0

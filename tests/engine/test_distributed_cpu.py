@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,9 @@ def test_two_processes_train_and_resume(tmp_path):
         later = {i: loss for i, loss in result['losses'].items() if int(i) >= 4}
         assert result['resumed_losses'] == later
         assert result['weights_equal']
+    predictions = pickle.loads((tmp_path / 'predictions.pkl').read_bytes())
+    assert predictions == [dict(index=0), dict(index=1), dict(index=2)]
+    assert not list(tmp_path.glob('.predictions*'))
     # Each process has its own samples and its own dropout, and both end with the same weights.
     assert ranks[0]['losses'] != ranks[1]['losses']
     assert ranks[0]['weights_sum'] == pytest.approx(ranks[1]['weights_sum'])

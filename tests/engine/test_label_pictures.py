@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from mmengine.structures import PixelData
+from mmengine.structures import BaseDataElement, PixelData
 
 from vitadapter_dense.engine.confusion_matrix import ConfusionMatrix
 from vitadapter_dense.engine.inference import dataset_meta
@@ -55,6 +55,26 @@ def test_truth_stands_on_the_left_and_the_legend_below() -> None:
     assert alone is image
 
 
+def test_one_channel_and_too_few_colours_are_drawn() -> None:
+    """A sigmoid gives floating-point classes; colours, or the maps, may be fewer than classes."""
+    sample = BaseDataElement()
+    sample.pred_sem_seg = PixelData(data=torch.tensor([[[0.0, 1.0], [1.0, 1.0]]]))
+    image = np.full((2, 2, 3), 100, np.uint8)
+    asked = dict(ground_truth=True, prediction=True)
+    own = [(250, 0, 0), (0, 250, 0)]
+    drawn = draw_segmentation(image, sample, dict(classes=('a', 'b'), palette=own), **asked)
+    assert drawn[0, :2].tolist() == [[190, 40, 40], [40, 190, 40]]
+    for palette in (None, 'random', own[:1], []):
+        drawn = draw_segmentation(image, sample, dict(classes=('a', 'b'), palette=palette), **asked)
+        assert (drawn[0, 0] != drawn[0, 1]).any()
+        assert drawn.shape[0] == 2 + 2 * 22
+    one = draw_segmentation(image, sample, dict(classes=('a',), palette=own[:1]), **asked)
+    assert one[0, :2].tolist() == [[190, 40, 40], [100, 100, 100]]
+    sample.gt_sem_seg = PixelData(data=torch.full((1, 2, 2), 299))
+    many = draw_segmentation(image, sample, dict(classes=tuple(map(str, range(300)))), **asked)
+    assert many.shape[0] == 2 + 3 * 22
+
+
 def test_classes_without_colours_get_some() -> None:
     """A checkpoint of another program names no palette, and the config need not."""
     pytest.importorskip('mmseg')
@@ -62,6 +82,7 @@ def test_classes_without_colours_get_some() -> None:
     palette = dataset_meta({}, dataset)['palette']
     assert len(set(palette)) == 2
     assert dataset_meta({}, dataset)['palette'] == palette
+    assert dataset_meta({}, dict(type='mmseg.BaseSegDataset'), number=2)['classes'] == ('0', '1')
     stored = dict(meta=dict(dataset_meta=dict(CLASSES=('a', 'b'), PALETTE=PALETTE[:2])))
     assert dataset_meta(stored, dataset)['palette'] == PALETTE[:2]
 

@@ -134,7 +134,7 @@ def test_samples_are_drawn_as_the_model_sees_them(tiny_task: TinyTask, tmp_path:
     arguments = [tiny_task.config, '--num', 2, '--out-dir', tmp_path]
     _, printed = run_tool('analysis/browse_dataset.py', *arguments)
     assert '2 of 6' in printed
-    pictures = sorted(tmp_path.iterdir())
+    pictures = sorted(tmp_path.glob('*.png'))
     assert [picture.name[:5] for picture in pictures] == ['00000', '00001']
     for picture in pictures:
         assert cv2.imread(str(picture)).shape == (64 * 8, 80 * 8, 3)  # enlarged for drawing

@@ -30,13 +30,38 @@ def test_folder_is_drawn_and_a_broken_image_named(
     assert status == 1
     assert str(images / 'broken.jpg') in capsys.readouterr().err
     assert '4 of 5' in printed
-    names = sorted(picture.name for picture in out.iterdir())
-    assert names == ['val_0.png', 'val_1.png', 'val_1_1.png', 'val_2.png']
+    names = sorted(picture.name for picture in out.glob('*.png'))
+    assert names == ['val_0.png', 'val_1.jpg.png', 'val_1.png.png', 'val_2.png']
     drawn, image = cv2.imread(str(out / 'val_0.png')), cv2.imread(str(images / 'val_0.jpg'))
     image = cv2.resize(image, None, fx=8, fy=8)  # a small one is enlarged for drawing
     assert drawn.shape == image.shape
     assert np.abs(drawn.astype(int) - image).max() > 30
-    assert cv2.imread(str(out / 'val_1_1.png')).shape == (33 * 13, 47 * 13, 3)
+    assert cv2.imread(str(out / 'val_1.png.png')).shape == (33 * 13, 47 * 13, 3)
+
+
+def test_images_of_the_user_stay_in_the_folder_of_the_pictures(
+    tiny_task: TinyTask, tmp_path: Path
+) -> None:
+    images = shutil.copytree(tiny_task.data / 'val', tmp_path / 'images')
+    (images / 'val_2.jpg').unlink()
+    shutil.copy(images / 'val_0.jpg', images / '._val_0.jpg')  # as macOS leaves them
+    before = {path: path.read_bytes() for path in images.iterdir()}
+    model = [tiny_task.config, tiny_task.work_dir, '--score-thr', 1.1, '--device', 'cpu']
+    arguments = [images, *model, '--out-dir', images]
+    for _ in range(2):  # the second run finds the pictures of the first
+        status, printed = run_tool(DEMO, *arguments)
+        assert status == 0
+        assert '2 of 2' in printed
+    drawn = images / 'val_1.png'
+    with pytest.raises(SystemExit, match='is what is read here'):
+        run_tool(DEMO, drawn, *arguments[1:])
+    cv2.imwrite(str(drawn), np.zeros((9, 9, 3), np.uint8))
+    before[drawn] = drawn.read_bytes()
+    drawn.with_suffix('.jpg').unlink()  # the image above is the only one of its name
+    with pytest.raises(SystemExit, match=r'val_1\.png is what is read here'):
+        run_tool(DEMO, *arguments)
+    del before[drawn.with_suffix('.jpg')]
+    assert all(path.read_bytes() == content for path, content in before.items())
 
 
 def test_pictures_of_other_kinds_are_drawn(tiny_task: TinyTask, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import cv2
@@ -89,7 +90,7 @@ def test_demos_draw_an_image_with_legend_and_a_video(seg_task: TinyTask, tmp_pat
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(5.0)
     assert not capture.read()[0]
     assert all(frame.shape == (64, 80, 3) for frame in frames)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['drawn', 'in.avi', 'out.mp4']
+    assert sorted(path.name for path in tmp_path.glob('[!.]*')) == ['drawn', 'in.avi', 'out.mp4']
 
 
 def test_analysis_tools_take_segmentation(seg_task: TinyTask, tmp_path: Path) -> None:
@@ -103,3 +104,43 @@ def test_analysis_tools_take_segmentation(seg_task: TinyTask, tmp_path: Path) ->
     options = ['--shape', 64, '--part', 'model']
     _, printed = run_tool('analysis/get_flops.py', seg_task.config, *options)
     assert 'decode_head' in printed
+
+
+def test_one_output_channel_agrees_everywhere(tmp_path: Path) -> None:
+    """Two classes by a sigmoid: evaluation, one idle view, the matrix, the file, the demos."""
+    write_images(tmp_path / 'data', 3)
+    for path in (tmp_path / 'data' / 'maps').iterdir():
+        cv2.imwrite(str(path), np.minimum(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), 1))
+    text = CONFIG.format(root=ROOT, classes=('ground', 'thing'))
+    sigmoid = 'out_channels=1,\n        threshold=0.5,\n        loss_decode=dict(use_sigmoid=True, '
+    text = text.replace('loss_decode=dict(', sigmoid).replace('num_classes=3', 'num_classes=2')
+    view = '[[dict(type="RandomFlip", prob=0.0)], [test_pipeline[2]], [test_pipeline[3]]]'
+    text += f'tta_pipeline = [*test_pipeline[:2], dict(type="TestTimeAug", transforms={view})]\n'
+    config = tmp_path / 'one_channel.py'
+    config.write_text(text.replace(', [0, 90, 200]]', ']'))
+    data = ['--data-root', tmp_path / 'data']
+    # At such a rate both classes are predicted.
+    train = ['--work-dir', tmp_path / 'work', '--cfg-options', 'optim_wrapper.optimizer.lr=0.01']
+    run_tool('train.py', config, *data, *train)
+    before = (tmp_path / 'work' / 'one_channel.py').read_bytes()
+
+    tested = [config, tmp_path / 'work', *data, '--out', tmp_path / 'x.pkl']
+    plain, _ = run_tool('test.py', *tested, '--show-dir', tmp_path / 'shown')
+    predictions = pickle.loads((tmp_path / 'x.pkl').read_bytes())
+    alone, _ = run_tool('test.py', *tested, '--tta')
+    assert alone == plain
+    assert str(pickle.loads((tmp_path / 'x.pkl').read_bytes())) == str(predictions)
+    maps = [sample['pred_sem_seg']['data'] for sample in predictions]
+    assert {label for labels in maps for label in labels.unique().tolist()} == {0, 1}
+    matrix, out = 'analysis/confusion_matrix.py', tmp_path / 'matrix.png'
+    _, printed = run_tool(matrix, config, tmp_path / 'work', *data, '--out', out)
+    assert f'mIoU {plain["mIoU"]:.2f}' in printed
+    assert (tmp_path / 'work' / 'one_channel.py').read_bytes() == before
+
+    model = [config, tmp_path / 'work', '--device', 'cpu']
+    image = tmp_path / 'data' / 'images' / '0.jpg'
+    run_tool('demo/image_demo.py', image, *model, '--out-dir', tmp_path / 'drawn')
+    drawn, shown = (cv2.imread(str(tmp_path / d / '0.png')) for d in ('drawn', 'shown'))
+    assert (drawn[:512] == shown[:512, 640:]).all()
+    red = drawn[:512:8, :640:8, 2].astype(int) - drawn[:512:8, :640:8, 0] > 60
+    assert (red == maps[0][0].numpy()).mean() > 0.9

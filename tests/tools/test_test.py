@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import cv2
@@ -39,7 +40,7 @@ def test_best_checkpoint_is_scored_and_drawn_on_other_data(
     assert str(best_checkpoint(tiny_task.work_dir)) in printed
     assert 'coco/segm_mAP' in printed
 
-    pictures = sorted((tmp_path / 'pictures').iterdir())
+    pictures = sorted((tmp_path / 'pictures').glob('*.png'))
     assert [picture.name for picture in pictures] == ['val_0.png', 'val_1.png', 'val_2.png']
     drawn = cv2.imread(str(pictures[0]))
     image = cv2.imread(str(tiny_task.data / 'val' / 'val_0.jpg'))
@@ -53,14 +54,25 @@ def test_best_checkpoint_is_scored_and_drawn_on_other_data(
 def test_augmented_views_are_merged_and_predictions_saved(
     tiny_task: TinyTask, tmp_path: Path
 ) -> None:
+    work_dir = shutil.copytree(tiny_task.work_dir, tmp_path / 'work')
+    before = {path: path.read_bytes() for path in work_dir.rglob('*') if path.is_file()}
     out = tmp_path / 'predictions.pkl'
-    arguments = [tiny_task.work_dir / 'epoch_2.pth', '--work-dir', tmp_path, '--tta', '--out', out]
-    metrics, _ = run_tool('test.py', tiny_task.config, *arguments)
+    arguments = [work_dir, '--tta', '--out', out]
+    run_tool('test.py', tiny_task.config, *arguments)
+    metrics, _ = run_tool('test.py', tiny_task.config, *arguments)  # over its own file
+    assert all(path.read_bytes() == content for path, content in before.items())
+    copies = [path for path in work_dir.glob('*/tiny.py') if 'PrepareTTAHook' in path.read_text()]
+    assert len(copies) in (1, 2)  # in the folders of the logs, which may be of one second
     assert 0 <= metrics['coco/bbox_mAP'] <= 1
     assert 0 <= metrics['coco/segm_mAP'] <= 1
     predictions = pickle.loads(out.read_bytes())
     assert len(predictions) == 3
     assert all(len(sample['pred_instances']['bboxes']) for sample in predictions)
+    masks = [rle for sample in predictions for rle in sample['pred_instances']['masks']]
+    assert {tuple(rle['size']) for rle in masks} == {(64, 80)}
+    out.write_text('of the user')
+    with pytest.raises(SystemExit, match=r'predictions\.pkl'):
+        run_tool('test.py', tiny_task.config, *arguments)
 
 
 def test_flipped_views_are_turned_back_and_the_best_instance_kept() -> None:
@@ -99,6 +111,11 @@ def test_flipped_views_are_turned_back_and_the_best_instance_kept() -> None:
     assert found.masks[0, :10, :10].all()
     assert found.masks[0].sum() == 100
     assert found.masks[1, 5:, 31:].all()
+    alone = view(
+        'horizontal', [[0.0, 0.0, 9.0, 9.0], [0.0, 0.0, 9.0, 8.0]] * 2, [0.4, 0.3, 0.2, 0.1]
+    )
+    (turned,) = model.merge_preds([[alone]])  # as many, and in the order, as without views
+    assert turned.pred_instances.bboxes.tolist() == [[31, 0, 40, 9], [31, 0, 40, 8]] * 2
     (empty,) = model.merge_preds([[view(None, [], []), view('vertical', [], [])]])
     assert len(empty.pred_instances) == 0
 

@@ -128,7 +128,10 @@ def test_two_cpu_processes_train_save_and_evaluate(tiny_task: TinyTask, tmp_path
     assert sorted(losses_by_iteration(tmp_path)) == [1, 2, 3, 4, 5, 6]
     assert (tmp_path / 'epoch_2.pth').is_file()
     out = tmp_path / 'metrics.json'
-    run_script('tools/dist_test.sh', tiny_task.config, tmp_path, 2, '--out', out, **python)
+    more = ['--out', out, '--show-dir', tmp_path / 'shown']
+    run_script('tools/dist_test.sh', tiny_task.config, tmp_path, 2, *more, **python)
+    names = sorted(path.name for path in (tmp_path / 'shown').glob('*.png'))
+    assert names == ['val_0.png', 'val_1.png', 'val_2.png']
     alone, _ = run_tool('test.py', tiny_task.config, tmp_path)
     together = json.loads(out.read_text())
     assert together['coco/bbox_mAP'] == pytest.approx(alone['coco/bbox_mAP'], abs=1e-6)

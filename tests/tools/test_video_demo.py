@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from tiny_detection import TinyTask, load_tool, run_tool
 
+from vitadapter_dense.engine.output_files import OutputError
+
 DEMO = 'demo/video_demo.py'
 
 
@@ -29,7 +31,9 @@ def test_frames_rate_and_size_are_kept(tiny_task: TinyTask, tmp_path: Path) -> N
     video = load_tool(DEMO).open_video(out)
     assert (video.size, video.rate) == ((80, 64), 8.0)
     assert len(list(video.frames())) == 2
-    assert [path.name for path in out.parent.iterdir()] == ['out.avi']
+    assert [path.name for path in out.parent.glob('[!.]*')] == ['out.avi']
+    with pytest.raises(SystemExit, match='is what is read here'):
+        run_tool(DEMO, out, *command)
 
 
 def test_what_is_no_video_is_an_error(tmp_path: Path) -> None:
@@ -48,15 +52,21 @@ def test_what_is_no_video_is_an_error(tmp_path: Path) -> None:
 
 def test_stopped_run_leaves_the_old_file(tmp_path: Path) -> None:
     out = tmp_path / 'out.avi'
-    out.write_bytes(b'of an earlier run')
     tool = load_tool(DEMO)
 
-    def stop_halfway() -> None:
+    def draw(*, stop: bool) -> None:
         with tool.written_whole(out, size=(80, 64), rate=8.0) as writer:
-            writer.write(np.zeros((64, 80, 3), np.uint8))
-            raise KeyboardInterrupt
+            writer.write(np.full((64, 80, 3), 255 * stop, np.uint8))
+            if stop:
+                raise KeyboardInterrupt
 
+    draw(stop=False)
+    before = out.read_bytes()
     with pytest.raises(KeyboardInterrupt):
-        stop_halfway()
-    assert out.read_bytes() == b'of an earlier run'
-    assert [path.name for path in tmp_path.iterdir()] == ['out.avi']
+        draw(stop=True)
+    assert out.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['.vitadapter_dense', 'out.avi']
+    out.write_bytes(b'a film of the user')
+    with pytest.raises(OutputError, match=r'out\.avi'):
+        draw(stop=False)
+    assert out.read_bytes() == b'a film of the user'

@@ -25,8 +25,12 @@ from vitadapter_dense.engine.command_line import (
     errors_as_message,
     read_config,
 )
+from vitadapter_dense.engine.output_files import OutputError, check_outputs
+from vitadapter_dense.engine.picture_files import check_picture_folder
 from vitadapter_dense.engine.pictures import draw_sample
 from vitadapter_dense.engine.progress import track
+
+COMMAND = 'browse_dataset'
 
 
 def to_rgb(inputs: Tensor) -> np.ndarray:
@@ -67,13 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     visualizer.dataset_meta = dataset.metainfo
     out_dir = Path(args.out_dir)
     indices = range(min(args.num, len(dataset)))
+    with errors_as_message(OutputError):
+        check_picture_folder(out_dir, dataset)
+        check_outputs([out_dir / 'any.png'], command=COMMAND)
     for index in track(indices, 'samples'):
         item = dataset[index]
         sample = plain_boxes(item['data_samples'])
-        out_file = out_dir / f'{index:05d}_{Path(sample.img_path).stem}.png'
-        draw_sample(
-            visualizer, to_rgb(item['inputs']), sample=sample, out_file=out_file, prediction=False
-        )
+        with errors_as_message(OutputError):
+            draw_sample(
+                visualizer,
+                to_rgb(item['inputs']),
+                sample=sample,
+                out_file=out_dir / f'{index:05d}_{Path(sample.img_path).stem}.png',
+                command=COMMAND,
+                prediction=False,
+            )
     print(f'{len(indices)} of {len(dataset)} samples written to {out_dir}')
     return 0
 

@@ -37,9 +37,12 @@ from vitadapter_dense.engine.command_line import (
 )
 from vitadapter_dense.engine.config import add_hook, set_work_dir
 from vitadapter_dense.engine.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.engine.output_files import write_output
+from vitadapter_dense.engine.plots import check_plot
 from vitadapter_dense.engine.progress import ProgressBarHook
 from vitadapter_dense.engine.run_files import find_checkpoint
 
+COMMAND = 'confusion_matrix'
 WRITTEN_NUMBERS = 20  # with more classes the cells are too small for them
 
 
@@ -71,6 +74,8 @@ def configure(args: argparse.Namespace) -> Config:
     set_work_dir(cfg, args.config, work_dir=args.work_dir or (source if source.is_dir() else None))
     cfg.load_from = str(find_checkpoint(source))
     cfg.resume = False
+    args.out = args.out or Path(cfg.work_dir) / 'confusion_matrix.png'
+    check_plot(args.out, args.out.with_suffix('.csv'), command=COMMAND)
     cfg.test_evaluator = dict(type=ConfusionMatrix.__name__)
     prepare_launch(cfg, 'none')
     add_hook(cfg, dict(type=ProgressBarHook.__name__))
@@ -108,8 +113,8 @@ def draw(matrix: np.ndarray, classes: Sequence[str], *, out: Path) -> None:
             colour = 'white' if value > 50 else 'black'
             text = f'{value:.0f}'
             axes.text(column, row, text, ha='center', va='center', color=colour, fontsize=size)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
+    with write_output(out, command=COMMAND) as partial:
+        figure.savefig(partial, dpi=110)
     plt.close(figure)
 
 
@@ -134,15 +139,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     with errors_as_message():
         cfg = configure(args)
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, evaluation=True)
     with errors_as_message(DatasetError, WeightsError):
         metrics = runner.test()
     matrix = runner.test_evaluator.metrics[0].matrix
     classes = runner.test_dataloader.dataset.metainfo['classes']
-    out = args.out or Path(cfg.work_dir) / 'confusion_matrix.png'
-    draw(matrix, classes, out=out)
-    table = out.with_suffix('.csv')
-    with table.open('w', newline='') as stream:
+    draw(matrix, classes, out=args.out)
+    table = args.out.with_suffix('.csv')
+    with (
+        write_output(table, command=COMMAND) as partial,
+        partial.open('w', newline='') as stream,
+    ):
         writer = csv.writer(stream)
         writer.writerow(('true \\ predicted', *classes))
         writer.writerows((name, *row) for name, row in zip(classes, matrix, strict=True))
@@ -150,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print('Worst confusions (true -> predicted):')
     for true, found, pixels, share in worst_confusions(matrix, classes, count=args.worst):
         print(f'  {true} -> {found}: {pixels} pixels, {share:.1%} of {true}')
-    print(f'Written: {out}, {table}')
+    print(f'Written: {args.out}, {table}')
     return 0
 
 

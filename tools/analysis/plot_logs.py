@@ -27,8 +27,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from vitadapter_dense.engine.output_files import OutputError, write_output
+from vitadapter_dense.engine.plots import check_plot
 from vitadapter_dense.engine.run_files import scalar_files
 
+COMMAND = 'plot_logs'
 DEFAULT_METRICS = ('bbox_mAP', 'segm_mAP', 'mIoU')
 MARKED_POINTS = 40  # a line through fewer points shows each of them; a single one is no line
 
@@ -120,8 +123,8 @@ def plot(
         if axes.lines:
             axes.legend(fontsize='small')
     figure.tight_layout()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=120)
+    with write_output(out, command=COMMAND) as partial:
+        figure.savefig(partial, dpi=120)
     plt.close(figure)
 
 
@@ -138,9 +141,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         runs = [read_curves(work_dir) for work_dir in args.work_dirs]
         metrics = chosen_metrics(runs, args.metrics)
-    except (FileNotFoundError, ValueError) as error:
+        out = Path(args.out or Path(args.work_dirs[0]) / 'curves.png')
+        check_plot(out, command=COMMAND)
+    except (FileNotFoundError, OutputError, ValueError) as error:
         raise SystemExit(f'error: {error}') from error
-    out = Path(args.out or Path(args.work_dirs[0]) / 'curves.png')
     plot(runs, losses=args.losses, metrics=metrics, out=out)
     for run in runs:
         if run.broken_lines:

@@ -24,6 +24,9 @@ from vitadapter_dense.engine.checkpoint_files import write_checkpoint
 from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
 from vitadapter_dense.engine.delta import complete_state_dict, tuned_backbones
 from vitadapter_dense.engine.inference import build_model
+from vitadapter_dense.engine.output_files import check_outputs, write_output
+
+COMMAND = 'merge_tuning'
 
 
 def merge(cfg: object, checkpoint: str) -> dict:
@@ -55,12 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('out', help='where the merged checkpoint goes')
     args = parser.parse_args(argv)
     with errors_as_message():
+        check_outputs([args.out], command=COMMAND, inputs=[args.checkpoint])
         cfg = read_config(args)
     try:
         merged = merge(cfg, args.checkpoint)
     except (TypeError, ValueError, WeightsError) as error:
         raise SystemExit(f'error: {error}') from error
-    write_checkpoint(merged, args.out)
+    with write_output(args.out, command=COMMAND) as partial:
+        write_checkpoint(merged, partial)
     print(f'{args.out}: {len(merged["state_dict"])} tensors, for the model without tuning')
     return 0
 

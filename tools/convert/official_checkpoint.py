@@ -48,10 +48,11 @@ from vitadapter_dense.encoders.weights import (
     read_checkpoint,
     state_dict_of,
 )
-from vitadapter_dense.engine.checkpoint_files import atomic_write
 from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
 from vitadapter_dense.engine.inference import build_model_on_meta
+from vitadapter_dense.engine.output_files import check_outputs, write_output
 
+COMMAND = 'official_checkpoint'
 _PATCHES = 'patch_embed.proj.weight'
 MODELS = ('adapter', 'baseline')  # of the original code; all other formats are encoders
 
@@ -168,14 +169,11 @@ def report(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> list[st
 def write(state_dict: Mapping[str, Tensor], out: Path, meta: Mapping[str, str]) -> None:
     """Writes a `.safetensors` or a `.pth`, whole or not at all."""
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in state_dict.items()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == '.safetensors':
-        partial = out.with_name(f'.{out.name}.partial')
-        save_file(tensors, partial, metadata=dict(meta))
-        partial.replace(out)
-        return
-    with atomic_write(out) as file:
-        torch.save(dict(state_dict=tensors, meta=dict(meta)), file)
+    with write_output(out, command=COMMAND) as partial:
+        if out.suffix == '.safetensors':
+            save_file(tensors, partial, metadata=dict(meta))
+        else:
+            torch.save(dict(state_dict=tensors, meta=dict(meta)), partial)
 
 
 def _encoder_name(cfg: Config) -> str:
@@ -212,6 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out.suffix not in ('.pth', '.safetensors'):
         parser.error(f'{str(args.out)!r}: name a .pth or .safetensors file')
     with errors_as_message():
+        check_outputs([args.out], command=COMMAND, inputs=[args.source])
         before = traceable(without_momentum(state_dict_of(read_checkpoint(args.source))))
         kind = format_of(before)
         cfg = read_config(config_parser('').parse_args([args.config])) if args.config else None

@@ -32,7 +32,10 @@ from vitadapter_dense.datasets.check_losses import doubtful_losses
 from vitadapter_dense.datasets.split_report import SplitReport, report_split
 from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
 from vitadapter_dense.engine.config import iter_datasets, set_work_dir
+from vitadapter_dense.engine.output_files import write_output
+from vitadapter_dense.engine.plots import check_plot
 
+COMMAND = 'check_dataset'
 SPLITS = ('train', 'val', 'test')
 
 
@@ -117,8 +120,8 @@ def draw(reports: Mapping[str, SplitReport], *, out: Path) -> None:
     axes.grid(axis='x', alpha=0.3)
     axes.legend(fontsize='small', loc='upper left', bbox_to_anchor=(1, 1))
     figure.tight_layout()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
+    with write_output(out, command=COMMAND) as partial:
+        figure.savefig(partial, dpi=110)
     plt.close(figure)
 
 
@@ -128,6 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with errors_as_message():
         cfg = read_config(args)
         out = args.out or Path(set_work_dir(cfg, args.config, work_dir=None)) / 'dataset.png'
+        check_plot(out, command=COMMAND)
         reports = {}
         for split, dataset in find_datasets(cfg, args.splits).items():
             reports[split] = report_split(dataset, workers=args.workers)

@@ -24,6 +24,9 @@ import cv2
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.datasets.shapes import generate_shapes
 from vitadapter_dense.datasets.shapes_page import draw_sample_page
+from vitadapter_dense.engine.output_files import check_outputs, write_output
+
+COMMAND = 'make_shapes'
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -93,6 +96,8 @@ def main(argv: list[str] | None = None) -> None:
     page = Path(args.page) if args.page else Path(args.out) / 'samples.png'
     start = time.monotonic()
     try:
+        if args.page:
+            check_outputs([page], command=COMMAND)
         written = generate_shapes(
             args.out,
             num_train=args.num_train,
@@ -104,9 +109,9 @@ def main(argv: list[str] | None = None) -> None:
             progress=Progress(),
         )
         if written or not page.is_file():
-            page.parent.mkdir(parents=True, exist_ok=True)
-            if not cv2.imwrite(str(page), draw_sample_page(args.out)):
-                raise DatasetError(f'cannot write {page}: is it a file name that ends in .png?')
+            with write_output(page, command=COMMAND) as partial:
+                if not cv2.imwrite(str(partial), draw_sample_page(args.out)):
+                    raise DatasetError(f'cannot write {page}: is it a file name that ends in .png?')
     except (DatasetError, OSError, cv2.error) as error:
         sys.exit(f'error: {error}')
     took = f'written in {time.monotonic() - start:.1f} s' if written else 'complete already'

@@ -3,7 +3,8 @@
     python tools/demo/image_demo.py photos CONFIG CHECKPOINT --out-dir drawn
 
 Works with any configuration whose test pipeline reads images from files, detection and segmentation
-alike. An image that cannot be read is named and left out; the exit status is then 1.
+alike. An image that cannot be read is named and left out; the exit status is then 1. No file is
+written over but the pictures of an earlier run.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from mmengine.config import DictAction
 
 from vitadapter_dense.engine.command_line import errors_as_message, read_config
 from vitadapter_dense.engine.inference import Predictor
+from vitadapter_dense.engine.output_files import check_outputs, is_made_by
+from vitadapter_dense.engine.picture_files import picture_names
 from vitadapter_dense.engine.pictures import draw_sample, read_rgb
 from vitadapter_dense.engine.progress import track
 from vitadapter_dense.engine.run_files import find_checkpoint
 
+COMMAND = 'image_demo'
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
@@ -36,7 +40,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('images', help='image file, folder, or quoted pattern such as "a/*.jpg"')
     parser.add_argument('config', help='configuration file')
     parser.add_argument('checkpoint', help='checkpoint, or a work directory (its best or last one)')
-    parser.add_argument('--out-dir', default='demo_out', help='folder of the PNGs')
+    parser.add_argument(
+        '--out-dir', default='demo_out', help='folder of the PNGs (replaces those of earlier runs)'
+    )
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='lowest score that is drawn (default: 0.3)'
     )
@@ -61,7 +67,8 @@ def find_images(source: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+        files = (file for file in path.iterdir() if not file.name.startswith('.'))
+        found = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
         kinds = ' '.join(IMAGE_SUFFIXES)
         mend = f'The folder {path} holds no image ({kinds}).'
     else:
@@ -72,31 +79,38 @@ def find_images(source: str) -> list[Path]:
     return sorted(found)
 
 
-def picture_names(images: Sequence[Path]) -> list[str]:
-    """A PNG name for each image, told apart by the suffix and a number where stems repeat."""
-    names: list[str] = []
-    for image in images:
-        name = f'{image.stem}.png'
-        number = 1
-        while name in names:
-            name = f'{image.stem}_{number}.png'
-            number += 1
-        names.append(name)
-    return names
+def without_own(images: Sequence[Path], out_dir: Path) -> list[Path]:
+    """Leaves out what this tool wrote to the folder of its pictures.
+
+    Raises:
+        FileNotFoundError: when nothing else is there.
+    """
+    place = out_dir.resolve()
+    inside = [image for image in images if place in image.resolve().parents]
+    own = {image for image in inside if is_made_by(image, COMMAND)}
+    kept = [image for image in images if image not in own]
+    if not kept:
+        raise FileNotFoundError(f'All {len(own)} images are pictures that this tool drew.')
+    if own:
+        print(f'left out, drawn by an earlier run: {len(own)} pictures in {out_dir}')
+    return kept
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo; returns the exit status."""
     args = parse_args(argv)
     with errors_as_message():
+        out_dir = Path(args.out_dir)
         images = find_images(args.images)
+        if not Path(args.images).is_file():
+            images = without_own(images, out_dir)
+        names = picture_names(images)
+        check_outputs((out_dir / name for name in names), command=COMMAND, inputs=images)
         cfg = read_config(args)
         predictor = Predictor(cfg, find_checkpoint(args.checkpoint), device=args.device)
-        out_dir = Path(args.out_dir)
-        out_dir.mkdir(parents=True, exist_ok=True)
     visualizer = predictor.make_visualizer()
     unreadable = []
-    for image, name in track(list(zip(images, picture_names(images), strict=True)), 'images'):
+    for image, name in track(list(zip(images, names, strict=True)), 'images'):
         try:
             inputs = predictor.prepare(image)
         except Exception as error:
@@ -108,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             read_rgb(image),
             sample=sample,
             out_file=out_dir / name,
+            command=COMMAND,
             score_thr=args.score_thr,
             ground_truth=False,
         )

@@ -27,10 +27,12 @@ from mmengine.config import DictAction
 
 from vitadapter_dense.engine.command_line import errors_as_message, read_config
 from vitadapter_dense.engine.inference import Predictor
+from vitadapter_dense.engine.output_files import check_outputs, write_output
 from vitadapter_dense.engine.pictures import render_prediction
 from vitadapter_dense.engine.progress import track
 from vitadapter_dense.engine.run_files import find_checkpoint
 
+COMMAND = 'video_demo'
 CODES = {'.mp4': 'mp4v', '.m4v': 'mp4v', '.mov': 'mp4v', '.avi': 'MJPG', '.mkv': 'MJPG'}
 
 
@@ -106,22 +108,19 @@ def written_whole(path: Path, *, size: tuple[int, int], rate: float) -> Iterator
 
     Raises:
         ValueError: for a suffix without a known coding, or when OpenCV cannot write there.
+        OutputError: when another hand made the file that is there.
     """
     code = CODES.get(path.suffix.lower())
     if code is None:
         raise ValueError(f'--out must end with {", ".join(CODES)}, got {path.name!r}.')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'{path.stem}.part{path.suffix}')
-    writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*code), rate, size)
-    if not writer.isOpened():
-        raise ValueError(f'OpenCV cannot write {path} ({code}): try another suffix or folder.')
-    try:
-        yield writer
-        writer.release()
-        partial.replace(path)
-    finally:
-        writer.release()
-        partial.unlink(missing_ok=True)
+    with write_output(path, command=COMMAND) as partial:
+        writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*code), rate, size)
+        if not writer.isOpened():
+            raise ValueError(f'OpenCV cannot write {path} ({code}): try another suffix or folder.')
+        try:
+            yield writer
+        finally:
+            writer.release()
 
 
 def draw_frames(
@@ -159,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         with errors_as_message():
             video = open_video(args.video)
+            check_outputs([args.out], command=COMMAND, inputs=[args.video])
             predictor = Predictor(
                 read_config(args), find_checkpoint(args.checkpoint), device=args.device
             )

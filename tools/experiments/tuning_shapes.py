@@ -37,6 +37,7 @@ import vitadapter_dense  # noqa: F401  (registers)
 from vitadapter_dense.datasets.shapes import SHAPES_CLASSES
 from vitadapter_dense.datasets.shapes_scene import render_scene
 from vitadapter_dense.engine.checkpoint_files import atomic_write
+from vitadapter_dense.engine.output_files import OutputError, check_outputs, write_output
 
 SIZE, CROP = 96, 64
 BACKBONES = dict(
@@ -79,6 +80,7 @@ METHODS = dict(
     mlp_head=dict(type='MLPHead', num_layers=2),
 )
 DEFAULT = ('full', 'head_only', 'partial1', 'bias', 'adapter', 'lora', 'pro_tuning')
+COMMAND = 'tuning_shapes'
 RATES, SEEDS = (1e-3, 3e-3, 1e-2), (0, 1)
 SPLITS = dict(train=(400, 10), select=(100, 11), test=(200, 12))  # scenes, seed
 
@@ -282,7 +284,8 @@ def write_report(
         f'(chance: {100 / len(SHAPES_CLASSES):.0f} %). The head has {head:,} parameters. '
         f'All runs of tuning together: {minutes:.0f} minutes.',
     ]
-    (out / 'table.md').write_text('\n'.join(lines) + '\n')
+    with write_output(out / 'table.md', command=COMMAND) as partial:
+        partial.write_text('\n'.join(lines) + '\n')
     figure, axes = pyplot.subplots(figsize=(6, 4))
     for row, marker in zip(rows, itertools.cycle('osD^vP*X')):
         point = (row['parameters'] + head, 100 * row['mean'])
@@ -292,7 +295,8 @@ def write_report(
     axes.legend(loc='center left', bbox_to_anchor=(1, 0.5), frameon=False)
     axes.set(xscale='log', xlabel='trainable parameters, head included', ylabel='mIoU (%)')
     figure.tight_layout()
-    figure.savefig(out / 'plot.png', dpi=150)
+    with write_output(out / 'plot.png', command=COMMAND) as partial:
+        figure.savefig(partial, dpi=150)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -307,6 +311,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--seeds', type=int, nargs='+', default=list(SEEDS))
     args = parser.parse_args(argv)
     out = Path(args.out)
+    try:
+        check_outputs((out / 'table.md', out / 'plot.png'), command=COMMAND)
+    except OutputError as error:
+        parser.error(str(error))
     out.mkdir(parents=True, exist_ok=True)
 
     weights, accuracy = pretrained(args.arch, out, steps=args.pretrain_steps)

@@ -49,7 +49,16 @@ GENERATOR_VERSION = 1
 _META = 'shapes.json'
 _PARTS = '.parts'
 _CHUNK = 100
-_OWNED = (*SPLITS, 'semantic', 'annotations', _PARTS, 'samples.png', _META)
+_NUMBER = '[0-9]' * 6
+#: the files of a set; others in its folders are the user's
+_OWNED = (
+    *(f'{split}/{_NUMBER}.jpg' for split in SPLITS),
+    *(f'semantic/{split}/{_NUMBER}.png' for split in SPLITS),
+    *(f'annotations/instances_{split}.json' for split in SPLITS),
+    f'{_PARTS}/*.json',
+    'samples.png',
+    _META,
+)
 
 
 def generate_shapes(
@@ -160,12 +169,9 @@ def _claim(root: Path, meta: dict, *, overwrite: bool) -> bool:
             f'{root} holds shapes made with other parameters ({_difference(found, meta)}): nothing '
             'was written. Give another folder, or --overwrite (overwrite=True) to replace them.'
         )
-    for name in _OWNED:
-        path = root / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    for pattern in _OWNED:
+        for path in root.glob(pattern):
+            path.unlink()
     return False
 
 

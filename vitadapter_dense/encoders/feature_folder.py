@@ -47,8 +47,10 @@ class FeatureFolder:
             found = json.loads(file.read_text())
         except ValueError as error:
             raise ValueError(
-                f'{str(file)!r} cannot be read ({error}); delete the folder'
+                f'{str(file)!r} cannot be read ({error}); choose another folder'
             ) from error
+        if not isinstance(found, dict):
+            raise ValueError(f'{str(file)!r} describes no encoder; choose another folder')
         differing = {
             name: (found.get(name), self.owner.get(name))
             for name in sorted({*found, *self.owner})

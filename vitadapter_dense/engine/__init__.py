@@ -5,6 +5,7 @@ from __future__ import annotations
 from vitadapter_dense.engine.amp import AutocastOptimWrapper
 from vitadapter_dense.engine.check_labels import CheckLabelsHook
 from vitadapter_dense.engine.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.engine.dump_predictions import DumpPredictions
 from vitadapter_dense.engine.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.engine.hooks import AtomicCheckpointHook, EvaluationRandomStateHook
 from vitadapter_dense.engine.idle_parameters import IdleParametersHook
@@ -15,6 +16,7 @@ from vitadapter_dense.engine.normalised_values import NormalisedValuesHook
 from vitadapter_dense.engine.pictures import PredictionPicturesHook
 from vitadapter_dense.engine.progress import ProgressBarHook
 from vitadapter_dense.engine.runner import DenseRunner
+from vitadapter_dense.engine.segmentation_tta import SegmentationTTAModel
 from vitadapter_dense.engine.tuned_checkpoint import TunedCheckpointHook
 from vitadapter_dense.engine.tuning_report import TuningReportHook
 
@@ -24,6 +26,7 @@ __all__ = [
     'CheckLabelsHook',
     'ConfusionMatrix',
     'DenseRunner',
+    'DumpPredictions',
     'EvaluationRandomStateHook',
     'Float32PredictionsHook',
     'IdleParametersHook',
@@ -34,6 +37,7 @@ __all__ = [
     'ProgressBarHook',
     'ResumableEpochLoop',
     'ResumableIterLoop',
+    'SegmentationTTAModel',
     'TunedCheckpointHook',
     'TuningReportHook',
 ]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mmengine.config import Config, DictAction
+from mmengine.dist import master_only
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -18,6 +19,7 @@ from vitadapter_dense.engine.config import (
     override_data_root,
 )
 from vitadapter_dense.engine.environment import TOOLBOXES, require_openmmlab
+from vitadapter_dense.engine.run_files import write_config
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 RANK_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
@@ -86,9 +88,28 @@ def is_first_process(launcher: str) -> bool:
     return os.environ.get(RANK_VARIABLES.get(launcher, ''), '0') == '0'
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Builds the runner that the configuration names, MMEngine's own where it names none."""
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+def build_runner(cfg: Config, *, evaluation: bool = False) -> Runner:
+    """Builds the runner that the configuration names, MMEngine's own where it names none.
+
+    It writes the configuration over no file of another hand.
+
+    Args:
+        cfg: the whole configuration.
+        evaluation: of a model in a work directory whose configuration is that of its training.
+
+    Raises:
+        ValueError: for a `runner_type` that is not known.
+    """
+    name = cfg.get('runner_type', 'Runner')
+    kind = RUNNERS.get(name) if isinstance(name, str) else name
+    if kind is None:
+        raise ValueError(f'runner_type={name!r} is not registered: is custom_imports complete?')
+
+    @master_only
+    def dump_config(runner: Runner) -> None:
+        write_config(runner.cfg, runner.work_dir, runner.log_dir, evaluation=evaluation)
+
+    return type(kind.__name__, (kind,), dict(dump_config=dump_config)).from_cfg(cfg)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from mmengine.visualization import Visualizer
 from vitadapter_dense.encoders.weights import load_checked, read_checkpoint
 from vitadapter_dense.engine.config import iter_datasets
 from vitadapter_dense.engine.delta import complete_state_dict
+from vitadapter_dense.engine.label_pictures import full_palette
 
 _TOOLBOX_NAMES = {'LoadImageChecked': 'LoadImageFromFile'}
 
@@ -97,7 +98,7 @@ class Predictor:
         self._pipeline_of_arrays = Compose(
             [step for step in steps if not step['type'].startswith('LoadImage')]
         )
-        self.dataset_meta = dataset_meta(content, dataset)
+        self.dataset_meta = dataset_meta(content, dataset, number=getattr(model, 'num_classes', 0))
         self._visualizer_cfg = cfg.get('visualizer') or dict(type='Visualizer')
 
     def prepare(self, image_file: str | Path) -> dict[str, Any]:
@@ -134,20 +135,19 @@ def _without_annotations(pipeline: Sequence[dict]) -> list[dict]:
     return [step for step in pipeline if 'Annotations' not in step['type']]
 
 
-def dataset_meta(checkpoint: dict, dataset: Config) -> dict[str, Any]:
-    """Class names and colours: the checkpoint's, completed by the configuration's data set."""
+def dataset_meta(checkpoint: dict, dataset: Config, *, number: int = 0) -> dict[str, Any]:
+    """Class names and colours: the checkpoint's, completed by the configuration's data set.
+
+    Args:
+        number: of classes, which then go by their numbers where nobody has named them.
+    """
     registered = DATASETS.get(dataset['type'])
     meta = dict(getattr(registered, 'METAINFO', None) or {})
     meta.update(dataset.get('metainfo') or {})
     stored = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
     meta.update({key.lower(): value for key, value in stored.items()})
-    classes = meta.get('classes') or ()
-    if len(meta.get('palette') or ()) < len(classes):
-        meta['palette'] = _colours(len(classes))
+    if not meta.get('classes') and number:
+        meta['classes'] = tuple(map(str, range(number)))
+    if meta.get('classes'):
+        meta['palette'] = full_palette(meta)
     return meta
-
-
-def _colours(number: int) -> list[tuple[int, int, int]]:
-    """Colours for classes without any, always the same ones."""
-    drawn = np.random.default_rng(0).integers(30, 226, (number, 3))
-    return [tuple(colour) for colour in drawn.tolist()]

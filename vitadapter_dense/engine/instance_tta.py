@@ -22,6 +22,8 @@ FLIPPED_DIMS = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
 class InstanceTTAModel(BaseTTAModel):
     """Merges the instances that a detector finds in the views of an image.
 
+    One view alone gives what the detector gives without test-time augmentation.
+
     Args:
         tta_cfg: `nms`, the arguments of mmcv's `batched_nms`, and `max_per_img`, how many instances
             are kept.
@@ -40,7 +42,7 @@ class InstanceTTAModel(BaseTTAModel):
         from mmcv.ops import batched_nms
 
         instances = InstanceData.cat([turned_back(sample) for sample in samples])
-        if len(instances):
+        if len(samples) > 1 and len(instances):
             _, kept = batched_nms(
                 instances.bboxes, instances.scores, instances.labels, dict(self.tta_cfg['nms'])
             )

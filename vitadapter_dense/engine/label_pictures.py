@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from mmengine.structures import BaseDataElement
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 ALPHA = 0.6
 _ROW, _SWATCH, _GAP, _FONT = 22, 14, 8, 13  # pixels
@@ -104,7 +105,7 @@ def draw_segmentation(
     Args:
         image: (H, W, 3) uint8, RGB, of the maps' size.
         sample: with `gt_sem_seg`, `pred_sem_seg` or both.
-        dataset_meta: `classes` and `palette`.
+        dataset_meta: `classes` and, where they have colours, `palette`.
         ground_truth: whether to draw `gt_sem_seg` if it is there.
         prediction: whether to draw `pred_sem_seg` if it is there.
 
@@ -112,10 +113,10 @@ def draw_segmentation(
         (H + legend, n * W, 3) uint8, RGB, wider where an entry of the legend is; the image alone
         if there is nothing to draw.
     """
-    classes, palette = dataset_meta['classes'], dataset_meta['palette']
+    classes, palette = dataset_meta['classes'], full_palette(dataset_meta)
     wanted = (('gt_sem_seg', ground_truth), ('pred_sem_seg', prediction))
     maps = [
-        sample.get(name).data.cpu().numpy().reshape(image.shape[:2])
+        label_map(sample.get(name).data, image.shape[:2])
         for name, asked in wanted
         if asked and name in sample
     ]
@@ -131,10 +132,28 @@ def draw_segmentation(
 
 def _shares(maps: Sequence[np.ndarray], num_classes: int) -> dict[int, float]:
     """Class number -> share of the last map, over all classes of any map, the largest first."""
-    counts = [np.bincount(labels.ravel(), minlength=256)[:num_classes] for labels in maps]
+    known = [labels[(labels >= 0) & (labels < num_classes)] for labels in maps]
+    counts = [np.bincount(labels, minlength=num_classes) for labels in known]
     seen = np.flatnonzero(np.sum(counts, axis=0))
     shares = counts[-1] / maps[-1].size
     return {int(number): float(shares[number]) for number in sorted(seen, key=lambda n: -shares[n])}
+
+
+def label_map(data: Tensor, shape: tuple[int, int]) -> np.ndarray:
+    """Class numbers (H, W), int64, of a map that a segmentor or an annotation gives.
+
+    One output channel behind a sigmoid gives its classes 0 and 1 as floating-point numbers.
+    """
+    return data.cpu().numpy().reshape(shape).astype(np.int64)
+
+
+def full_palette(dataset_meta: Mapping[str, Any]) -> list[tuple[int, int, int]]:
+    """A colour for each class: the data set's own, and always the same ones for those without."""
+    own = dataset_meta.get('palette')
+    # The toolboxes know palettes by name too ('random').
+    own = [] if own is None or isinstance(own, str) else [tuple(colour) for colour in own]
+    drawn = np.random.default_rng(0).integers(30, 226, (len(dataset_meta['classes']), 3))
+    return [*own, *map(tuple, drawn[len(own) :].tolist())]
 
 
 def is_segmentation(sample: BaseDataElement) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from mmengine.dist import get_dist_info, master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -20,7 +22,17 @@ from vitadapter_dense.engine.enlarging import drawing_factor, enlarge
 from vitadapter_dense.engine.label_pictures import (
     draw_label_map,
     draw_segmentation,
+    full_palette,
     is_segmentation,
+    label_map,
+)
+from vitadapter_dense.engine.output_files import check_outputs, write_output
+from vitadapter_dense.engine.own_share import own_share
+from vitadapter_dense.engine.picture_files import (
+    check_picture_folder,
+    free_name,
+    image_files,
+    picture_names,
 )
 
 
@@ -41,6 +53,7 @@ def draw_sample(
     *,
     sample: BaseDataElement,
     out_file: str | Path,
+    command: str,
     score_thr: float = 0.3,
     ground_truth: bool = True,
     prediction: bool = True,
@@ -52,7 +65,8 @@ def draw_sample(
         image: (H, W, 3), RGB, 0 to 255, at the size that the sample's boxes and maps refer to.
         sample: predictions and ground truth; both together are drawn side by side, ground truth on
             the left.
-        out_file: where the picture goes; its folder is made.
+        out_file: where the picture goes, as a PNG; its folder is made.
+        command: who draws; a picture of another hand is not written over.
         score_thr: predictions with a lower score are left out (detection only).
         ground_truth: whether to draw what the annotations say.
         prediction: whether to draw what the model says.
@@ -62,18 +76,17 @@ def draw_sample(
     Returns:
         The path of the picture.
     """
-    out_file = Path(out_file)
-    out_file.parent.mkdir(parents=True, exist_ok=True)
     image, sample = _enlarged(image, sample)
     if is_segmentation(sample):
         asked = dict(ground_truth=ground_truth, prediction=prediction)
         picture = draw_segmentation(image, sample, visualizer.dataset_meta, **asked)
-        if not cv2.imwrite(str(out_file), picture[..., ::-1]):
-            raise OSError(f'{out_file} cannot be written')
     else:
-        options = dict(draw_gt=ground_truth, draw_pred=prediction, out_file=str(out_file))
-        _draw_instances(visualizer, image, sample, score_thr, **options)
-    return out_file
+        asked = dict(draw_gt=ground_truth, draw_pred=prediction)
+        picture = _draw_instances(visualizer, image, sample, score_thr, **asked)
+    with write_output(out_file, command=command) as partial:
+        if not cv2.imwrite(str(partial), picture[..., ::-1]):
+            raise OSError(f'{out_file} cannot be written')
+    return Path(out_file)
 
 
 def render_prediction(
@@ -88,10 +101,9 @@ def render_prediction(
     Arguments as for `draw_sample`. Returns (H, W, 3), RGB, 0 to 255, without a legend.
     """
     if is_segmentation(sample):
-        labels = sample.pred_sem_seg.data.cpu().numpy().reshape(image.shape[:2])
-        return draw_label_map(image, labels, visualizer.dataset_meta['palette'])
-    _draw_instances(visualizer, image, sample, score_thr, draw_gt=False, draw_pred=True)
-    return visualizer.get_image()
+        labels = label_map(sample.pred_sem_seg.data, image.shape[:2])
+        return draw_label_map(image, labels, full_palette(visualizer.dataset_meta))
+    return _draw_instances(visualizer, image, sample, score_thr, draw_gt=False, draw_pred=True)
 
 
 def _enlarged(image: np.ndarray, sample: BaseDataElement) -> tuple[np.ndarray, BaseDataElement]:
@@ -105,11 +117,29 @@ def _draw_instances(
     sample: BaseDataElement,
     score_thr: float,
     **options: Any,
-) -> None:
-    """Has the toolbox's visualizer draw; only the first of several processes does."""
+) -> np.ndarray:
+    """Has the toolbox's visualizer draw, in whatever process; (H, W, 3), RGB."""
+    artist = _in_every_process(visualizer)
+    artist.set_image(image)
     if 'pred_score_thr' in inspect.signature(visualizer.add_datasample).parameters:
         options['pred_score_thr'] = score_thr
-    visualizer.add_datasample('sample', image, data_sample=sample, show=False, **options)
+    artist.add_datasample('sample', image, data_sample=sample, show=False, **options)
+    return artist.get_image()
+
+
+def _in_every_process(visualizer: Visualizer) -> Visualizer:
+    """A twin that stores nothing and draws in every process; MMEngine's draws in the first alone.
+
+    `master_only` turns a method into one that does nothing elsewhere; here it is taken off.
+    """
+    twin = copy.copy(visualizer)
+    twin._vis_backends = {}
+    kind, wrapped = type(visualizer), master_only(lambda: None).__code__
+    for name in dir(kind):
+        method = getattr(kind, name, None)
+        if getattr(method, '__code__', None) is wrapped:
+            setattr(twin, name, method.__wrapped__.__get__(twin))
+    return twin
 
 
 @HOOKS.register_module()
@@ -117,9 +147,9 @@ class PredictionPicturesHook(Hook):
     """Writes a picture of every tested image: ground truth on the left, prediction on the right.
 
     Args:
-        out_dir: folder of the pictures, named after the images (`.png`).
+        out_dir: folder of the pictures, named after the images (`.png`), in folders as they are.
         score_thr: predictions with a lower score are left out (detection only).
-        max_pictures: stop after so many pictures (in each process); `None` for all.
+        max_pictures: stop after so many pictures (of all processes); `None` for all.
     """
 
     priority = 'LOW'
@@ -131,6 +161,21 @@ class PredictionPicturesHook(Hook):
         self.score_thr = score_thr
         self.max_pictures = max_pictures
         self.written = 0
+        self._share = max_pictures
+        self._names: dict[str, Path] = {}
+
+    def before_test(self, runner: Runner) -> None:
+        """Gives every picture its name, the same in all processes, and looks at the folder."""
+        dataset = runner.test_dataloader.dataset
+        wanted = len(dataset) if self.max_pictures is None else self.max_pictures
+        wanted = min(wanted, len(dataset))
+        self.written, self._share = 0, own_share(wanted)
+        images = image_files(dataset)
+        alone = list(dict.fromkeys(images))
+        self._names = dict(zip(alone, picture_names(alone), strict=True))
+        check_picture_folder(self.out_dir, dataset)
+        drawn = dict.fromkeys(images[:wanted])
+        check_outputs((self.out_dir / self._names[image] for image in drawn), command='test')
 
     def after_test_iter(
         self,
@@ -140,11 +185,23 @@ class PredictionPicturesHook(Hook):
         outputs: Sequence[BaseDataElement] | None = None,
     ) -> None:
         for sample in outputs or ():
-            if self.max_pictures is not None and self.written >= self.max_pictures:
+            if self._share is not None and self.written >= self._share:
                 return
-            image = read_rgb(sample.img_path)
-            out_file = self.out_dir / f'{Path(sample.img_path).stem}.png'
             draw_sample(
-                runner.visualizer, image, sample=sample, out_file=out_file, score_thr=self.score_thr
+                runner.visualizer,
+                read_rgb(sample.img_path),
+                sample=sample,
+                out_file=self.out_dir / self._name(sample.img_path),
+                command='test',
+                score_thr=self.score_thr,
             )
             self.written += 1
+
+    def _name(self, image: str) -> Path:
+        """The picture's name; one of this process alone where the data set did not tell it."""
+        if image not in self._names:
+            rank, processes = get_dist_info()
+            folder = f'process_{rank}' if processes > 1 else ''
+            taken = {str(name).casefold() for name in self._names.values()}
+            self._names[image] = free_name(Path(folder, f'{Path(image).stem}.png'), taken)
+        return self._names[image]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mmengine.config import Config
+
+from vitadapter_dense.engine.output_files import OutputError, write_output
+
 
 def find_checkpoint(source: str | Path) -> Path:
     """Finds the checkpoint to test: the file, or a work directory's best one, else its last one.
@@ -43,6 +47,29 @@ def last_checkpoint(work_dir: str | Path) -> Path | None:
     return _newest(work_dir, 'epoch_*.pth', 'iter_*.pth')
 
 
+def write_config(
+    cfg: Config, work_dir: str | Path, log_dir: str | Path, *, evaluation: bool
+) -> Path:
+    """Writes a run's configuration: a training's to the work directory, others beside their log.
+
+    Where the work directory has a file of that name that no training wrote, that one stays.
+
+    Returns:
+        The file.
+    """
+    name = Path(cfg.filename).name if cfg.filename else 'config.py'
+    beside_log = Path(log_dir) / name
+    if not evaluation:
+        try:
+            with write_output(Path(work_dir) / name, command='train') as partial:
+                cfg.dump(partial)
+            return Path(work_dir) / name
+        except OutputError:
+            pass
+    cfg.dump(beside_log)
+    return beside_log
+
+
 def scalar_files(work_dir: str | Path) -> list[Path]:
     """The scalars that the runs in a work directory logged, oldest first."""
     return sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
@@ -53,7 +80,9 @@ def written_files(work_dir: str | Path) -> dict[str, Path]:
     work_dir = Path(work_dir)
     logs = sorted(work_dir.glob('*/*.log'))
     scalars = scalar_files(work_dir)
-    configs = sorted(work_dir.glob('*.py'), key=lambda file: file.stat().st_mtime)
+    configs = sorted(
+        [*work_dir.glob('*.py'), *work_dir.glob('*/*.py')], key=lambda file: file.stat().st_mtime
+    )
     files = {
         'work directory': work_dir,
         'last checkpoint': last_checkpoint(work_dir),

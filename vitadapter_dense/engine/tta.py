@@ -12,28 +12,30 @@ from mmengine.config import Config
 
 from vitadapter_dense.engine.config import add_hook, iter_datasets
 from vitadapter_dense.engine.instance_tta import InstanceTTAModel
+from vitadapter_dense.engine.segmentation_tta import SegmentationTTAModel
 
 FLIP_KEYS = ('flip', 'flip_direction')
+# what takes the place of the toolboxes' own
+MODELS = {'DetTTAModel': InstanceTTAModel, 'SegTTAModel': SegmentationTTAModel}
 DETECTION_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', *FLIP_KEYS)
 
 
 def apply_tta(cfg: Config) -> None:
     """Turns test-time augmentation on: the configuration's own, else a horizontal flip.
 
-    MMDetection's `DetTTAModel` refuses masks; `InstanceTTAModel` takes its place.
+    MMDetection's `DetTTAModel` refuses masks, MMSegmentation's `SegTTAModel` is wrong for heads of
+    one channel; ours take their places.
 
     Raises:
         ValueError: when the toolbox is not known and the configuration brings no `tta_model`.
     """
     scope = cfg.get('default_scope')
-    dataset = next(iter_datasets(cfg.test_dataloader.dataset))
     if 'tta_model' not in cfg:
         cfg.tta_model = _default_model(scope)
-    if 'tta_pipeline' not in cfg:
-        cfg.tta_pipeline = _flip_pipeline(dataset.pipeline)
-    if cfg.tta_model.type == 'DetTTAModel':
-        cfg.tta_model.type = InstanceTTAModel.__name__
-    dataset.pipeline = cfg.tta_pipeline
+    if cfg.tta_model.type in MODELS:
+        cfg.tta_model.type = MODELS[cfg.tta_model.type].__name__
+    for dataset in iter_datasets(cfg.test_dataloader.dataset):
+        dataset.pipeline = cfg.get('tta_pipeline') or _flip_pipeline(dataset.pipeline)
     add_hook(cfg, dict(type='PrepareTTAHook', tta_cfg=cfg.tta_model))
 
 
@@ -42,7 +44,7 @@ def _default_model(scope: str | None) -> dict:
         nms = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
         return dict(type=InstanceTTAModel.__name__, tta_cfg=nms)
     if scope == 'mmseg':
-        return dict(type='SegTTAModel')
+        return dict(type=SegmentationTTAModel.__name__)
     raise ValueError(f'--tta needs `tta_model` in the configuration (default_scope {scope!r}).')
 
 

@@ -33,7 +33,7 @@ test_pipeline = [
     dict(type='PackSegInputs', meta_keys=meta_keys),
 ]
 
-tta_model = dict(type='SegTTAModel')
+tta_model = dict(type='SegmentationTTAModel')
 tta_pipeline = [
     dict(type='LoadImageChecked'),
     dict(
