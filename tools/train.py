@@ -9,6 +9,7 @@ fault shows in seconds.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +20,11 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.logging import print_log
 
 from vitadapter_dense.datasets.check_coco import check_config_datasets
 from vitadapter_dense.datasets.errors import DatasetError
+from vitadapter_dense.encoders.image_statistics import find_other_statistics
 from vitadapter_dense.encoders.weights import WeightsError
 from vitadapter_dense.engine.command_line import (
     add_launcher_argument,
@@ -131,6 +134,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         cfg = configure(args)
         if is_first_process(args.launcher):
             check_config_datasets(cfg, loaders=('train', 'val'))
+            for line in find_other_statistics(cfg):
+                print_log(line, logger='current', level=logging.WARNING)
         runner = build_runner(cfg)
     with errors_as_message(DatasetError, SettingsError, WeightsError):
         try:

@@ -98,13 +98,13 @@ def test_files_that_do_not_go_together_are_counted_by_kind(tmp_path) -> None:
     said = '\n'.join(report.errors)
     assert '1 x missing, first: label map' in said
     assert '1 x size, first' in said
-    assert '1.png is 16 x 11 pixels, its image' in said
+    assert '1.png is 16 x 11 pixels, but its image' in said
     assert '2 x broken, first: label map' in said
     assert len(report.errors) == 3
     assert report.classes == tuple((name, 2 * 64, 2) for name in CLASSES)
 
     cv2.imwrite(str(tmp_path / 'maps' / '0.png'), np.zeros((12, 16), np.uint8))
-    with pytest.raises(DatasetError, match=r'1\.png is 16 x 11 pixels, its image .* 16 x 12'):
+    with pytest.raises(DatasetError, match=r'1\.png is 16 x 11 pixels, but its image .* 16 x 12'):
         check_dataset_config(cfg)
 
 

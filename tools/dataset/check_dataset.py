@@ -27,9 +27,11 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 from mmengine.config import Config
 
+from vitadapter_dense.datasets.check_batches import find_batch_problems
 from vitadapter_dense.datasets.check_heads import find_disagreements
 from vitadapter_dense.datasets.check_losses import doubtful_losses
 from vitadapter_dense.datasets.split_report import SplitReport, report_split
+from vitadapter_dense.encoders.image_statistics import find_other_statistics
 from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
 from vitadapter_dense.engine.config import iter_datasets, set_work_dir
 from vitadapter_dense.engine.output_files import write_output
@@ -80,6 +82,17 @@ def check_model(cfg: Config, reports: Mapping[str, SplitReport]) -> list[str]:
     model = cfg.get('model') or {}
     found = [line for classes in names if classes for line in find_disagreements(model, classes)]
     return list(dict.fromkeys(found))
+
+
+def check_batches(cfg: Config, splits: Sequence[str]) -> list[str]:
+    """What of the loaders of validation and test cannot be evaluated in batches as they are."""
+    loaders = {name: cfg.get(f'{name}_dataloader') for name in splits if name != 'train'}
+    datasets = {name: [*iter_datasets(part.dataset)] for name, part in loaders.items() if part}
+    return find_batch_problems(cfg, datasets)
+
+
+def _broken(reports: Mapping[str, SplitReport]) -> list[str]:
+    return [split for split, report in reports.items() if report.errors]
 
 
 def print_report(split: str, report: SplitReport) -> None:
@@ -136,15 +149,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         for split, dataset in find_datasets(cfg, args.splits).items():
             reports[split] = report_split(dataset, workers=args.workers)
             print_report(split, reports[split])
-    disagreements = check_model(cfg, reports)
+        batches = [] if _broken(reports) else check_batches(cfg, args.splits)
+    disagreements = check_model(cfg, reports) + batches
     for line in disagreements:
         print(f'\nmodel\n  ERROR: {line}')
-    for line in doubtful_losses(cfg.get('model') or {}):
+    for line in (*doubtful_losses(cfg.get('model') or {}), *find_other_statistics(cfg)):
         print(f'\nmodel\n  warning: {line}')
     draw(reports, out=out)
     if any(report.classes for report in reports.values()):
         print(f'\nPlot written to {out}')
-    broken = [split for split, report in reports.items() if report.errors]
+    broken = _broken(reports)
     broken += ['model'] if disagreements else []
     print(
         f'To be mended before a training: {", ".join(broken)}' if broken else 'Nothing would break.'

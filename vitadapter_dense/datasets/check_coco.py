@@ -18,6 +18,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 
+from .check_batches import find_batch_problems
 from .check_coco_content import CocoSummary, check_categories, check_images, check_instances
 from .check_image_files import check_image_files
 from .check_segmentation import check_pairs, is_segmentation, list_split
@@ -105,6 +106,8 @@ def check_config_datasets(
 ) -> list[CocoSummary]:
     """Check the data sets of a config's `{train,val,test}_dataloader`, the same split once.
 
+    And that what is evaluated as one batch can be.
+
     Raises:
         DatasetError: for the first that cannot be used.
     """
@@ -117,6 +120,14 @@ def check_config_datasets(
             key = repr([leaf.get(k) for k in relevant] + [_wants_masks(leaf)])
             if key not in seen:
                 seen[key] = check_dataset_config(leaf)
+    evaluated = {
+        name: _leaves(cfg[f'{name}_dataloader']['dataset'])
+        for name in loaders
+        if name != 'train' and cfg.get(f'{name}_dataloader')
+    }
+    problems = find_batch_problems(cfg, evaluated)
+    if problems:
+        raise DatasetError(' '.join(problems))
     return [summary for summaries in seen.values() for summary in summaries]
 
 

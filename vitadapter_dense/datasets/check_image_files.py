@@ -48,7 +48,7 @@ def check_image_files(
     turned: list[tuple[str, str]] = []
     for index in range(0, len(images), step):
         image = images[index]
-        header = _header(image)
+        header = read_file_header(image)
         kind = 'deep' if header is None or header.deep else 'ordinary'
         if header is None or header.problem or left[kind]:
             left[kind] -= 1
@@ -75,13 +75,14 @@ def warn_of_turns(number: int, first: str, turn: str = 'an EXIF orientation') ->
     )
 
 
-def _header(path: str) -> ImageHeader | None:
+def read_file_header(path: str) -> ImageHeader | None:
+    """The header of a file on the disk; `None` if Pillow cannot read it."""
     with open(path, 'rb') as stream:
         return read_header(stream)
 
 
 def _check_map(path: str, image: str, image_header: ImageHeader) -> None:
-    header = _header(path)
+    header = read_file_header(path)
     if header is None:  # the loader says more, when it reads it
         return
     if problem := map_problem(header):

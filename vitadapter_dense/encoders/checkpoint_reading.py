@@ -11,39 +11,22 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlparse
 
 import numpy as np
 import safetensors.torch
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
+from vitadapter_dense.encoders.downloads import fetch, is_address
+from vitadapter_dense.encoders.errors import WeightsError
+from vitadapter_dense.encoders.plain_types import PLAIN_TYPES
+from vitadapter_dense.encoders.weights_folder import file_in_folder, is_index, parts_of
 
-def _history_statistic(owner: type, name: str) -> Callable[..., Any]:
-    """Stands in for ``getattr``, by which a pickled ``HistoryBuffer`` refers to its statistics."""
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current', 'statistics'):
-        raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed')
-    return getattr(owner, name)
-
-
-# What MMEngine's checkpoints hold besides tensors: the message hub's scalars. None of these runs
-# code that a file could choose.
-_PLAIN_TYPES = [
-    HistoryBuffer,
-    (_history_statistic, 'builtins.getattr'),
-    np.ndarray,
-    np.dtype,
-    np._core.multiarray._reconstruct,
-    np._core.multiarray.scalar,
-    *{
-        type(np.dtype(kind))
-        for kind in ('bool', 'i1', 'u1', 'i4', 'u4', 'i8', 'u8', 'f2', 'f4', 'f8')
-    },
-]
 _UNREADABLE = (
     safetensors.SafetensorError,
     zipfile.BadZipFile,
@@ -58,30 +41,23 @@ _UNREADABLE = (
     TypeError,
     ValueError,
 )
-_WRAPPERS = ('state_dict', 'model', 'teacher', 'module')
-
-
-class WeightsError(RuntimeError):
-    """Weights that cannot be had, cannot be read safely, or do not fit."""
+#: Where files keep a state dict, in the order in which it is taken. The moving average goes first,
+#: as in timm's own loader; MMEngine has it under ``state_dict``, and the raw weights beside it.
+_WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'teacher', 'module')
+_OTHER_SETS = ('ema_state_dict', 'student')
+#: the magic number that torch's files began with before they were archives
+_LEGACY_START = b'\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 
 
 def _local_file(source: str | Path) -> Path:
-    """The file itself, downloaded to torch's cache first if ``source`` is a URL."""
-    address = urlparse(str(source))
-    if address.scheme not in ('http', 'https'):
-        path = Path(source).expanduser()
-        if not path.is_file():
-            raise WeightsError(f'no checkpoint file at {str(source)!r}; check the path')
-        return path
-    path = Path(torch.hub.get_dir()) / 'checkpoints' / Path(address.path).name
+    """The file itself: downloaded first if ``source`` is an address, found if it is a folder."""
+    if is_address(source):
+        return fetch(str(source))
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return file_in_folder(path)
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(str(source), str(path), progress=False)
-        except OSError as error:
-            raise WeightsError(
-                f'cannot download {source!r} ({error}); download it elsewhere and pass the file'
-            ) from error
+        raise WeightsError(f'no checkpoint file at {str(source)!r}; check the path')
     return path
 
 
@@ -104,6 +80,17 @@ def _format_of_file(path: Path) -> Literal['safetensors', 'npz', 'torch']:
         if any(name.endswith('/constants.pkl') for name in names):  # as OpenAI released CLIP
             raise _refused(path, 'it is a TorchScript program: torch.jit.load')
         return 'npz' if names and all(name.endswith('.npy') for name in names) else 'torch'
+    if (
+        start[:1] == b'\x80'
+        and start[2 : 2 + len(_LEGACY_START)] != _LEGACY_START[: len(start) - 2]
+    ):
+        raise WeightsError(
+            f'{str(path)!r} is refused: it is a plain pickle, as Detectron2 writes its weights '
+            f'(.pkl), and reading one can run code. Where you trust it, convert it: '
+            f"python -c \"import pickle, torch; p = pickle.load(open('{path}', 'rb'), "
+            f"encoding='latin1'); torch.save({{k: torch.as_tensor(v) for k, v in p.get('model', "
+            f"p).items()}}, 'converted.pth')\""
+        )
     if start and start[:1] != b'\x80':
         raise WeightsError(
             f'{str(path)!r} is no checkpoint: it begins with {start!r}. Expected a .pth, '
@@ -134,7 +121,8 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
     """Reads a checkpoint without running any code that it may contain.
 
     Args:
-        source: a file (``.pth``, ``.pt``, ``.bin``, ``.safetensors``, ``.npz``) or an http(s) URL.
+        source: a file (``.pth``, ``.pt``, ``.bin``, ``.safetensors``, ``.npz``), a folder of
+            Hugging Face's libraries, the index of its parts, or an http(s) URL.
         map_location: device of the tensors.
 
     Raises:
@@ -142,6 +130,29 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
             and plain containers in it.
     """
     path = _local_file(source)
+    if is_index(path):
+        checkpoint = {}
+        for part, names in parts_of(path).items():
+            tensors = _read_file(part, map_location)
+            lacking = [name for name in names if name not in tensors]
+            if lacking:
+                raise WeightsError(
+                    f'{str(part)!r} lacks {len(lacking)} tensors that {path.name} places in it '
+                    f'({lacking[0]}, ...): they are of different downloads. Fetch all again.'
+                )
+            checkpoint.update({name: tensors[name] for name in names})
+        return checkpoint
+    try:
+        return _read_file(path, map_location)
+    except WeightsError as error:
+        if not is_address(source):
+            raise
+        raise WeightsError(
+            f'{error} (downloaded from {source}; delete the file to fetch it again)'
+        ) from error
+
+
+def _read_file(path: Path, map_location: str | torch.device) -> dict[str, Any]:
     try:
         kind = _format_of_file(path)
         if kind == 'safetensors':
@@ -150,7 +161,7 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
             arrays = _read_npz(path)
             checkpoint = {name: array.to(map_location) for name, array in arrays.items()}
         else:
-            with torch.serialization.safe_globals(_PLAIN_TYPES):
+            with torch.serialization.safe_globals(PLAIN_TYPES):
                 checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except WeightsError:
         raise
@@ -172,6 +183,14 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
     return dict(checkpoint)
 
 
+@CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)
+def _load_address(
+    filename: str, map_location: str | torch.device | None = None, **_: Any
+) -> dict[str, Any]:
+    """In place of MMEngine's loader of addresses, for ``init_cfg=dict(type='Pretrained')``."""
+    return read_checkpoint(filename, map_location or 'cpu')
+
+
 def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, without the wrappings people put around them.
 
@@ -185,6 +204,17 @@ def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
             raise WeightsError(
                 f'no state dict in the checkpoint; its entries are {sorted(map(str, inner))[:8]}, '
                 f'expected one of {list(_WRAPPERS)} or tensors by name'
+            )
+        others = [
+            key
+            for key in (*_WRAPPERS, *_OTHER_SETS)
+            if key != wrapper and isinstance(inner.get(key), Mapping)
+        ]
+        if others:
+            print_log(
+                f'the checkpoint holds several sets of weights: {wrapper!r} is taken, not '
+                f'{", ".join(map(repr, others))}',
+                logger='current',
             )
         inner = inner[wrapper]
     if all(name.startswith('module.') for name in tensors):

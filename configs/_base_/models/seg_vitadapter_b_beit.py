@@ -1,7 +1,9 @@
 """Preset ViT-Adapter-B for segmentation, BEiT weights, crop 512.
 
 Source: ViT-Adapter, segmentation/configs/coco_stuff10k/mask2former_beit_adapter_base_512_40k_*.py:
-CLS kept, global attention, one relative-position table a block for 32 x 32 patches.
+CLS kept, global attention, one relative-position table a block for 32 x 32 patches. The
+original normalises with ImageNet's statistics, although BEiT was pre-trained with mean and standard
+deviation 127.5.
 """
 
 _base_ = './seg_vitadapter_b.py'

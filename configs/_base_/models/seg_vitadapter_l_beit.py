@@ -1,7 +1,9 @@
 """Preset ViT-Adapter-L for segmentation, BEiT weights, crop 640.
 
 Source: ViT-Adapter, segmentation/configs/ade20k/*_beit_adapter_large_640_160k_ade20k_ss.py: CLS
-kept, global attention, one relative-position table a block for 40 x 40 patches.
+kept, global attention, one relative-position table a block for 40 x 40 patches. The
+original normalises with ImageNet's statistics, although BEiT was pre-trained with mean and standard
+deviation 127.5.
 """
 
 _base_ = './seg_vitadapter_l.py'
