@@ -86,5 +86,5 @@ def test_coco_is_counted_and_broken_images_are_named(tiny_config: Path, tmp_path
     status, printed = run_tool(TOOL, *arguments)
     assert status == 1
     assert f'1 x broken, first: image {image} is cut off' in printed
-    assert 'train_1.jpg is 64 x 80 pixels, in the annotation file 80 x 64' in printed
+    assert 'train_1.jpg is 64 x 80 pixels, but its annotations are for 80 x 64' in printed
     assert 'To be mended before a training: train' in printed

@@ -30,6 +30,7 @@ from mmengine.config import Config
 from vitadapter_dense.datasets.check_batches import find_batch_problems
 from vitadapter_dense.datasets.check_heads import find_disagreements
 from vitadapter_dense.datasets.check_losses import doubtful_losses
+from vitadapter_dense.datasets.loading import value_range_of
 from vitadapter_dense.datasets.split_report import SplitReport, report_split
 from vitadapter_dense.encoders.image_statistics import find_other_statistics
 from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
@@ -68,6 +69,7 @@ def find_datasets(cfg: Config, splits: Sequence[str]) -> dict[str, Mapping[str, 
         loader = cfg.get(f'{split}_dataloader')
         for number, dataset in enumerate(iter_datasets(loader.dataset) if loader else ()):
             files = [dataset.get(key) for key in ('data_root', 'ann_file', 'data_prefix')]
+            files.append(value_range_of(dataset.get('pipeline')))
             if files not in seen:
                 seen.append(files)
                 found[f'{split} {number + 1}' if number else split] = dataset

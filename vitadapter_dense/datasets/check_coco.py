@@ -117,7 +117,8 @@ def check_config_datasets(
         for leaf in _leaves(loader['dataset']) if loader else ():
             relevant = ('type', 'data_root', 'ann_file', 'data_prefix', 'metainfo', 'test_mode')
             relevant += ('img_suffix', 'seg_map_suffix', 'reduce_zero_label')
-            key = repr([leaf.get(k) for k in relevant] + [_wants_masks(leaf)])
+            how = [_wants_masks(leaf), value_range_of(leaf.get('pipeline'))]
+            key = repr([leaf.get(k) for k in relevant] + how)
             if key not in seen:
                 seen[key] = check_dataset_config(leaf)
     evaluated = {
