@@ -87,6 +87,11 @@ def main(folder: Path) -> None:
         dump.process({}, [dict(index=index)])
     dump.evaluate(size=3)
 
+    begun = dict(optim_wrapper=dict(accumulative_counts=3))  # a checkpoint after 4 iterations
+    _, begun_weights = train('begun_whole', **begun)
+    train('begun', stop_before=5, **begun)
+    _, finished_weights = train('begun', resume=True, **begun)
+
     runner = build_runner(
         folder / 'gradients', launcher='pytorch', model=dict(type=AdapterModel), seed=0
     )
@@ -105,6 +110,11 @@ def main(folder: Path) -> None:
                     for name, tensor in weights.items()
                     # Batch norm's statistics are each process's own; the first one's are saved.
                     if rank == 0 or not name.startswith('backbone.1.')
+                ),
+                begun_error=max(
+                    float((finished_weights[name] - tensor).abs().max())
+                    for name, tensor in begun_weights.items()
+                    if not name.startswith('backbone.1.')
                 ),
                 weights_sum=float(weights['head.weight'].sum()),
                 gradient_error=max(float((shared[n] - single[n]).abs().max()) for n in single),

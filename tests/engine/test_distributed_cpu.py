@@ -42,6 +42,7 @@ def test_two_processes_train_and_resume(tmp_path):
         later = {i: loss for i, loss in result['losses'].items() if int(i) >= 4}
         assert result['resumed_losses'] == later
         assert result['weights_equal']
+        assert result['begun_error'] < 1e-5  # a step is 1e-2
     predictions = pickle.loads((tmp_path / 'predictions.pkl').read_bytes())
     assert predictions == [dict(index=0), dict(index=1), dict(index=2)]
     assert not list(tmp_path.glob('.predictions*'))

@@ -133,6 +133,15 @@ def test_a_measured_schedule_goes_on_from_what_it_has_measured(tmp_path):
         build_runner(tmp_path / 'other', **other, **evaluation([0.2])).train()
 
 
+def test_patience_goes_on(tmp_path):
+    stopping = dict(type='EarlyStoppingHook', monitor='score', rule='greater', patience=3)
+    options = dict(hooks=[stopping], checkpoint=dict(save_best='score', rule='greater'))
+    train(tmp_path, length=4, **options, **evaluation([0.1, 0.9, 0.2, 0.3]))
+    # Evaluations 3 and 4 were no better; 3 is in the last checkpoint, which came before 4.
+    losses, _ = train(tmp_path, length=9, resume=True, **options, **evaluation([0.4, 0.5, 0.6]))
+    assert sorted(losses) == list(range(16, 24))
+
+
 # ------------------------------------------------------------------- optimiser
 
 
@@ -275,6 +284,16 @@ def test_changed_settings_stop_with_both_values_unless_accepted(tmp_path, capfd)
     losses, _ = train(tmp_path, length=2, cfg=dict(new, accept_changes=True), resume=True)
     assert sorted(losses) == [4, 5, 6, 7]
     assert 'batch_size: 3 in the checkpoint, 4 now' in capfd.readouterr().out
+
+
+def test_other_processes_are_other_images_a_step(tmp_path):
+    build_runner(tmp_path, length=1).train()
+    path = tmp_path / 'epoch_1.pth'
+    checkpoint = read_checkpoint(path)
+    checkpoint['random_state']['processes'] *= 4
+    torch.save(checkpoint, path)
+    with pytest.raises(WeightsError, match='number of processes: 4 in the checkpoint, 1 now'):
+        build_runner(tmp_path, length=2, resume=True).train()
 
 
 @pytest.mark.slow

@@ -110,10 +110,12 @@ class AtomicCheckpointHook(CheckpointHook):
         here = self.file_backend.join_path(self.out_dir, Path(path).name)
         return here if self.file_backend.isfile(here) else path
 
+    def _is_own(self, path: str) -> bool:
+        """A run that was resumed in another folder knows the best checkpoint of the first one."""
+        return os.path.abspath(os.path.dirname(path)) == os.path.abspath(self.out_dir)
+
     def _remove(self, path: str) -> None:
-        # A run that was resumed in another folder knows the best checkpoint of the first one.
-        own = os.path.abspath(os.path.dirname(path)) == os.path.abspath(self.out_dir)
-        if own and self.file_backend.isfile(path):
+        if self._is_own(path) and self.file_backend.isfile(path):
             self.file_backend.remove(path)
 
     @master_only

@@ -11,6 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
 from vitadapter_dense.encoders.weights import WeightsError, compare, state_dict_of
+from vitadapter_dense.engine.delta import is_delta
 from vitadapter_dense.engine.optimizer_state import check_optimizer
 from vitadapter_dense.engine.resume_settings import Change, changes, listed
 from vitadapter_dense.engine.schedules import pair_schedulers
@@ -32,6 +33,11 @@ __all__ = [
 def check_content(checkpoint: Mapping[str, Any], filename: str, *, optimizer: bool) -> None:
     """Raises WeightsError unless the checkpoint has the entries of an interrupted run."""
     needed = ['state_dict', 'meta', 'message_hub', *(['optimizer'] if optimizer else [])]
+    if is_delta(checkpoint):
+        raise WeightsError(
+            f'{filename!r} holds only what was tuned, and cannot be resumed: resume the whole '
+            'checkpoint that was saved beside it, or use load_from without resume'
+        )
     lacking = [key for key in needed if key not in checkpoint]
     if lacking:
         raise WeightsError(

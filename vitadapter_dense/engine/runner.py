@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, is_distributed, is_main_process
 from mmengine.fileio import join_path
-from mmengine.hooks import EMAHook
+from mmengine.hooks import EarlyStoppingHook, EMAHook
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import RUNNERS
@@ -33,6 +33,7 @@ from vitadapter_dense.engine.checkpoint_content import checkpoint_of
 from vitadapter_dense.engine.checkpoint_files import latest_checkpoint, write_checkpoint
 from vitadapter_dense.engine.delta import BASE, complete_state_dict, is_delta, needs_pretrained
 from vitadapter_dense.engine.distributed import join_cpu_processes, wrap_for_cpu
+from vitadapter_dense.engine.early_stopping import EarlyStoppingStateHook
 from vitadapter_dense.engine.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.engine.hooks import EvaluationRandomStateHook
 from vitadapter_dense.engine.idle_parameters import IdleParametersHook
@@ -109,6 +110,10 @@ class DenseRunner(Runner):
         ):
             if not any(isinstance(hook, kind) for hook in self.hooks):
                 self.register_hook(kind())
+        for hook in [hook for hook in self.hooks if isinstance(hook, EarlyStoppingHook)]:
+            self.hooks.remove(hook)  # it has to count before a best checkpoint is saved
+            self.register_hook(hook, priority='LOW')
+            self.register_hook(EarlyStoppingStateHook(hook))
 
     def build_train_loop(self, loop: Any) -> Any:
         """Builds the loop; MMEngine's own loops become the resumable ones."""

@@ -102,7 +102,8 @@ class TunedCheckpointHook(AtomicCheckpointHook):
 
     def _remove(self, path: str) -> None:
         super()._remove(path)
-        _twin(path).unlink(missing_ok=True)
+        if self._is_own(path):
+            _twin(path).unlink(missing_ok=True)
 
 
 def _twin(path: str) -> Path:
