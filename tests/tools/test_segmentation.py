@@ -147,3 +147,16 @@ def test_one_output_channel_agrees_everywhere(tmp_path: Path) -> None:
     assert (drawn[:512] == shown[:512, 640:]).all()
     red = drawn[:512:8, :640:8, 2].astype(int) - drawn[:512:8, :640:8, 0] > 60
     assert (red == maps[0][0].numpy()).mean() > 0.9
+
+
+def test_one_image_behind_a_pooled_map_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    """PSPNet's batch norm behind its 1 x 1 map has nothing to normalise over."""
+    write_images(tmp_path / 'data', 2)
+    pooled = CONFIG.format(root=ROOT, classes=CLASSES).replace("'FCNHead'", "'PSPHead'")
+    config = tmp_path / 'tiny_psp.py'
+    config.write_text(pooled.replace('num_convs=1', 'pool_scales=(1, 2)'))
+    arguments = ['--work-dir', tmp_path / 'work', '--data-root', tmp_path / 'data']
+    message = r'psp_modules\.0\.1\.bn \(BatchNorm2d\) would .*batch_size=2'
+    with pytest.raises(SystemExit, match=message):
+        run_tool('train.py', config, *arguments, '--cfg-options', 'train_dataloader.batch_size=1')
+    assert not list((tmp_path / 'work').glob('*.pth'))

@@ -84,3 +84,17 @@ def test_builds_without_memory(name):
     model = build(name)
     assert all(parameter.is_meta for parameter in model.parameters())
     assert trainable(model) > 0
+
+
+@pytest.mark.slow
+def test_every_part_of_a_side_network_is_read_by_a_head():
+    """FCN's heads read two of the four maps; the others' parts would have no gradient."""
+    cfg = Config.fromfile(ROOT / 'ade20k/fcn_r50_side.py')
+    init_default_scope(cfg.default_scope)
+    cfg.model.backbone.backbone.init_cfg = None
+    model = MODELS.build(cfg.model).train()
+    maps = model.backbone(torch.randn(2, 3, 64, 64))
+    (model.decode_head(maps).sum() + model.auxiliary_head(maps).sum()).backward()
+    assert [
+        name for name, p in model.named_parameters() if p.requires_grad and p.grad is None
+    ] == []
