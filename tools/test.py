@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from vitadapter_dense.datasets.check_coco import check_config_datasets
+from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.encoders.weights import WeightsError
 from vitadapter_dense.engine.command_line import (
@@ -114,10 +114,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Runs the evaluation that the command line describes and returns the metrics."""
     args = parse_args(argv)
     with errors_as_message():
-        cfg = configure(args)
+        cfg, remarks = configure(args), []
         if is_first_process(args.launcher):
-            check_config_datasets(cfg, loaders=('test',))
+            remarks = check_config_datasets(cfg, loaders=('test',))
         runner = build_runner(cfg, evaluation=True)
+    log_remarks(remarks, logger=runner.logger)
     with errors_as_message(DatasetError, OutputError, WeightsError):
         metrics = runner.test()
     if is_main_process():

@@ -20,9 +20,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.logging import print_log
 
-from vitadapter_dense.datasets.check_coco import check_config_datasets
+from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.encoders.image_statistics import find_other_statistics
 from vitadapter_dense.encoders.weights import WeightsError
@@ -131,12 +130,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the training that the command line describes."""
     args = parse_args(argv)
     with errors_as_message():
-        cfg = configure(args)
+        cfg, remarks = configure(args), []
         if is_first_process(args.launcher):
-            check_config_datasets(cfg, loaders=('train', 'val'))
-            for line in find_other_statistics(cfg):
-                print_log(line, logger='current', level=logging.WARNING)
+            remarks = check_config_datasets(cfg, loaders=('train', 'val'))
+            remarks += [(logging.WARNING, line) for line in find_other_statistics(cfg)]
         runner = build_runner(cfg)
+    log_remarks(remarks, logger=runner.logger)
     with errors_as_message(DatasetError, SettingsError, WeightsError):
         try:
             runner.train()

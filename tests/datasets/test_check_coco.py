@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,7 @@ def _content() -> dict:
     images = [dict(id=i, file_name=f'{i}.jpg', height=80, width=100) for i in (1, 2, 3)]
     annotations = [
         dict(
-            id=k,
+            id=k or 9,
             image_id=1 + k % 3,
             category_id=5 + k % 3,
             bbox=[10 + k, 20, 30, 15.5],
@@ -196,7 +197,7 @@ def test_unused_category_is_no_error(root):
 def test_what_mmdet_handles_is_tolerated(root):
     content = _content()
     content['annotations'] = [
-        dict(copy.deepcopy(content['annotations'][k % 9]), id=k) for k in range(3000)
+        dict(copy.deepcopy(content['annotations'][k % 9]), id=k or 3000) for k in range(3000)
     ]
     boxes = {
         3: [50, 60, 1.2, 0],  # of no area, as two in COCO's train2017
@@ -227,7 +228,7 @@ def test_masks_and_crowd_flags_where_they_are_needed(root):
     del content['annotations'][0]['segmentation'], content['annotations'][1]['iscrowd']
     _write(root, content)
     _check(root)
-    with pytest.raises(DatasetError, match='annotation 0 has no segmentation'):
+    with pytest.raises(DatasetError, match='annotation 9 has no segmentation'):
         _check(root, masks=True)
     with pytest.raises(DatasetError, match='has no `iscrowd`'):
         _check(root, evaluated=True)
@@ -294,11 +295,15 @@ def test_wrapped_data_sets_are_opened(root):
 def test_config_is_checked_once_a_split(root):
     loader = dict(batch_size=1, dataset=_config(root))
     cfg = ConfigDict(train_dataloader=loader, val_dataloader=loader, test_dataloader=None)
-    assert len(check_config_datasets(cfg)) == 1
-    test = dict(dataset=_config(root, test_mode=True))
-    cfg = ConfigDict(train_dataloader=loader, test_dataloader=test)
-    assert len(check_config_datasets(cfg)) == 2
-    assert len(check_config_datasets(cfg, loaders=('train',))) == 1
+    (level, counted), (_, shared) = check_config_datasets(cfg)
+    assert (level, counted[-23:]) == (logging.INFO, '3 images, 9 annotations')
+    assert shared.startswith('all 3 images of val are images of training')
+    content = _content()
+    content['annotations'][0]['id'] = 0
+    _write(root, content)
+    assert len(check_config_datasets(cfg, loaders=('train',))) == 2
+    with pytest.raises(DatasetError, match='annotation id 0 counts as a miss'):
+        check_config_datasets(cfg)
 
 
 def test_class_names(root, tmp_path):

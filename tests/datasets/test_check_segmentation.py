@@ -52,7 +52,7 @@ def test_good_split_passes_and_is_counted(tmp_path) -> None:
         ((1, 2, 3), False, r'values \[3\], which are no class', 'numbered from 1.*reduce_zero'),
         ((0, 1, 2, 3), False, r'values \[3\]', 'either 0 is .other.*or a class has no name'),
         ((0, 1, 2), True, None, 'every class shifted.*reduce_zero_label=False'),
-        ((0, 255), False, None, '255 is the object, write 1'),
+        ((0, 255), False, 'hold 0 and 255 alone', '255 is the object, write 1'),
         ((0, 1, 2, 77), True, r'values \[77\].*1 to 3, 0 and 255 are ignored', 'value 77 is no'),
     ],
 )

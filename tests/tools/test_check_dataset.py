@@ -27,7 +27,8 @@ def test_segmentation_is_counted_once_and_drawn(tmp_path: Path) -> None:
     arguments = [*seg_config(tmp_path), '--out', tmp_path / 'plot.png', '--workers', 1]
     status, printed = run_tool(TOOL, *arguments)
     assert status == 0
-    assert printed.count('2 images') == 1  # validation has the same files
+    assert printed.count(', 2 images') == 1  # validation has the same files
+    assert printed.count('warning: all 2 images of val and test are images of training') == 1
     assert 'Nothing would break' in printed
     rows = [line.split() for line in printed.splitlines()]
     counts = {row[0]: int(row[1]) for row in rows if row and row[0] in CLASSES}

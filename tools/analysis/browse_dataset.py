@@ -19,7 +19,7 @@ from mmengine.runner import set_random_seed
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from vitadapter_dense.datasets.check_coco import check_config_datasets
+from vitadapter_dense.datasets.check_coco import check_dataset_config
 from vitadapter_dense.engine.command_line import (
     config_parser,
     errors_as_message,
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         loader = f'{args.split}_dataloader'
         if cfg.get(loader) is None:
             raise ValueError(f'{args.config} has no {loader}.')
-        check_config_datasets(cfg, loaders=(args.split,))
+        check_dataset_config(cfg[loader].dataset)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     set_random_seed(args.seed)
     dataset = DATASETS.build(cfg[loader].dataset)

@@ -25,7 +25,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from mmengine.config import Config
 
-from vitadapter_dense.datasets.check_coco import check_config_datasets
+from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.encoders.weights import WeightsError
 from vitadapter_dense.engine.command_line import (
@@ -79,7 +79,7 @@ def configure(args: argparse.Namespace) -> Config:
     cfg.test_evaluator = dict(type=ConfusionMatrix.__name__)
     prepare_launch(cfg, 'none')
     add_hook(cfg, dict(type=ProgressBarHook.__name__))
-    check_config_datasets(cfg, loaders=('test',))
+    log_remarks(check_config_datasets(cfg, loaders=('test',)))
     return cfg
 
 

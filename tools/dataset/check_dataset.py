@@ -4,7 +4,8 @@
 
 For COCO and for images with label maps. Of every split: missing and broken files, sizes that do not
 match, labels that are no class, and how often each class occurs, as a table and a plot; and whether
-the model's heads have as many classes. The exit status is 1 when something would break.
+the model, the evaluators and the splits fit each other. The exit status is 1 when something would
+break.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 # A checkout that is not installed works too; an installed package goes first.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
@@ -28,13 +28,14 @@ from matplotlib import pyplot as plt
 from mmengine.config import Config
 
 from vitadapter_dense.datasets.check_batches import find_batch_problems
-from vitadapter_dense.datasets.check_heads import find_disagreements
+from vitadapter_dense.datasets.check_config import inspect_config
 from vitadapter_dense.datasets.check_losses import doubtful_losses
-from vitadapter_dense.datasets.loading import value_range_of
+from vitadapter_dense.datasets.check_overlap import find_shared_images
+from vitadapter_dense.datasets.dataset_configs import UsedDataset, evaluated_leaves, list_datasets
 from vitadapter_dense.datasets.split_report import SplitReport, report_split
 from vitadapter_dense.encoders.image_statistics import find_other_statistics
 from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
-from vitadapter_dense.engine.config import iter_datasets, set_work_dir
+from vitadapter_dense.engine.config import set_work_dir
 from vitadapter_dense.engine.output_files import write_output
 from vitadapter_dense.engine.plots import check_plot
 
@@ -57,44 +58,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def find_datasets(cfg: Config, splits: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """`{'train': config, ...}` of the data sets of the splits; the same files only once.
+def find_datasets(cfg: Config, splits: Sequence[str]) -> list[UsedDataset]:
+    """The data sets of the splits; the same files only once.
 
     Raises:
         ValueError: when the configuration has none.
     """
-    found: dict[str, Mapping[str, Any]] = {}
-    seen = []
-    for split in splits:
-        loader = cfg.get(f'{split}_dataloader')
-        for number, dataset in enumerate(iter_datasets(loader.dataset) if loader else ()):
-            files = [dataset.get(key) for key in ('data_root', 'ann_file', 'data_prefix')]
-            files.append(value_range_of(dataset.get('pipeline')))
-            if files not in seen:
-                seen.append(files)
-                found[f'{split} {number + 1}' if number else split] = dataset
+    found = list_datasets(cfg, splits)
     if not found:
         raise ValueError(f'{cfg.filename} has no data set of {", ".join(splits)}.')
     return found
-
-
-def check_model(cfg: Config, reports: Mapping[str, SplitReport]) -> list[str]:
-    """What of the configuration's model does not fit the classes of the splits, each once."""
-    names = (tuple(name for name, _, _ in report.classes) for report in reports.values())
-    model = cfg.get('model') or {}
-    found = [line for classes in names if classes for line in find_disagreements(model, classes)]
-    return list(dict.fromkeys(found))
-
-
-def check_batches(cfg: Config, splits: Sequence[str]) -> list[str]:
-    """What of the loaders of validation and test cannot be evaluated in batches as they are."""
-    loaders = {name: cfg.get(f'{name}_dataloader') for name in splits if name != 'train'}
-    datasets = {name: [*iter_datasets(part.dataset)] for name, part in loaders.items() if part}
-    return find_batch_problems(cfg, datasets)
-
-
-def _broken(reports: Mapping[str, SplitReport]) -> list[str]:
-    return [split for split, report in reports.items() if report.errors]
 
 
 def print_report(split: str, report: SplitReport) -> None:
@@ -108,7 +81,12 @@ def print_report(split: str, report: SplitReport) -> None:
             print(f'  {name:<{width}}  {count:>12}  {count / total:>7.2%}  {images:>6}')
     if report.imbalance():
         print(f'  imbalance: {report.imbalance()}')
-    for kind, lines in (('warning', report.warnings), ('ERROR', report.errors)):
+    print_findings(report.warnings, report.errors)
+
+
+def print_findings(warnings: Sequence[str], errors: Sequence[str]) -> None:
+    """Prints one line for each."""
+    for kind, lines in (('warning', warnings), ('ERROR', errors)):
         for line in lines:
             print(f'  {kind}: {line}')
 
@@ -147,21 +125,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         cfg = read_config(args)
         out = args.out or Path(set_work_dir(cfg, args.config, work_dir=None)) / 'dataset.png'
         check_plot(out, command=COMMAND)
+        datasets = find_datasets(cfg, args.splits)
         reports = {}
-        for split, dataset in find_datasets(cfg, args.splits).items():
-            reports[split] = report_split(dataset, workers=args.workers)
-            print_report(split, reports[split])
-        batches = [] if _broken(reports) else check_batches(cfg, args.splits)
-    disagreements = check_model(cfg, reports) + batches
-    for line in disagreements:
-        print(f'\nmodel\n  ERROR: {line}')
-    for line in (*doubtful_losses(cfg.get('model') or {}), *find_other_statistics(cfg)):
-        print(f'\nmodel\n  warning: {line}')
+        for used in datasets:
+            reports[used.name] = report_split(used.cfg, workers=args.workers, used=used)
+            print_report(used.name, reports[used.name])
+        broken = [split for split, report in reports.items() if report.errors]
+        found = inspect_config(cfg, datasets, args.splits)
+        if not broken:
+            found.errors += find_batch_problems(cfg, evaluated_leaves(cfg, args.splits))
+    warnings = [
+        *doubtful_losses(cfg.get('model') or {}),
+        *find_other_statistics(cfg),
+        *found.warnings,
+        *find_shared_images((used, reports[used.name].files) for used in datasets),
+    ]
+    if found.errors or warnings:
+        print('\nconfiguration')
+        print_findings(warnings, found.errors)
     draw(reports, out=out)
     if any(report.classes for report in reports.values()):
         print(f'\nPlot written to {out}')
-    broken = _broken(reports)
-    broken += ['model'] if disagreements else []
+    broken += ['the configuration'] if found.errors else []
     print(
         f'To be mended before a training: {", ".join(broken)}' if broken else 'Nothing would break.'
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from .check_coco import (
-    CocoSummary,
     check_coco_annotations,
     check_config_datasets,
     check_dataset_config,
+    log_remarks,
 )
+from .coco_summary import CocoSummary
 from .errors import DatasetError
 from .load_seg_map import LoadAnnotationsChecked
 from .loading import LoadImageChecked
@@ -25,4 +26,5 @@ __all__ = [
     'check_config_datasets',
     'check_dataset_config',
     'generate_shapes',
+    'log_remarks',
 ]

@@ -1,4 +1,4 @@
-"""Check COCO annotation files and the folders of every data set before training.
+"""Check COCO annotation files and the data sets of a whole configuration before training.
 
 MMDetection notices a missing image when it comes to it, perhaps hours later, and some mistakes
 never: annotations of an unknown category are dropped, labels are numbered in the order of the
@@ -10,23 +10,53 @@ image) is no error; it is counted in the summary.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger, print_log
 
 from .check_batches import find_batch_problems
-from .check_coco_content import CocoSummary, check_categories, check_images, check_instances
+from .check_coco_content import check_categories, check_filter, check_images
+from .check_config import inspect_config
+from .check_ids import find_unusable_ids
 from .check_image_files import check_image_files
-from .check_segmentation import check_pairs, is_segmentation, list_split
+from .check_instances import check_instances
+from .check_overlap import find_shared_images
+from .check_segmentation import check_pairs, list_split
+from .coco_summary import CocoSummary
+from .dataset_configs import (
+    QUICK_START,
+    UsedDataset,
+    alone,
+    check_layout,
+    evaluated_leaves,
+    is_coco,
+    is_remote,
+    is_segmentation,
+    leaves,
+    list_datasets,
+    locate_coco,
+)
 from .decoding import ValueRange
 from .errors import DatasetError
 from .loading import value_range_of
 
-QUICK_START = 'Or try the quick start, which generates its own data: make train'
+#: What a check has to say besides errors: the level of the log, and the text.
+Remark = tuple[int, str]
+
+
+@dataclasses.dataclass
+class CheckedDataset:
+    """What a check of a data set found: its image files, what a user should know, and counts."""
+
+    files: list[str] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    summary: CocoSummary | None = None
 
 
 def check_coco_annotations(
@@ -37,6 +67,7 @@ def check_coco_annotations(
     subset: bool = False,
     masks: bool = False,
     evaluated: bool = False,
+    filter_cfg: Mapping[str, Any] | None = None,
     look_into_images: bool = False,
     value_range: ValueRange | None = None,
 ) -> CocoSummary:
@@ -48,8 +79,10 @@ def check_coco_annotations(
         classes: the config's class names, in its order.
         subset: the file may have annotations of categories that `classes` leaves out on purpose.
         masks: every annotation needs a segmentation.
-        evaluated: the file is for evaluation: `iscrowd` is needed; a file without any `annotations`
-            (COCO's test-dev) is enough.
+        evaluated: the file is for evaluation: `iscrowd` is needed, and ids that pycocotools can
+            use; a file without any `annotations` (COCO's test-dev) is enough.
+        filter_cfg: the data set's, empty for none, where the file is for training: which images it
+            leaves out becomes a warning of the summary.
         look_into_images: read headers of the images, and decode some.
         value_range: that of the pipeline's image loader.
 
@@ -70,7 +103,14 @@ def check_coco_annotations(
             sizes=[(image['width'], image['height']) for image in content['images']],
             value_range=value_range,
         )
-    check_instances(content, summary=summary, masks=masks, evaluated=evaluated)
+    learnt = check_instances(content, classes, summary=summary, masks=masks, evaluated=evaluated)
+    unusable = find_unusable_ids(content)
+    if unusable and evaluated:
+        raise DatasetError(f'{ann_file}: {unusable}.')
+    if unusable:
+        summary.warnings.append(f'{unusable}; training can use them, an evaluation could not')
+    if filter_cfg is not None:
+        check_filter(content, classes, filter_cfg=filter_cfg, learnt=learnt, summary=summary)
     return summary
 
 
@@ -103,39 +143,62 @@ def _read(ann_file: Path, *, annotations_needed: bool) -> dict[str, Any]:
 
 def check_config_datasets(
     cfg: Mapping[str, Any], *, loaders: Sequence[str] = ('train', 'val', 'test')
-) -> list[CocoSummary]:
-    """Check the data sets of a config's `{train,val,test}_dataloader`, the same split once.
+) -> list[Remark]:
+    """Check the data sets of a config's `{train,val,test}_dataloader`, the same files once.
 
-    And that what is evaluated as one batch can be.
+    Also whether the model, the data sets and the evaluators fit each other, and what is evaluated
+    as one batch can be.
+
+    Returns:
+        what a user should know, for `log_remarks`.
 
     Raises:
         DatasetError: for the first that cannot be used.
     """
-    seen: dict[str, list[CocoSummary]] = {}
-    for name in loaders:
-        loader = cfg.get(f'{name}_dataloader')
-        for leaf in _leaves(loader['dataset']) if loader else ():
-            relevant = ('type', 'data_root', 'ann_file', 'data_prefix', 'metainfo', 'test_mode')
-            relevant += ('img_suffix', 'seg_map_suffix', 'reduce_zero_label')
-            how = [_wants_masks(leaf), value_range_of(leaf.get('pipeline'))]
-            key = repr([leaf.get(k) for k in relevant] + how)
-            if key not in seen:
-                seen[key] = check_dataset_config(leaf)
-    evaluated = {
-        name: _leaves(cfg[f'{name}_dataloader']['dataset'])
-        for name in loaders
-        if name != 'train' and cfg.get(f'{name}_dataloader')
-    }
-    problems = find_batch_problems(cfg, evaluated)
+    datasets = list_datasets(cfg, loaders)
+    found = inspect_config(cfg, datasets, loaders)
+    if found.errors:
+        raise DatasetError('\n'.join(found.errors))
+    remarks: list[Remark] = []
+    checked = [(used, check_used_dataset(used)) for used in datasets]
+    for used, result in checked:
+        remarks += [(logging.INFO, str(result.summary))] if result.summary else []
+        remarks += [(logging.WARNING, f'{used.name}: {text}') for text in result.warnings]
+    problems = find_batch_problems(cfg, evaluated_leaves(cfg, loaders))
     if problems:
-        raise DatasetError(' '.join(problems))
-    return [summary for summaries in seen.values() for summary in summaries]
+        raise DatasetError('\n'.join(problems))
+    shared = find_shared_images((used, result.files) for used, result in checked)
+    return remarks + [(logging.WARNING, text) for text in (*found.warnings, *shared)]
 
 
-def check_dataset_config(
-    dataset_cfg: Mapping[str, Any], *, look_into_images: bool = True
-) -> list[CocoSummary]:
+def log_remarks(remarks: Sequence[Remark], *, logger: MMLogger | str = 'current') -> None:
+    """Write what a check has to say into a run's log."""
+    for level, text in remarks:
+        print_log(text, logger=logger, level=level)
+
+
+def check_dataset_config(dataset_cfg: Mapping[str, Any]) -> list[CocoSummary]:
     """Check what a data set config of MMEngine, wrapped or not, refers to.
+
+    Returns:
+        one summary for each data set of a COCO file; its oddities are logged.
+
+    Raises:
+        DatasetError: naming the file, the value and the mend.
+    """
+    summaries = []
+    for leaf in leaves(dataset_cfg):
+        result = check_used_dataset(alone(leaf))
+        remarks = [(logging.WARNING, text) for text in result.warnings]
+        if result.summary:
+            summaries.append(result.summary)
+            remarks.insert(0, (logging.INFO, str(result.summary)))
+        log_remarks(remarks)
+    return summaries
+
+
+def check_used_dataset(used: UsedDataset, *, look_into_images: bool = True) -> CheckedDataset:
+    """Check the files of a plain data set.
 
     Of a `CocoDataset` the annotation file and the images are checked as `check_coco_annotations`
     does, of images with label maps that the pairs are there and some maps can be used; of any other
@@ -144,126 +207,41 @@ def check_dataset_config(
     that leaves out categories of its annotation file on purpose says so:
     `metainfo=dict(classes=..., subset=True)`.
 
-    Returns:
-        one summary for each `CocoDataset`; its oddities are logged.
-
     Raises:
         DatasetError: naming the file, the value and the mend.
     """
-    summaries = []
-    for leaf in _leaves(dataset_cfg):
-        if _is_remote(leaf):
-            continue
-        root = leaf.get('data_root') or ''
-        folders = {key: _join(root, prefix) for key, prefix in _prefixes(leaf).items()}
-        ann_file = _join(root, leaf['ann_file']) if leaf.get('ann_file') else None
-        _check_layout(root, folders, ann_file)
-        if is_segmentation(leaf):
-            check_pairs(list_split(leaf), value_range_of(leaf.get('pipeline')))
-        is_coco = str(leaf.get('type')).split('.')[-1] == 'CocoDataset'
-        if not is_coco or ann_file is None:
-            continue
-        metainfo = leaf.get('metainfo') or {}
-        summary = check_coco_annotations(
-            *locate_coco(leaf),
-            subset=bool(metainfo.get('subset', False)),
-            masks=_wants_masks(leaf),
-            evaluated=bool(leaf.get('test_mode', False)),
-            look_into_images=look_into_images,
-            value_range=value_range_of(leaf.get('pipeline')),
+    leaf = used.cfg
+    if is_remote(leaf):
+        return CheckedDataset()
+    check_layout(leaf)
+    if is_segmentation(leaf):
+        split = list_split(leaf)
+        warnings = check_pairs(split, value_range_of(leaf.get('pipeline')))
+        return CheckedDataset([image for image, _ in split.pairs], warnings)
+    if not is_coco(leaf):
+        return CheckedDataset()
+    ann_file, folder, classes = locate_coco(leaf)
+    summary = check_coco_annotations(
+        ann_file,
+        folder,
+        classes,
+        subset=bool((leaf.get('metainfo') or {}).get('subset', False)),
+        masks=used.masks,
+        evaluated=used.evaluated,
+        filter_cfg=(leaf.get('filter_cfg') or {}) if used.trained else None,
+        look_into_images=look_into_images,
+        value_range=value_range_of(leaf.get('pipeline')),
+    )
+    if used.scored and not summary.num_annotations:
+        raise DatasetError(
+            f'{ann_file} has no annotations, and an evaluator of {used.name} counts them. Mend: '
+            'format_only=True in the evaluator, or an annotation file with annotations.'
         )
-        print_log(str(summary), logger='current')
-        summaries.append(summary)
-    return summaries
-
-
-def locate_coco(dataset_cfg: Mapping[str, Any]) -> tuple[str, str, Sequence[str]]:
-    """Annotation file, folder of images and class names of a `CocoDataset`'s config."""
-    root = dataset_cfg.get('data_root') or ''
-    images = _prefixes(dataset_cfg).get('img')
-    return (
-        _join(root, dataset_cfg['ann_file']),
-        _join(root, images) if images else root,
-        _classes(dataset_cfg.get('metainfo') or {}),
+    if summary.text_categories and any(metric.get('classwise') for metric in used.metrics):
+        raise DatasetError(
+            f'{ann_file}: category ids are texts, which an evaluator with classwise=True cannot '
+            'look up. Mend: number the categories from 1, or classwise=False.'
+        )
+    return CheckedDataset(
+        [os.path.join(folder, name) for name in summary.image_names], summary.warnings, summary
     )
-
-
-def _leaves(dataset_cfg: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The data sets inside `RepeatDataset`, `ClassBalancedDataset`, `ConcatDataset`, ..."""
-    if 'datasets' in dataset_cfg:
-        return [leaf for item in dataset_cfg['datasets'] for leaf in _leaves(item)]
-    if 'dataset' in dataset_cfg:
-        return _leaves(dataset_cfg['dataset'])
-    ann_file = dataset_cfg.get('ann_file')
-    if isinstance(ann_file, (list, tuple)):  # MMDetection's ConcatDataset splits such a list
-        return [{**dataset_cfg, 'ann_file': item} for item in ann_file]
-    return [dataset_cfg]
-
-
-def _is_remote(leaf: Mapping[str, Any]) -> bool:
-    backend = (leaf.get('backend_args') or {}).get('backend', 'local')
-    root = str(leaf.get('data_root') or '')
-    return '://' in root or '://' in str(leaf.get('ann_file')) or backend not in ('local', 'disk')
-
-
-def _join(root: str, path: str) -> str:
-    return os.path.join(root, path) if root else path
-
-
-def _prefixes(leaf: Mapping[str, Any]) -> dict[str, str]:
-    return {key: value for key, value in (leaf.get('data_prefix') or {}).items() if value}
-
-
-def _wants_masks(leaf: Mapping[str, Any]) -> bool:
-    return any(
-        str(step.get('type')).split('.')[-1] == 'LoadAnnotations' and step.get('with_mask', False)
-        for step in leaf.get('pipeline') or ()
-    )
-
-
-def _classes(metainfo: Mapping[str, Any]) -> Sequence[str]:
-    classes = metainfo.get('classes')
-    if classes is None:
-        from mmdet.datasets import CocoDataset
-
-        return CocoDataset.METAINFO['classes']
-    if not isinstance(classes, str):
-        return classes
-    if Path(classes).is_file():  # as MMEngine reads it
-        return Path(classes).read_text(encoding='utf-8').splitlines()
-    raise DatasetError(
-        f'metainfo has classes={classes!r}: a string is the name of a file with one class a line, '
-        f"and there is no such file. For a single class write classes=('{classes}',)."
-    )
-
-
-def _check_layout(root: str, folders: Mapping[str, str], ann_file: str | None) -> None:
-    """Raise, showing what was expected, if a folder or the annotation file is missing or empty."""
-    problem = None
-    if root and not Path(root).is_dir():
-        problem = f'data folder {root} does not exist'
-    elif root and not _has_entries(root):
-        problem = f'data folder {root} is empty'
-    elif ann_file is not None and not Path(ann_file).is_file():
-        problem = f'annotation file {ann_file} does not exist'
-    else:
-        for folder in folders.values():
-            if not Path(folder).is_dir():
-                problem = f'folder {folder} does not exist'
-            elif not _has_entries(folder):
-                problem = f'folder {folder} is empty'
-            if problem:
-                break
-    if problem is None:
-        return
-    expected = [*([ann_file] if ann_file else []), *(f'{f.rstrip("/")}/' for f in folders.values())]
-    layout = '\n'.join(f'    {path}' for path in expected)
-    raise DatasetError(
-        f'{problem}. Expected are\n{layout}\nPut the data there, or name the folder that holds it: '
-        f'--data-root FOLDER (data_root in the config). {QUICK_START}'
-    )
-
-
-def _has_entries(folder: str) -> bool:
-    with os.scandir(folder) as entries:
-        return next(entries, None) is not None

@@ -1,49 +1,21 @@
-"""What `check_coco.py` looks at inside a COCO file: its categories, its images, its instances.
+"""What `check_coco.py` looks at in a COCO file: its categories, its images, what is left of them.
 
-References: the format at cocodataset.org/#format-data; what MMDetection 3 drops without an error in
-its `CocoDataset.parse_data_info`.
+References: the format at cocodataset.org/#format-data; what MMDetection 3 leaves out without an
+error in its `CocoDataset.filter_data`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
-import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from .check_instances import MAX_LEFT_OUT_SHARE
+from .coco_summary import SHOWN, CocoSummary, key_of, short, some
 from .errors import DatasetError
-
-#: MMDetection drops a box of no area or outside of its image. COCO has a few; more are a mistake.
-MAX_DROPPED_SHARE = 1e-3
-_SHOWN = 5
-
-
-@dataclasses.dataclass
-class CocoSummary:
-    """What a split holds.
-
-    Attributes:
-        ann_file: the annotation file.
-        num_images, num_annotations: as in the file.
-        oddities: what is unusual but can be used, with the number of times it was seen.
-    """
-
-    ann_file: str
-    num_images: int = 0
-    num_annotations: int = 0
-    oddities: Counter[str] = dataclasses.field(default_factory=Counter)
-
-    def __str__(self) -> str:
-        text = f'{self.ann_file}: {self.num_images} images, {self.num_annotations} annotations'
-        if not self.oddities:
-            return text
-        return f'{text}; tolerated: ' + ', '.join(
-            f'{n} {what}' for what, n in self.oddities.items()
-        )
 
 
 def check_categories(
@@ -55,23 +27,24 @@ def check_categories(
     for category in content['categories']:
         if not isinstance(category, dict) or not {'id', 'name'} <= category.keys():
             raise DatasetError(f'{file}: category {category!r} needs an `id` and a `name`')
-        identity = _key(category['id'])
+        identity = key_of(category['id'])
         if identity in names:
             raise DatasetError(
                 f'{file}: category id {category["id"]} is there twice; make it unique'
             )
         names[identity] = category['name']
+    summary.text_categories = any(isinstance(identity, str) for identity in names)
     for what, values in (('category name', names.values()), ('class of the config', classes)):
         twice = [name for name, n in Counter(values).items() if n > 1]
         if twice:
-            raise DatasetError(f'{file}: {what} {_some(twice)} is there twice; make it unique')
+            raise DatasetError(f'{file}: {what} {some(twice)} is there twice; make it unique')
     absent = [name for name in classes if name not in names.values()]
     if absent:
         near = difflib.get_close_matches(absent[0], [str(n) for n in names.values()], n=1)
         hint = f' (near to {absent[0]!r}: {near[0]!r})' if near else ''
         raise DatasetError(
-            f'{file}: of the {len(classes)} classes of the config, {_some(absent)} are not among '
-            f'the {len(names)} categories {_some(names.values())}{hint}. Set '
+            f'{file}: of the {len(classes)} classes of the config, {some(absent)} are not among '
+            f'the {len(names)} categories {some(names.values())}{hint}. Set '
             '`metainfo=dict(classes=...)` of the data set, and `num_classes` of the heads, to the '
             'categories of the file.'
         )
@@ -83,24 +56,24 @@ def check_categories(
             f'{position} is {classes[position]!r} in the config, {known[position]!r} in the file). '
             "MMDetection numbers the labels in the file's order: names and results would be mixed "
             'up. List the classes in the order '
-            f'{_some(known, shown=len(known) if len(known) <= 20 else _SHOWN)}.'
+            f'{some(known, shown=len(known) if len(known) <= 20 else SHOWN)}.'
         )
     used = Counter(
-        _key(annotation.get('category_id')) if isinstance(annotation, dict) else None
+        key_of(annotation.get('category_id')) if isinstance(annotation, dict) else None
         for annotation in content.get('annotations', ())
     )
     unknown = [category for category in used if category not in names]
     if unknown:
         raise DatasetError(
             f'{file}: {sum(used[c] for c in unknown)} annotations have a category_id that is not '
-            f'among the categories: {_some(unknown)}. Add them to `categories`, or take the '
+            f'among the categories: {some(unknown)}. Add them to `categories`, or take the '
             'annotations out.'
         )
     extra = {names[c]: n for c, n in used.items() if names[c] not in set(classes)}
     if extra and not subset:
         raise DatasetError(
             f'{file}: {sum(extra.values())} annotations are of categories that the config does not '
-            f'know: {_some(extra)}. They would be dropped without a word. Add them to '
+            f'know: {some(extra)}. They would be dropped without a word. Add them to '
             '`metainfo=dict(classes=...)` and `num_classes`, or say that they are left out on '
             'purpose: `metainfo=dict(classes=..., subset=True)`.'
         )
@@ -123,7 +96,7 @@ def check_images(content: dict[str, Any], image_dir: Path, *, summary: CocoSumma
             or not {'id', 'file_name', 'height', 'width'} <= image.keys()
         ):
             raise DatasetError(
-                f'{file}: image {_short(image)} needs `id`, `file_name`, `height` and `width`'
+                f'{file}: image {short(image)} needs `id`, `file_name`, `height` and `width`'
             )
         size = (image['width'], image['height'])
         if not all(isinstance(value, (int, float)) and value >= 1 for value in size):
@@ -132,16 +105,24 @@ def check_images(content: dict[str, Any], image_dir: Path, *, summary: CocoSumma
                 'both must be '
                 "positive numbers; write the file's real size"
             )
-        if _key(image['id']) in ids:
+        if key_of(image['id']) in ids:
             raise DatasetError(f'{file}: image id {image["id"]!r} is there twice; make it unique')
-        ids.add(_key(image['id']))
+        ids.add(key_of(image['id']))
+    names = Counter(str(image['file_name']) for image in images)
+    summary.image_names = list(names)
+    twice = [name for name, number in names.items() if number > 1]
+    if twice:
+        summary.warnings.append(
+            f'{len(twice)} image files are listed more than once, first {twice[0]!r}: each counts '
+            'as several images, with the annotations of its own id'
+        )
     if not image_dir.is_dir():
         raise DatasetError(f'image folder {image_dir} (for {file}) does not exist')
-    missing = _missing_files([str(image['file_name']) for image in images], image_dir)
+    missing = _missing_files(names, image_dir)
     if missing:
         raise DatasetError(
             f'{len(missing)} of the {len(images)} images of {file} are missing in {image_dir}: '
-            f'{_some(missing)}. Unpack the images there, or set `data_prefix=dict(img=...)` to the '
+            f'{some(missing)}. Unpack the images there, or set `data_prefix=dict(img=...)` to the '
             'folder that their names start from.'
         )
 
@@ -163,130 +144,57 @@ def _missing_files(names: Iterable[str], image_dir: Path) -> list[str]:
     return missing
 
 
-def check_instances(
-    content: dict[str, Any], *, summary: CocoSummary, masks: bool, evaluated: bool
+def check_filter(
+    content: dict[str, Any],
+    classes: Sequence[str],
+    *,
+    filter_cfg: Mapping[str, Any],
+    learnt: Set[Any],
+    summary: CocoSummary,
 ) -> None:
-    """Boxes, areas, segmentations: what MMDetection and pycocotools read of an annotation."""
-    file = summary.ann_file
-    annotations = content.get('annotations', [])
-    summary.num_annotations = len(annotations)
-    if not annotations and not evaluated:
+    """Say which images a training leaves out, or sees without an object.
+
+    Args:
+        filter_cfg: the data set's.
+        learnt: ids of the images with an object to learn.
+    """
+    images, file = content['images'], summary.ann_file
+    min_size = filter_cfg.get('min_size', 0)
+    small = {key_of(i['id']) for i in images if min(i['width'], i['height']) < min_size}
+    if len(small) > MAX_LEFT_OUT_SHARE * len(images):
         raise DatasetError(
-            f'{file}: the split is empty, `annotations` has no entries: nothing to train on'
+            f'{file}: {len(small)} of {len(images)} images are left out, since a side is below '
+            f'filter_cfg.min_size={min_size}. Mend: lower it, or correct `width` and `height`.'
         )
-    needed = {'id', 'image_id', 'bbox', 'area'} | ({'iscrowd'} if evaluated else set())
-    sizes = {_key(image['id']): (image['width'], image['height']) for image in content['images']}
-    ids: set[Any] = set()
-    dropped: list[tuple[Any, str]] = []
-    for annotation in annotations:
-        if not needed <= annotation.keys():
-            lacks = ', '.join(f'`{key}`' for key in sorted(needed - annotation.keys()))
+    used = {key_of(c['id']) for c in content['categories'] if c['name'] in set(classes)}
+    annotated = {
+        key_of(annotation['image_id'])
+        for annotation in content['annotations']
+        if key_of(annotation['category_id']) in used
+    }
+    empty = {key_of(image['id']) for image in images} - annotated
+    background = len(images) - len(learnt | empty)
+    if filter_cfg.get('filter_empty_gt', False):
+        if len(empty | small) == len(images):
             raise DatasetError(
-                f'{file}: annotation {_short(annotation)} has no {lacks}'
-                + (' (0 for an ordinary object)' if 'iscrowd' in lacks else '')
+                f'{file}: nothing is left to train on: {len(empty)} of {len(images)} images have '
+                f'no annotation of the classes {some(classes)}, and filter_empty_gt leaves them '
+                'out. Mend: correct image_id and category_id of the annotations, or set '
+                'filter_cfg=dict(filter_empty_gt=False).'
             )
-        identity = _key(annotation['id'])
-        if identity in ids:
-            raise DatasetError(f'{file}: annotation id {identity!r} is there twice; make it unique')
-        ids.add(identity)
-        size = sizes.get(_key(annotation['image_id']))
-        if size is None:
-            summary.oddities['annotations of images that are not in the file'] += 1
-            continue
-        problem = _check_box(annotation, size, summary=summary)
-        if problem:
-            dropped.append((identity, problem))
-        elif masks and not annotation.get('segmentation'):
-            raise DatasetError(
-                f'{file}: annotation {identity!r} has no segmentation, and the config trains '
-                'masks. Add one, take the annotation out, or use a detector without a mask head.'
+        if empty:
+            summary.warnings.append(
+                f'{len(empty)} of {len(images)} images are without annotations and left out of '
+                'training; filter_cfg=dict(filter_empty_gt=False) keeps them, as background'
             )
-        elif masks:
-            _check_segmentation(annotation, size, summary=summary)
-    if len(dropped) > MAX_DROPPED_SHARE * len(annotations):
-        shown = '; '.join(f'annotation {identity!r}: {text}' for identity, text in dropped[:_SHOWN])
-        hint = ''
-        if len(dropped) > 0.2 * len(annotations):
-            hint = ' Are they [x1, y1, x2, y2], or in units of another image size?'
-        raise DatasetError(
-            f'{file}: {len(dropped)} of {len(annotations)} boxes are broken: {shown}. A box is [x, '
-            f'y, width, height] in pixels of the image.{hint} Mend them or take the annotations '
-            'out.'
+    else:
+        background += len(empty)
+    if small:
+        summary.warnings.append(
+            f'{len(small)} of {len(images)} images are left out of training, since a side is '
+            f'below filter_cfg.min_size={min_size}'
         )
-    if dropped:
-        summary.oddities['boxes of no area or outside of the image'] = len(dropped)
-
-
-def _check_box(
-    annotation: dict[str, Any], size: tuple[float, float], *, summary: CocoSummary
-) -> str | None:
-    """What makes MMDetection drop a box; counts lesser oddities, raises for worse ones."""
-    box = annotation['bbox']
-    where = f'{summary.ann_file}: annotation {annotation["id"]!r}'
-    if not isinstance(box, (list, tuple)) or len(box) != 4:
-        raise DatasetError(f'{where}: bbox={box!r} must be four numbers [x, y, width, height]')
-    numbers = (*box, annotation['area'])
-    if not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
-        raise DatasetError(
-            f'{where}: bbox={box!r} and area={annotation["area"]!r} must be finite numbers; a NaN '
-            'here becomes a NaN loss. Mend it or take the annotation out.'
+    if background:
+        summary.warnings.append(
+            f'{background} of {len(images)} images are without an object and train as background'
         )
-    x, y, w, h = box
-    if w < 0 or h < 0:
-        raise DatasetError(
-            f'{where}: bbox={box!r} has a negative size; a box is [x, y, width, height]. Mend it '
-            'or take the annotation out.'
-        )
-    if annotation.get('iscrowd'):
-        summary.oddities['crowd regions'] += 1
-    if w == 0 or h == 0:
-        return f'bbox={box!r} has no area'
-    width, height = size
-    inside_w = min(x + w, width) - max(x, 0)
-    inside_h = min(y + h, height) - max(y, 0)
-    if inside_w <= 0 or inside_h <= 0 or inside_w * inside_h < 0.5 * w * h:
-        return f'bbox={box!r} is outside of its {width} x {height} image'
-    if min(w, h) < 1 or annotation['area'] <= 0:
-        summary.oddities['objects of less than a pixel, which are dropped'] += 1
-    elif inside_w < w - 1 or inside_h < h - 1:
-        summary.oddities['boxes that reach out of the image, which are clipped'] += 1
-    return None
-
-
-def _check_segmentation(
-    annotation: dict[str, Any], size: tuple[float, float], *, summary: CocoSummary
-) -> None:
-    """Raises for a mask of another image; counts polygons that MMDetection leaves out."""
-    mask = annotation['segmentation']
-    where = f'{summary.ann_file}: annotation {annotation["id"]!r}'
-    if isinstance(mask, dict):
-        width, height = size
-        if not mask.get('counts') or list(mask.get('size') or ()) != [height, width]:
-            raise DatasetError(
-                f'{where}: its run-length mask needs `counts` and the size of its image, '
-                f'[{height}, {width}] (height, width), and has size={mask.get("size")!r}. Mend it '
-                'or take the annotation out.'
-            )
-    elif not isinstance(mask, list):
-        raise DatasetError(
-            f'{where}: segmentation={_short(mask)} must be a list of polygons [x, y, x, y, ...] or '
-            'a run-length mask. Mend it or take the annotation out.'
-        )
-    elif not any(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in mask):
-        summary.oddities['objects without a polygon of three points, which are ignored'] += 1
-
-
-def _key(value: Any) -> Any:
-    """An id as the files have it, number or text, and what is neither as its text."""
-    return value if isinstance(value, (int, float, str, type(None))) else repr(value)
-
-
-def _some(values: Iterable[Any], *, shown: int = _SHOWN) -> str:
-    values = list(values)
-    text = ', '.join(repr(value) for value in values[:shown])
-    return text if len(values) <= shown else f'{text} and {len(values) - shown} more'
-
-
-def _short(value: Any, *, length: int = 160) -> str:
-    text = repr(value)
-    return text if len(text) <= length else f'{text[:length]}...'

@@ -8,7 +8,6 @@ first step (`check_pairs`, seconds), and `inspect_split` reads every pixel.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,7 +15,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
 from .check_image_files import check_image_files
@@ -26,6 +24,7 @@ from .image_headers import header_of
 from .load_seg_map import IGNORED, decode_labels, other_map_size
 
 _SAMPLED_MAPS = 8
+_SUSPECTED_MAPS = 64  # before a data set is refused for what they do not hold
 _SHOWN = 5
 _FILES = ('img_path', 'seg_map_path')
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
@@ -65,11 +64,6 @@ class Split:
     def first(self) -> int:
         """The value of the first class that the files have."""
         return 1 if self.reduce_zero_label else 0
-
-
-def is_segmentation(dataset_cfg: Mapping[str, Any]) -> bool:
-    """Whether a plain data set config is one of images and label maps."""
-    return 'seg_map_path' in (dataset_cfg.get('data_prefix') or {})
 
 
 def list_split(dataset_cfg: Mapping[str, Any]) -> Split:
@@ -162,18 +156,19 @@ def _files(folder: str | None) -> list[str]:
     )
 
 
-def check_pairs(split: Split, value_range: ValueRange | None = None) -> None:
+def check_pairs(split: Split, value_range: ValueRange | None = None) -> list[str]:
     """Look every file of a split up, into headers and some of the maps, spread over the split.
 
     Args:
         split: what is listed.
         value_range: of the pipeline's image loader.
 
+    Returns:
+        what lies in the folders, but is not in the split.
+
     Raises:
-        DatasetError: naming the first files that are not there, or what is wrong with a map.
+        DatasetError: naming the first files that are not there, or what is wrong with the maps.
     """
-    for line in split.left_out:
-        print_log(f'data set of {split.name}: {line}', logger='current', level=logging.WARNING)
     images = [image for image, _ in split.pairs if not os.path.isfile(image)]
     if images:
         raise DatasetError(_missing('images', images, len(split.pairs)))
@@ -182,8 +177,24 @@ def check_pairs(split: Split, value_range: ValueRange | None = None) -> None:
         raise DatasetError(_missing('label maps', without, len(split.pairs)))
     files, maps = zip(*split.pairs, strict=True)
     check_image_files(files, maps=maps, value_range=value_range)
-    step = max(1, len(split.pairs) // _SAMPLED_MAPS)
-    for pair in islice(split.pairs, 0, None, step):
+    problem = None
+    for number in (_SAMPLED_MAPS, _SUSPECTED_MAPS):
+        pixels = _sample_pixels(split, number, value_range)
+        problem = explain_unlabelled(split, pixels)
+        if problem is None:
+            break
+    if problem:
+        raise DatasetError(
+            f'the label maps of {split.name} cannot be trained on (first {split.pairs[0][1]}): '
+            f'{problem}'
+        )
+    return list(split.left_out)
+
+
+def _sample_pixels(split: Split, number: int, value_range: ValueRange | None) -> np.ndarray:
+    """(256,) how often each value is in some of the maps; raises for one that cannot be used."""
+    pixels = np.zeros(256, np.int64)
+    for pair in islice(split.pairs, 0, None, max(1, len(split.pairs) // number)):
         findings = inspect_pair(pair, value_range)
         if findings.problem:
             raise DatasetError(findings.problem)
@@ -194,6 +205,28 @@ def check_pairs(split: Split, value_range: ValueRange | None = None) -> None:
                 f'class: {explain_range(split)} Mend: python tools/dataset/check_dataset.py '
                 'CONFIG reads the whole data set and says what it suggests.'
             )
+        pixels += findings.pixels
+    return pixels
+
+
+def explain_unlabelled(split: Split, pixels: np.ndarray) -> str | None:
+    """Why maps with these values teach nothing; None when they do.
+
+    Args:
+        pixels: (256,) how often each value of the files occurs.
+    """
+    seen = np.flatnonzero(pixels).tolist()
+    if seen == [0, IGNORED] and split.first == 0 and len(split.classes) > 1:
+        return 'the maps hold 0 and 255 alone, and 255 is ignored: if 255 is the object, write 1'
+    if not seen or pixels[list(split.values)].any():
+        return None
+    mend = 'write the numbers of the classes, or correct metainfo.classes'
+    if 0 in seen and split.reduce_zero_label:
+        mend = 'reduce_zero_label=False, if 0 is a class; 255 is ignored, write 1 for an object'
+    return (
+        f'every pixel is ignored, the maps hold {seen[:_SHOWN]} alone: {explain_range(split)} '
+        f'Mend: {mend}.'
+    )
 
 
 def explain_range(split: Split) -> str:

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from .check_image_files import warn_of_turns
-from .check_segmentation import Findings, Split
+from .check_segmentation import Findings, Split, explain_unlabelled
 from .load_seg_map import IGNORED
 
 _RARE = 1e-4  # of the labelled pixels
@@ -109,12 +109,11 @@ class LabelStatistics:
         """Guesses from the values that occur at all; nothing when they look right."""
         seen = set(np.flatnonzero(self.pixels).tolist()) - {IGNORED}
         number, first = self.split.known, self.split.first
+        unlabelled = explain_unlabelled(self.split, self.pixels)
+        if unlabelled:
+            return [unlabelled]
         if not seen or number != len(self.split.classes):
             return []
-        if seen == {0} and self.pixels[IGNORED]:
-            return [
-                'the maps hold 0 and 255 alone, and 255 is ignored: if 255 is the object, write 1'
-            ]
         if first == 0 and number in seen and 0 not in seen:
             return [
                 f'the values run from {min(seen)} to {max(seen)}: the classes seem to be numbered '

@@ -17,15 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from .check_coco import check_dataset_config, locate_coco
+from .check_coco import check_used_dataset
 from .check_image_files import warn_of_turns
-from .check_segmentation import (
-    Findings,
-    inspect_pair,
-    inspect_pairs,
-    is_segmentation,
-    list_split,
-)
+from .check_segmentation import Findings, inspect_pair, inspect_pairs, list_split
+from .dataset_configs import UsedDataset, alone, is_coco, is_segmentation, kind, locate_coco
 from .decoding import ValueRange, decode_image
 from .errors import DatasetError
 from .image_headers import header_of
@@ -41,7 +36,7 @@ class SplitReport:
 
     Attributes:
         name: folder of images or annotation file.
-        images: how many are listed.
+        files: the images that are listed.
         unit: what `classes` counts: pixels or annotations.
         classes: name, count and number of images of every class, in their order.
         errors: what would end or spoil a training.
@@ -49,11 +44,15 @@ class SplitReport:
     """
 
     name: str
-    images: int = 0
+    files: tuple[str, ...] = ()
     unit: str = 'pixels'
     classes: tuple[tuple[str, int, int], ...] = ()
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> int:
+        return len(self.files)
 
     def imbalance(self) -> str:
         """The most and the least frequent class that occurs; empty with less than two."""
@@ -68,12 +67,15 @@ class SplitReport:
         )
 
 
-def report_split(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitReport:
+def report_split(
+    dataset_cfg: Mapping[str, Any], *, workers: int = 1, used: UsedDataset | None = None
+) -> SplitReport:
     """Read all files of a data set config: COCO, or images and label maps.
 
     Args:
         dataset_cfg: of one data set, not of a wrapper around others.
         workers: processes that read.
+        used: what the configuration needs the data set for; default: it stands alone.
 
     Returns:
         the report; a split that cannot be listed has an error and no counts.
@@ -81,15 +83,15 @@ def report_split(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitRe
     Raises:
         ValueError: for a data set of another kind.
     """
-    kind = str(dataset_cfg.get('type')).split('.')[-1]
-    if not is_segmentation(dataset_cfg) and kind != 'CocoDataset':
+    if not is_segmentation(dataset_cfg) and not is_coco(dataset_cfg):
         raise ValueError(
-            f'a data set of type {kind} cannot be checked: it must be a CocoDataset, or have '
-            'data_prefix=dict(img_path=..., seg_map_path=...).'
+            f'a data set of type {kind(dataset_cfg)} cannot be checked: it must be a CocoDataset, '
+            'or have data_prefix=dict(img_path=..., seg_map_path=...).'
         )
     try:
-        report = report_maps if is_segmentation(dataset_cfg) else report_coco
-        return report(dataset_cfg, workers=workers)
+        if is_segmentation(dataset_cfg):
+            return report_maps(dataset_cfg, workers=workers)
+        return report_coco(used or alone(dataset_cfg), workers=workers)
     except DatasetError as error:
         prefix = dataset_cfg.get('data_prefix') or {}
         name = dataset_cfg.get('ann_file') or prefix.get('img_path') or prefix.get('img') or ''
@@ -111,29 +113,31 @@ def report_maps(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitRep
         statistics.add(pair, findings)
     return SplitReport(
         name=split.name,
-        images=len(split.pairs),
+        files=tuple(image for image, _ in split.pairs),
         classes=tuple(statistics.by_class()),
         errors=tuple(statistics.errors()),
         warnings=tuple(statistics.warnings()),
     )
 
 
-def report_coco(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitReport:
+def report_coco(used: UsedDataset, *, workers: int = 1) -> SplitReport:
     """Read every image that a COCO file lists, and count its annotations.
 
     Raises:
-        DatasetError: as `check_dataset_config`, when the file itself cannot be used.
+        DatasetError: as `check_used_dataset`, when the file itself cannot be used.
     """
-    (summary,) = check_dataset_config(dataset_cfg, look_into_images=False)
-    ann_file, folder, classes = locate_coco(dataset_cfg)
+    checked = check_used_dataset(used, look_into_images=False)
+    if checked.summary is None:
+        raise DatasetError('it is not on a local disk, and cannot be checked here')
+    ann_file, folder, classes = locate_coco(used.cfg)
     content = json.loads(Path(ann_file).read_text(encoding='utf-8'))
     images = [
-        (str(Path(folder) / item['file_name']), item['width'], item['height'])
+        (os.path.join(folder, item['file_name']), item['width'], item['height'])
         for item in content['images']
     ]
     problems: dict[str, list[str]] = {}
     turned = []
-    inspect = partial(inspect_image, value_range=value_range_of(dataset_cfg.get('pipeline')))
+    inspect = partial(inspect_image, value_range=value_range_of(used.cfg.get('pipeline')))
     inspected = inspect_pairs(images, workers=workers, inspect=inspect)
     for (file, _, _), findings in zip(images, inspected, strict=True):
         if findings.turned:
@@ -143,13 +147,14 @@ def report_coco(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitRep
     counted = count_annotations(content, classes)
     return SplitReport(
         name=str(ann_file),
-        images=len(images),
+        files=tuple(file for file, _, _ in images),
         unit='annotations',
         classes=counted,
-        errors=tuple(f'{len(all_)} x {kind}, first: {all_[0]}' for kind, all_ in problems.items()),
+        errors=tuple(f'{len(all_)} x {what}, first: {all_[0]}' for what, all_ in problems.items()),
         warnings=(
             *_few(counted),
-            *_oddities(summary.oddities),
+            *checked.warnings,
+            *_oddities(checked.summary.oddities),
             *([warn_of_turns(len(turned), turned[0])] if turned else []),
         ),
     )
