@@ -34,7 +34,8 @@ def write_coco(root: Path, split: str, content: dict[str, Any], *, seed: int = 0
     generator = np.random.default_rng(seed)
     (root / split).mkdir(parents=True, exist_ok=True)
     for image in content['images']:
-        pixels = generator.integers(0, 255, (80, 100, 3), dtype=np.uint8)
+        shape = (image['height'], image['width'], 3)
+        pixels = generator.integers(0, 255, shape, dtype=np.uint8)
         cv2.imwrite(str(root / split / image['file_name']), pixels)
     (root / f'{split}.json').write_text(json.dumps(content))
     return dict(

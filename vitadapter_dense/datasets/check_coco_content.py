@@ -172,29 +172,23 @@ def check_filter(
         for annotation in content['annotations']
         if key_of(annotation['category_id']) in used
     }
-    empty = {key_of(image['id']) for image in images} - annotated
-    background = len(images) - len(learnt | empty)
-    if filter_cfg.get('filter_empty_gt', False):
-        if len(empty | small) == len(images):
-            raise DatasetError(
-                f'{file}: nothing is left to train on: {len(empty)} of {len(images)} images have '
-                f'no annotation of the classes {some(classes)}, and filter_empty_gt leaves them '
-                'out. Mend: correct image_id and category_id of the annotations, or set '
-                'filter_cfg=dict(filter_empty_gt=False).'
-            )
-        if empty:
-            summary.warnings.append(
-                f'{len(empty)} of {len(images)} images are without annotations and left out of '
-                'training; filter_cfg=dict(filter_empty_gt=False) keeps them, as background'
-            )
-    else:
-        background += len(empty)
-    if small:
-        summary.warnings.append(
-            f'{len(small)} of {len(images)} images are left out of training, since a side is '
-            f'below filter_cfg.min_size={min_size}'
+    everything = {key_of(image['id']) for image in images}
+    filtered = bool(filter_cfg.get('filter_empty_gt', False))
+    empty = everything - annotated if filtered else set()
+    if len(empty | small) == len(images):
+        raise DatasetError(
+            f'{file}: nothing is left to train on: {len(empty)} of {len(images)} images have no '
+            f'annotation of the classes {some(classes)}, and filter_empty_gt leaves them out. '
+            'Mend: correct image_id and category_id of the annotations, or set '
+            'filter_cfg=dict(filter_empty_gt=False).'
         )
-    if background:
-        summary.warnings.append(
-            f'{background} of {len(images)} images are without an object and train as background'
-        )
+    remarks = {
+        'are without annotations and left out of training; '
+        'filter_cfg=dict(filter_empty_gt=False) keeps them, as background': empty,
+        f'are left out of training, since a side is below filter_cfg.min_size={min_size}': small
+        - empty,
+        'are without an object and train as background': everything - learnt - empty - small,
+    }
+    summary.warnings += [
+        f'{len(found)} of {len(images)} images {text}' for text, found in remarks.items() if found
+    ]
