@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from vitadapter_dense.datasets.check_heads import find_disagreements
 from vitadapter_dense.datasets.check_losses import doubtful_losses
 
+ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ('ground', 'dark', 'light')
 
 
@@ -29,6 +32,67 @@ def test_head_with_another_number_is_named(path, heads) -> None:
     (said,) = find_disagreements({**agreeing, **heads}, CLASSES)
     assert said.startswith(f'model.{path}.num_classes is 150, but the data set has 3 classes (gro')
     assert 'Mend: set num_classes=3' in said
+
+
+def test_every_head_of_our_detectors_is_compared() -> None:
+    """Told by another number in one place after the other, wherever a config has `num_classes`."""
+    for name, number in (('cascade_mask_rcnn_r50_full', 4), ('htc_vitadapter_s', 6)):
+        model = Config.fromfile(ROOT / 'configs' / 'coco' / f'{name}.py').model
+        classes = [f'c{index}' for index in range(80)]
+        options = dict(things=80, scope='mmdet')
+        assert find_disagreements(model, classes, **options) == []
+        heads = [*model.roi_head.bbox_head]
+        masks = model.roi_head.mask_head
+        heads += masks if isinstance(masks, list) else [masks]
+        assert len(heads) == number
+        for head in heads:
+            head.num_classes = 81
+            (said,) = find_disagreements(model, classes, **options)
+            assert '.num_classes is 81, but the data set has 80 classes' in said
+            head.num_classes = 80
+        assert len(find_disagreements(model, classes[:7], **options)) == number
+
+
+@pytest.mark.parametrize(
+    ('heads', 'said'),
+    [
+        (dict(rpn_head=dict(num_classes=1)), None),
+        (dict(roi_head=dict(semantic_head=dict(num_classes=183))), None),
+        (dict(roi_head=dict(mask_head=dict(num_classes=80, class_agnostic=True))), None),
+        (dict(roi_head=dict(mask_iou_head=dict(num_classes=80))), 'mask_iou_head.num_classes is'),
+        (dict(panoptic_head=dict(num_things_classes=3, num_stuff_classes=0)), None),
+        (dict(panoptic_head=dict(num_things_classes=2, num_stuff_classes=1)), 'has 3 things'),
+        (dict(panoptic_fusion_head=dict(num_things_classes=3, num_stuff_classes=53)), 'is 56'),
+        (
+            dict(bbox_head=dict(num_classes=3, loss_cls=dict(class_weight=[1.0] * 3))),
+            "give 4 of them .one for each class, and one for 'no object'",
+        ),
+        (
+            dict(
+                bbox_head=dict(
+                    num_classes=3, loss_cls=dict(use_sigmoid=True, class_weight=[1.0] * 3)
+                )
+            ),
+            None,
+        ),
+        (
+            dict(bbox_head=dict(num_classes=3, loss_cls=dict(type='SeesawLoss', num_classes=1203))),
+            'loss_cls.num_classes is 1203',
+        ),
+    ],
+)
+def test_heads_of_detectors(heads, said) -> None:
+    found = find_disagreements(heads, CLASSES, things=3)
+    assert bool(found) == bool(said)
+    assert not said or re.search(said, found[0])
+
+
+def test_a_head_that_says_no_number_has_its_types_default() -> None:
+    pytest.importorskip('mmdet')
+    heads = dict(roi_head=dict(bbox_head=dict(type='Shared2FCBBoxHead')))
+    (said,) = find_disagreements(heads, CLASSES, scope='mmdet')
+    assert 'bbox_head.num_classes is 80' in said
+    assert find_disagreements(heads, ['c'] * 80, scope='mmdet') == []
 
 
 def test_class_weights_are_as_many_as_outputs() -> None:

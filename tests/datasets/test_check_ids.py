@@ -15,7 +15,7 @@ from vitadapter_dense.datasets import DatasetError, check_coco_annotations
 from vitadapter_dense.datasets.check_ids import find_unusable_ids
 
 BOXES = [[10, 10, 40, 30], [20, 30, 50, 40]]
-GOOD = [(1, 2), (5, -1), (1.0, 2.0), (0.5, 3), (2**53, 2**53 + 1), (2**62, -(2**63))]
+GOOD = [(5, -1), (0.5, 3), (2**53, 2**53 + 1), (2**62, -(2**63))]
 # refused for images and categories, for annotations
 BAD_KEYS = [(1, 'b'), ('1', 2), (None, 1), (float('nan'), 1), (2**53 + 1, 0.5), ('a\0', 'a')]
 BAD_ANNOTATIONS = [(0, 1), (1, 0.0), ('a', 'b'), (None, 'b'), (False, 2)]
@@ -67,10 +67,10 @@ def average_precisions(content: dict[str, Any], folder: Path, *, metric: str) ->
     return found
 
 
-@pytest.mark.parametrize('metric', ['bbox', 'segm'])
+@pytest.mark.parametrize('metric', ['bbox', pytest.param('segm', marks=pytest.mark.slow)])
 @pytest.mark.parametrize('what', ['images', 'categories', 'annotations'])
 def test_what_passes_is_evaluated_right(what, metric, tmp_path) -> None:
-    texts = [] if what == 'annotations' else [('a', 'b'), ('2', '1')]
+    texts = [] if what == 'annotations' else [('2', 'a')]
     for ids in (*GOOD, *texts):
         content = content_with(what, ids)
         assert find_unusable_ids(content) is None, ids

@@ -69,6 +69,27 @@ def test_numbering_is_explained(tmp_path, values, reduced, before, report) -> No
 
 
 @pytest.mark.parametrize(
+    ('values', 'reduced', 'said'),
+    [
+        ((255,), False, r'every pixel is ignored, the maps hold \[255\] alone'),
+        ((0,), True, r'every pixel is ignored.*reduce_zero_label=False'),
+        ((0, 255), True, 'every pixel is ignored'),
+        ((0, 255), False, '255 is the object, write 1'),
+    ],
+)
+def test_maps_that_teach_nothing_are_refused(tmp_path, values, reduced, said) -> None:
+    """By a training and by the whole report; one labelled map among many is enough for neither."""
+    cfg = dict(write(tmp_path, values=values, count=20), reduce_zero_label=reduced)
+    with pytest.raises(DatasetError, match=rf'(?s)maps/0\.png.*{said}'):
+        check_dataset_config(cfg)
+    (error,) = report_split(cfg).errors
+    assert re.search(said, error)
+    cv2.imwrite(str(tmp_path / 'maps' / '1.png'), np.full((12, 16), 1, np.uint8))
+    check_dataset_config(cfg)  # the second of twenty is not among the first that are looked into
+    assert report_split(cfg).errors == ()
+
+
+@pytest.mark.parametrize(
     ('values', 'reduced', 'mend'),
     [
         ((1, 2), False, 'True'),

@@ -89,3 +89,34 @@ def test_coco_is_counted_and_broken_images_are_named(tiny_config: Path, tmp_path
     assert f'1 x broken, first: image {image} is cut off' in printed
     assert 'train_1.jpg is 64 x 80 pixels, but its annotations are for 80 x 64' in printed
     assert 'To be mended before a training: train' in printed
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_together_is_told_by_both_tools(tiny_config, tmp_path) -> None:
+    """Images without objects, in the report and in the log of the run; heads, evaluators."""
+    data = shutil.copytree(tiny_config.parent / 'data', tmp_path / 'data')
+    file = data / 'annotations' / 'instances_train.json'
+    content = json.loads(file.read_text())
+    first = content['images'][0]['id']
+    content['annotations'] = [a for a in content['annotations'] if a['image_id'] != first]
+    file.write_text(json.dumps(content))
+    arguments = [tiny_config, '--data-root', data]
+    report = ['--out', tmp_path / 'p.png', '--workers', 1]
+    run = ['--work-dir', tmp_path / 'work']
+    options = ['--cfg-options', 'train_dataloader.dataset.filter_cfg.filter_empty_gt=True']
+    said = f'1 of {len(content["images"])} images are without annotations and left out'
+    status, printed = run_tool(TOOL, *arguments, *report, *options)
+    assert (status, said in printed) == (0, True)
+    run_tool('train.py', *arguments, *run, *options, 'train_cfg.max_epochs=1')
+    (log,) = (tmp_path / 'work').glob('*/*.log')
+    assert f'train: {said}' in log.read_text()
+
+    for option, message in (
+        ('model.roi_head.bbox_head.num_classes=80', 'bbox_head.num_classes is 80, but'),
+        ('model.roi_head.mask_head.num_classes=1', 'mask_head.num_classes is 1, but'),
+        (f'val_evaluator.ann_file={file}', 'val_evaluator.ann_file is '),
+    ):
+        status, printed = run_tool(TOOL, *arguments, *report, '--cfg-options', option)
+        assert (status, message in printed) == (1, True)
+        with pytest.raises(SystemExit, match=message):
+            run_tool('train.py', *arguments, *run, '--cfg-options', option)

@@ -156,6 +156,9 @@ def check_config_datasets(
         DatasetError: for the first that cannot be used.
     """
     datasets = list_datasets(cfg, loaders)
+    for used in datasets:  # where nothing is there, that is what to say
+        if not is_remote(used.cfg):
+            check_layout(used.cfg)
     found = inspect_config(cfg, datasets, loaders)
     if found.errors:
         raise DatasetError('\n'.join(found.errors))
