@@ -133,6 +133,7 @@ def test_a_measured_schedule_goes_on_from_what_it_has_measured(tmp_path):
         build_runner(tmp_path / 'other', **other, **evaluation([0.2])).train()
 
 
+@pytest.mark.slow
 def test_patience_goes_on(tmp_path):
     stopping = dict(type='EarlyStoppingHook', monitor='score', rule='greater', patience=3)
     options = dict(hooks=[stopping], checkpoint=dict(save_best='score', rule='greater'))

@@ -22,6 +22,7 @@ def checked(work_dir, **options) -> None:
     [
         (False, dict(type='MultiStepLR', milestones=[8, 11]), 'max_iters=12 has none.*by_epoch'),
         (False, dict(type='PolyLR', by_epoch=False, end=6), r'ends at 6 with lr 0.*max_iters=12'),
+        (True, dict(type='LinearLR', end=1), 'LinearLR begins at 0 and ends at 1, one step later'),
         (True, dict(type='CosineAnnealingLR', end=5), r'ends at 5 with lr 0.*max_epochs=12'),
     ],
 )

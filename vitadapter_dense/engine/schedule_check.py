@@ -13,13 +13,15 @@ from typing import Any
 
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
-from mmengine.optim import _ParamScheduler
+from mmengine.optim import ConstantParamScheduler, LinearParamScheduler, _ParamScheduler
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop
 
 from vitadapter_dense.engine.accumulation import accumulated_batches
 from vitadapter_dense.engine.errors import SettingsError
 from vitadapter_dense.engine.schedules import by_optimizer
+
+_WARM_UPS = (ConstantParamScheduler, LinearParamScheduler)
 
 
 @HOOKS.register_module()
@@ -77,6 +79,12 @@ def _wasted(loop: Any, schedulers: list[_ParamScheduler]) -> Iterator[str]:
                 'iterations'
             )
             continue
+        if isinstance(scheduler, _WARM_UPS) and scheduler.total_iters == 0:
+            yield (
+                f'{name} begins at {scheduler.begin} and ends at {scheduler.end}, one step later: '
+                f'it lowers the {scheduler.param_name} and never raises it again. Set '
+                f'end={scheduler.begin + 2} or more, or leave it out'
+            )
         unit, length = _length(loop, scheduler)
         follows = any(
             other.by_epoch == scheduler.by_epoch and other.begin >= scheduler.end
