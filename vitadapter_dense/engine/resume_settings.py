@@ -130,7 +130,7 @@ ROWS = (
     Row(
         'how data are kept and fetched',
         (
-            'train_dataloader.*data_root',
+            '*_dataloader.*data_root',
             'train_dataloader.*backend_args*',
             'train_dataloader.*serialize_data',
             'train_dataloader.*lazy_init',
@@ -196,6 +196,8 @@ ROWS = (
     ),
 )
 
+_DATA = ('train_dataloader.', 'val_', 'test_')
+
 
 @dataclass(frozen=True)
 class Change:
@@ -245,11 +247,11 @@ def changes(before: str, now: str) -> list[Change]:
 
 
 def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat settings, with the files of the training data named from their data folder on."""
+    """Flat settings, with files of data named from their data folder on."""
     found = flat(settings)
     roots = {str(value) for key, value in found.items() if key.endswith('data_root')}
     for key, value in found.items():
-        if key.startswith('train_dataloader.') and isinstance(value, str):
+        if key.startswith(_DATA) and isinstance(value, str):
             found[key] = _below(value, sorted(roots, key=len, reverse=True))
     return found
 
