@@ -135,6 +135,8 @@ def test_losses_that_end_at_the_first_ignored_pixel_are_found() -> None:
         assert error in said
         assert "type='PixelCrossEntropyLoss'" in said
     assert find_disagreements(segmentor(SOUND), CLASSES) == []
+    broken = segmentor(BROKEN['IndexError'])
+    assert find_disagreements(broken, CLASSES, trains=False) == []  # an evaluation has no loss
     own_way = dict(type='PIDHead', num_classes=3, loss_decode=[BROKEN['TypeError']])
     assert find_disagreements(dict(decode_head=own_way), CLASSES) == []
 

@@ -27,6 +27,7 @@ def find_disagreements(
     *,
     things: int | None = None,
     scope: str | None = None,
+    trains: bool = True,
 ) -> list[str]:
     """What the heads of a segmentor or a detector have otherwise than the data, in words.
 
@@ -36,6 +37,8 @@ def find_disagreements(
         things: how many of them, the first ones, are countable; None where the data do not say.
         scope: the toolbox of the model, `mmdet` or `mmseg`, whose types have defaults; without it,
             a head that does not name its number is left alone.
+        trains: losses and the label that they ignore are looked at, which an evaluation does
+            without.
 
     Returns:
         a message with its mend for each disagreement; none when all agree.
@@ -55,7 +58,7 @@ def find_disagreements(
         if segments:  # `loss_cls` is Mask2Former's, with one for 'no object'
             outputs['loss_decode'] = head.get('out_channels') or number
         wrong = _different_losses(name, head, outputs, classes)
-        if segments:
+        if segments and trains:
             wrong += other_ignored_label(name, head, model_cfg.get('data_preprocessor') or {})
             wrong = wrong or broken_losses(name, head)
         found += wrong

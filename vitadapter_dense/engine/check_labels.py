@@ -30,13 +30,14 @@ class CheckLabelsHook(Hook):
 
     Raises:
         DatasetError: when a head's number of classes or of class weights does not fit the data
-            set, or a label is beyond the classes and not ignored.
+            set, a loss cannot be computed where pixels are ignored, or a label is beyond the
+            classes and not ignored.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        self._check_heads(runner, runner.train_dataloader)
+        self._check_heads(runner, runner.train_dataloader, trains=True)
         for doubt in doubtful_losses(runner.cfg.get('model') or {}):
             print_log(doubt, logger='current', level=logging.WARNING)
 
@@ -56,9 +57,10 @@ class CheckLabelsHook(Hook):
         check_labels(data_batch, runner.test_dataloader.dataset.metainfo)
 
     @staticmethod
-    def _check_heads(runner: Runner, loader: Any) -> None:
+    def _check_heads(runner: Runner, loader: Any, *, trains: bool = False) -> None:
         classes = loader.dataset.metainfo.get('classes')
-        found = find_disagreements(runner.cfg.get('model') or {}, classes) if classes else ()
+        model = runner.cfg.get('model') or {}
+        found = find_disagreements(model, classes, trains=trains) if classes else ()
         if found:
             raise DatasetError(' '.join(found))
 
