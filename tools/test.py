@@ -1,6 +1,6 @@
 """Evaluates a checkpoint, for MMDetection and MMSegmentation configurations alike.
 
-    python tools/test.py configs/coco/mask_rcnn_vitadapter_s.py work_dirs/mask_rcnn_vitadapter_s
+    python tools/test.py configs/coco/mask_rcnn_vit_s.py work_dirs/coco/mask_rcnn_vit_s
 
 In place of a checkpoint a work directory may stand: its best checkpoint is taken, or its last one.
 """
@@ -34,6 +34,7 @@ from vitadapter_dense.engine.command_line import (
     read_config,
 )
 from vitadapter_dense.engine.config import add_hook, set_work_dir
+from vitadapter_dense.engine.distributed import closed_in_order
 from vitadapter_dense.engine.dump_predictions import DumpPredictions
 from vitadapter_dense.engine.output_files import OutputError, check_outputs, write_output
 from vitadapter_dense.engine.pictures import PredictionPicturesHook
@@ -48,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint, or a work directory (its best or last one)')
     parser.add_argument(
         '--work-dir',
-        help='where the log goes (default: the work directory, or work_dirs/<config name>)',
+        help='where the log goes (default: the work directory, or the one of the configuration)',
     )
     parser.add_argument(
         '--show-dir',
@@ -112,7 +113,12 @@ def add_output(cfg: Config, out: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Runs the evaluation that the command line describes and returns the metrics."""
-    args = parse_args(argv)
+    with closed_in_order():
+        return run(parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> dict[str, float]:
+    """Evaluates, prints the metrics and returns them."""
     with errors_as_message():
         cfg, remarks = configure(args), []
         if is_first_process(args.launcher):

@@ -12,6 +12,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 # A checkout that is not installed works too; an installed package goes first.
@@ -40,15 +41,19 @@ from vitadapter_dense.engine.config import (
     enable_auto_scale_lr,
     set_work_dir,
 )
+from vitadapter_dense.engine.distributed import closed_in_order
 from vitadapter_dense.engine.errors import SettingsError
 from vitadapter_dense.engine.progress import ProgressBarHook
 from vitadapter_dense.engine.run_files import last_checkpoint, written_files
+from vitadapter_dense.engine.work_dirs import check_work_dir, hold_work_dir
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = config_parser('Train a detector or a segmentor.')
-    parser.add_argument('--work-dir', help='where results go (default: work_dirs/<config name>)')
+    parser.add_argument(
+        '--work-dir', help='where results go (default: work_dirs/<data set>/<config name>)'
+    )
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -128,12 +133,25 @@ def choose_start(cfg: Config, *, resume: str | None, load_from: str | None) -> N
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the training that the command line describes."""
-    args = parse_args(argv)
+    with closed_in_order(), ExitStack() as held:
+        run(parse_args(argv), held)
+
+
+def run(args: argparse.Namespace, held: ExitStack) -> None:
+    """Trains, and lists what was written.
+
+    Args:
+        args: the command line.
+        held: takes what is to be let go of at the end.
+    """
     with errors_as_message():
         cfg, remarks = configure(args), []
         if is_first_process(args.launcher):
+            start = cfg.get('load_from') or last_checkpoint(cfg.work_dir)
+            check_work_dir(cfg.work_dir, args.config, start=start if cfg.get('resume') else None)
             remarks = check_config_datasets(cfg, loaders=('train', 'val'))
             remarks += [(logging.WARNING, line) for line in find_other_statistics(cfg)]
+            held.enter_context(hold_work_dir(cfg.work_dir, args.config))
         runner = build_runner(cfg)
     log_remarks(remarks, logger=runner.logger)
     with errors_as_message(DatasetError, SettingsError, WeightsError):

@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, l
     """Reads what concerns more than the training; the rest is for tools/train.py."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', type=Path, help='configuration file')
-    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/<config name>')
+    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/<data set>/<config name>')
     parser.add_argument('--data-root', help='data folder, for training and evaluation')
     parser.add_argument('--cfg-options', nargs='+', help='for training and evaluation')
     return parser.parse_known_args(argv)
@@ -86,7 +86,7 @@ def written_since(start: float, folders: Sequence[Path]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs every step, or ends with the one that failed."""
     args, extra = parse_args(argv)
-    args.work_dir = args.work_dir or Path('work_dirs') / args.config.stem
+    args.work_dir = args.work_dir or default_work_dir(args.config)
     started = time.time()
     try:
         if not args.config.is_file():
@@ -108,6 +108,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     say(f'finished in {duration(time.time() - started)}. Written:')
     for line in written_since(started, [ROOT / 'data' / 'shapes', args.work_dir]):
         print(f'  {line}')
+
+
+def default_work_dir(config: Path) -> Path:
+    """Where tools/train.py writes; importing that takes seconds, so only where it is asked."""
+    sys.path += [str(ROOT), str(ROOT / 'ops')]
+    from vitadapter_dense.engine.work_dirs import default_work_dir
+
+    return default_work_dir(config)
 
 
 def known_configs() -> list[str]:

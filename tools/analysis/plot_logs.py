@@ -1,6 +1,6 @@
 """Plots the loss and the validation metrics of one or more runs.
 
-    python tools/analysis/plot_logs.py work_dirs/mask_rcnn_vitadapter_s work_dirs/mask_rcnn_vit_s
+    python tools/analysis/plot_logs.py work_dirs/coco/mask_rcnn_vit_s work_dirs/coco/mask_rcnn_vit_b
 
 Reads every `*/vis_data/scalars.json` of a work directory, so that a run and its resumptions make
 one curve: where they overlap, the later one stands.

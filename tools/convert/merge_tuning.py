@@ -1,7 +1,7 @@
 """Folds a tuning method (LoRA, SSF) into plain weights, for a model without tuning.
 
     python tools/convert/merge_tuning.py configs/coco/mask_rcnn_vitadapter_b_lora.py \
-        work_dirs/mask_rcnn_vitadapter_b_lora/tuned_epoch_36.pth merged.pth
+        work_dirs/coco/mask_rcnn_vitadapter_b_lora/tuned_epoch_36.pth merged.pth
 
 The checkpoint may be whole or a delta. What comes out belongs to the same configuration without
 `tuning` (of a `TunedBackbone`: with its `backbone` alone), and gives the same predictions.

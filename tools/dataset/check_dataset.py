@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--splits', nargs='+', choices=SPLITS, default=SPLITS, help='splits to read (default: all)'
     )
     parser.add_argument(
-        '--out', type=Path, help='plot to write (default: work_dirs/<config name>/dataset.png)'
+        '--out', type=Path, help='plot to write (default: dataset.png in the work directory)'
     )
     parser.add_argument(
         '--workers', type=int, default=min(8, os.cpu_count() or 1), help='reading processes'

@@ -91,21 +91,26 @@ def write_pointer(work_dir: str | Path, checkpoint: str) -> None:
 def latest_checkpoint(work_dir: str | Path) -> str | None:
     """The newest whole checkpoint of ``work_dir``, or None if there is none yet.
 
-    A work folder that was moved as a whole is understood: its pointer still holds the old place.
+    A work folder that was moved or copied as a whole is understood: its pointer still holds the old
+    place, from which nothing is taken.
 
     Raises:
-        FileNotFoundError: the folder points to a checkpoint that is gone.
+        FileNotFoundError: the folder points to a checkpoint that is gone, or is another folder's.
     """
     pointer = Path(work_dir) / POINTER
     if not pointer.is_file():
         return None
     checkpoint = pointer.read_text().strip()
-    if not is_local(checkpoint) or Path(checkpoint).is_file():
+    if not is_local(checkpoint):
         return checkpoint
-    moved = Path(work_dir) / Path(checkpoint).name
-    if moved.is_file():
-        return str(moved)
+    recorded, beside = Path(checkpoint), Path(work_dir) / Path(checkpoint).name
+    if beside.is_file():
+        return str(beside)
+    # Checkpoints may be kept elsewhere (`out_dir`), but not in another run's work folder.
+    if recorded.is_file() and not (recorded.parent / POINTER).is_file():
+        return checkpoint
+    reason = 'is of another work folder' if recorded.is_file() else 'does not exist'
     raise FileNotFoundError(
-        f'{str(pointer)!r} names {checkpoint!r}, which does not exist; pass the checkpoint to '
+        f'{str(pointer)!r} names {checkpoint!r}, which {reason}; pass the checkpoint to '
         f'resume from, or delete {POINTER!r} to start anew'
     )

@@ -19,6 +19,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from vitadapter_dense.engine.float32_predictions import Float32PredictionsHook
+from vitadapter_dense.engine.work_dirs import default_work_dir
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 NOT_DATA = ('load_from', 'work_dir', 'custom_imports')
@@ -181,11 +182,11 @@ def auto_backend(cfg: Config) -> str:
 
 
 def set_work_dir(cfg: Config, config_path: str | Path, *, work_dir: str | Path | None) -> str:
-    """Decides where results go: the argument, else the configuration's, else `work_dirs/<name>`."""
+    """Decides where results go: the argument, else the configuration says it, else the default."""
     if work_dir is not None:
         cfg.work_dir = str(work_dir)
     elif not cfg.get('work_dir'):
-        cfg.work_dir = str(Path('work_dirs') / Path(config_path).stem)
+        cfg.work_dir = str(default_work_dir(config_path))
     return cfg.work_dir
 
 

@@ -1,4 +1,4 @@
-"""Distributed training on machines without an accelerator, over gloo.
+"""Several processes: joined and wrapped over gloo without an accelerator, and closed in order.
 
 MMEngine's ``init_dist`` selects a GPU even for gloo, and its wrapping of the model passes device
 ids; both fail on a CPU-only machine. There the processes are joined and the model is wrapped here.
@@ -7,9 +7,12 @@ ids; both fail on a CPU-only machine. There the processes are joined and the mod
 from __future__ import annotations
 
 import datetime
+import gc
 import logging
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed
@@ -56,6 +59,23 @@ def join_cpu_processes(launcher: str, *, timeout: float | None = None) -> None:
     os.environ.setdefault('MASTER_PORT', '29500')
     options = {} if timeout is None else dict(timeout=datetime.timedelta(seconds=timeout))
     torch.distributed.init_process_group(backend='gloo', **options)
+
+
+@contextmanager
+def closed_in_order() -> Iterator[None]:
+    """Closes the group that was joined within the block, when every process is at its end.
+
+    A launcher kills all processes when one fails, so none may leave while another writes. The group
+    goes before the interpreter does: gloo's threads hold tensors that Python counts, and one that
+    lets go of them in a dying interpreter aborts the process (pytorch #179291). What was made
+    within the block (model, loaders) must be out of scope at its end. After an error there is no
+    waiting: the other processes may be anywhere, and closed connections end them.
+    """
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        gc.collect()  # wrapped models keep the group, in circles of runner, loops and hooks
+        torch.distributed.destroy_process_group()
 
 
 def wrap_for_cpu(

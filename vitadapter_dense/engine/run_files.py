@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.config import Config
 
+from vitadapter_dense.engine.checkpoint_files import latest_checkpoint
 from vitadapter_dense.engine.output_files import OutputError, write_output
 
 
@@ -36,15 +38,11 @@ def best_checkpoint(work_dir: str | Path) -> Path | None:
 
 def last_checkpoint(work_dir: str | Path) -> Path | None:
     """The last whole checkpoint of a work directory, or `None`."""
-    work_dir = Path(work_dir)
-    record = work_dir / 'last_checkpoint'
-    if record.is_file():
-        recorded = Path(record.read_text().strip())
-        # The second place is where the file lies when the folder has been moved.
-        for candidate in (recorded, work_dir / recorded.name):
-            if candidate.is_file():
-                return candidate
-    return _newest(work_dir, 'epoch_*.pth', 'iter_*.pth')
+    with suppress(FileNotFoundError):
+        pointed = latest_checkpoint(work_dir)
+        if pointed and Path(pointed).is_file():
+            return Path(pointed)
+    return max(_numbered(Path(work_dir)), default=(0, None))[1]
 
 
 def write_config(
@@ -92,6 +90,13 @@ def written_files(work_dir: str | Path) -> dict[str, Path]:
         'configuration': configs[-1] if configs else None,
     }
     return {label: path for label, path in files.items() if path is not None}
+
+
+def _numbered(work_dir: Path) -> list[tuple[int, Path]]:
+    """Checkpoints with their epoch or iteration; the times of a copied folder tell nothing."""
+    files = [*work_dir.glob('epoch_*.pth'), *work_dir.glob('iter_*.pth')]
+    numbers = ((file.stem.rpartition('_')[2], file) for file in files)
+    return [(int(number), file) for number, file in numbers if number.isdigit()]
 
 
 def _newest(folder: Path, *patterns: str) -> Path | None:
