@@ -43,6 +43,7 @@ from vitadapter_dense.engine.config import (
 )
 from vitadapter_dense.engine.distributed import closed_in_order
 from vitadapter_dense.engine.errors import SettingsError
+from vitadapter_dense.engine.finite import NotFiniteError
 from vitadapter_dense.engine.progress import ProgressBarHook
 from vitadapter_dense.engine.run_files import last_checkpoint, written_files
 from vitadapter_dense.engine.work_dirs import check_work_dir, hold_work_dir
@@ -154,7 +155,7 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
             held.enter_context(hold_work_dir(cfg.work_dir, args.config))
         runner = build_runner(cfg)
     log_remarks(remarks, logger=runner.logger)
-    with errors_as_message(DatasetError, SettingsError, WeightsError):
+    with errors_as_message(DatasetError, NotFiniteError, SettingsError, WeightsError):
         try:
             runner.train()
         except (SettingsError, WeightsError):  # nothing was trained

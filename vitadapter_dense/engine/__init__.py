@@ -6,6 +6,7 @@ from vitadapter_dense.engine.amp import AutocastOptimWrapper
 from vitadapter_dense.engine.check_labels import CheckLabelsHook
 from vitadapter_dense.engine.confusion_matrix import ConfusionMatrix
 from vitadapter_dense.engine.dump_predictions import DumpPredictions
+from vitadapter_dense.engine.finite import FiniteLossHook
 from vitadapter_dense.engine.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.engine.hooks import AtomicCheckpointHook, EvaluationRandomStateHook
 from vitadapter_dense.engine.idle_parameters import IdleParametersHook
@@ -28,6 +29,7 @@ __all__ = [
     'DenseRunner',
     'DumpPredictions',
     'EvaluationRandomStateHook',
+    'FiniteLossHook',
     'Float32PredictionsHook',
     'IdleParametersHook',
     'InstanceTTAModel',

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import math
 import os
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +88,7 @@ class AtomicCheckpointHook(CheckpointHook):
         # none.
         before = self._best_paths()
         self._set_best_paths(dict.fromkeys(before))
-        super()._save_best_checkpoint(runner, metrics)
+        super()._save_best_checkpoint(runner, self._comparable(metrics))
         after = self._best_paths()
         self._set_best_paths({key: after[key] or before.get(key) for key in after})
         if is_main_process():
@@ -93,6 +96,22 @@ class AtomicCheckpointHook(CheckpointHook):
                 if old and after.get(key) and old not in after.values():
                     self._remove(old)
                     print_log(f'the previous best checkpoint {old} is removed', logger='current')
+
+    def _comparable(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """The metrics, with None for what cannot be the best: missing, NaN or infinite."""
+        metrics = {
+            key: None if isinstance(value, Real) and not math.isfinite(value) else value
+            for key, value in metrics.items()
+        }
+        for key in self.key_indicators:
+            if key != 'auto' and metrics.setdefault(key, None) is None:
+                print_log(
+                    f'the evaluation gives no number for {key} (it has {sorted(metrics)}): no best '
+                    'checkpoint is chosen by it',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+        return metrics
 
     def _best_paths(self) -> dict[str, str | None]:
         if len(self.key_indicators) == 1:

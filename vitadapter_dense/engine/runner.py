@@ -34,6 +34,7 @@ from vitadapter_dense.engine.checkpoint_files import latest_checkpoint, write_ch
 from vitadapter_dense.engine.delta import BASE, complete_state_dict, is_delta, needs_pretrained
 from vitadapter_dense.engine.distributed import join_cpu_processes, wrap_for_cpu
 from vitadapter_dense.engine.early_stopping import EarlyStoppingStateHook
+from vitadapter_dense.engine.finite import refuse_broken
 from vitadapter_dense.engine.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.engine.hooks import EvaluationRandomStateHook
 from vitadapter_dense.engine.idle_parameters import IdleParametersHook
@@ -401,6 +402,9 @@ class DenseRunner(Runner):
             meta: entries for the checkpoint's ``meta``.
             by_epoch: the checkpoint is taken at the end of an epoch, not of an iteration.
             backend_args: arguments of the storage backend.
+
+        Raises:
+            NotFiniteError: weights are NaN or infinite; nothing is written, in no process.
         """
         if file_client_args is not None:
             raise ValueError(
@@ -414,20 +418,21 @@ class DenseRunner(Runner):
             all_gather_object(self._held_random_state or random_state()) if save_optimizer else []
         )
         begun = begun_steps(self.optim_wrapper, self.bare_model) if save_optimizer else {}
-        if not is_main_process():
-            return
-
-        checkpoint = checkpoint_of(
-            self,
-            dict(meta, cfg=self.config_text),
-            states=states,
-            begun=begun,
-            optimizer=save_optimizer,
-            schedulers=save_param_scheduler,
-        )
-        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        checkpoint: dict[str, Any] = {}
+        if is_main_process():
+            checkpoint = checkpoint_of(
+                self,
+                dict(meta, cfg=self.config_text),
+                states=states,
+                begun=begun,
+                optimizer=save_optimizer,
+                schedulers=save_param_scheduler,
+            )
+            self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         path = join_path(out_dir, filename, backend_args=backend_args)
-        write_checkpoint(to_plain(checkpoint), path, backend_args=backend_args)
+        refuse_broken(checkpoint.get('state_dict', {}), self.bare_model, path)
+        if is_main_process():
+            write_checkpoint(to_plain(checkpoint), path, backend_args=backend_args)
 
 
 def _take_averaged_apart(checkpoint: dict[str, Any]) -> None:

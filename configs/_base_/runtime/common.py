@@ -11,6 +11,8 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     # Writes the new file whole before the old one goes.
     checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3, save_last=True),
+    # A step with NaN or infinite gradients changes nothing; the third within 50 ends the run.
+    finite=dict(type='FiniteLossHook', max_steps=3, within=50),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 
