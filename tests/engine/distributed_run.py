@@ -1,8 +1,9 @@
-"""Script of `test_distributed_cpu.py`, run in every process: trains, evaluates, resumes."""
+"""Script of `test_distributed_cpu.py`, run in every process: trains, evaluates, resumes, stops."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -10,9 +11,13 @@ from pathlib import Path
 import torch
 from engine_toys import LossRecorder, TinyModel, build_runner, evaluation
 from torch import Tensor, nn
+from torch.utils.data import BatchSampler
 
 from vitadapter_dense.backbones import ViTAdapter
 from vitadapter_dense.engine import DumpPredictions
+from vitadapter_dense.engine.distributed import closed_in_order
+from vitadapter_dense.engine.finite import NotFiniteError
+from vitadapter_dense.engine.seeded_data import SeededBatchSampler
 
 
 class NormModel(TinyModel):
@@ -21,6 +26,16 @@ class NormModel(TinyModel):
     def __init__(self) -> None:
         super().__init__()
         self.backbone = nn.Sequential(nn.Linear(6, 8), nn.SyncBatchNorm(8))
+
+
+class LoneBreakingModel(TinyModel):
+    """A toy whose loss is infinite, with gradients that are not, in the last process alone."""
+
+    def forward(self, inputs: Tensor, label: Tensor, mode: str = 'loss'):
+        outputs = super().forward(inputs, label, mode)
+        if mode == 'loss' and os.environ['RANK'] == '1':
+            outputs['loss'] = outputs['loss'] + math.inf
+        return outputs
 
 
 class AdapterModel(TinyModel):
@@ -62,11 +77,13 @@ def main(folder: Path) -> None:
         env_cfg=dict(dist_cfg=dict(backend='nccl', timeout=60)),
     )
 
-    def train(name: str, *, stop_before: int | None = None, **more) -> tuple[dict, dict]:
+    def train(
+        name: str, *, model: type = NormModel, stop_before: int | None = None, **more
+    ) -> tuple[dict, dict]:
         recorder = LossRecorder(stop_before)
         runner = build_runner(
             folder / name,
-            model=dict(type=NormModel),
+            model=dict(type=model),
             recorder=recorder,
             **{**options, **more},
         )
@@ -76,6 +93,8 @@ def main(folder: Path) -> None:
             runner.train()
         except InterruptedError:
             assert stop_before is not None
+        except NotFiniteError as error:
+            recorder.losses['error'] = str(error)
         return recorder.losses, runner.model.module.state_dict()
 
     losses, weights = train('whole', **evaluation([0.1, 0.2, 0.3]))
@@ -86,6 +105,12 @@ def main(folder: Path) -> None:
     for index in (rank, (rank + 2) % 3):  # the second process begins again at the first
         dump.process({}, [dict(index=index)])
     dump.evaluate(size=3)
+    hook = dict(type='FiniteLossHook', max_steps=2)
+    stopped, _ = train('broken', model=LoneBreakingModel, hooks=[hook])
+
+    # Grouped by shape and without what is left over, each process has its own number of batches.
+    batches = BatchSampler(range(6 + 2 * rank), batch_size=2, drop_last=True)
+    batches = SeededBatchSampler(batches, seed=0, rank=rank, endless=False)
 
     begun = dict(optim_wrapper=dict(accumulative_counts=3))  # a checkpoint after 4 iterations
     _, begun_weights = train('begun_whole', **begun)
@@ -119,6 +144,8 @@ def main(folder: Path) -> None:
                 weights_sum=float(weights['head.weight'].sum()),
                 gradient_error=max(float((shared[n] - single[n]).abs().max()) for n in single),
                 gradient_size=max(float(tensor.abs().max()) for tensor in single.values()),
+                stopped=stopped,
+                batches=[len(list(batches)), len(batches)],
                 backend=torch.distributed.get_backend(),
             )
         )
@@ -126,4 +153,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == '__main__':
-    main(Path(sys.argv[1]))
+    with closed_in_order():
+        main(Path(sys.argv[1]))

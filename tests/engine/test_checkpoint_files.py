@@ -68,6 +68,22 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ['file']
 
 
+def test_a_termination_waits_for_the_end_of_a_write(tmp_path):
+    """With that signal a launcher ends the other processes when one has failed."""
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append((tmp_path / 'file').exists()))
+    try:
+        with atomic_write(tmp_path / 'file') as file:
+            file.write(b'first half')
+            os.kill(os.getpid(), signal.SIGTERM)
+            file.write(b', second half')
+            assert came == []
+        assert came == [True]
+        assert (tmp_path / 'file').read_bytes() == b'first half, second half'
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path):
     path = tmp_path / 'file'
     with atomic_write(path) as file:

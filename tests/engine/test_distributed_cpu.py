@@ -13,18 +13,19 @@ import pytest
 import torch
 from torch import nn
 
+from vitadapter_dense.encoders.weights import read_checkpoint
 from vitadapter_dense.engine.distributed import join_cpu_processes
 
 HERE = Path(__file__).parent
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='with a GPU the launchers use it')
-def test_two_processes_train_and_resume(tmp_path):
+def launch(script: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a script with a folder as its argument in two processes."""
     paths = (HERE.parents[1], HERE.parents[1] / 'ops', HERE)
-    run = subprocess.run(
+    return subprocess.run(
         [
             *(sys.executable, '-m', 'torch.distributed.run', '--standalone'),
-            *('--nproc_per_node=2', str(HERE / 'distributed_run.py'), str(tmp_path)),
+            *('--nproc_per_node=2', str(script), str(folder)),
         ],
         env={**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, paths)), 'OMP_NUM_THREADS': '1'},
         capture_output=True,
@@ -32,6 +33,11 @@ def test_two_processes_train_and_resume(tmp_path):
         timeout=600,
         check=False,
     )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='with a GPU the launchers use it')
+def test_two_processes_train_and_resume(tmp_path):
+    run = launch(HERE / 'distributed_run.py', tmp_path)
     assert run.returncode == 0, run.stderr[-4000:]
     ranks = [json.loads((tmp_path / f'rank_{rank}.json').read_text()) for rank in range(2)]
     for result in ranks:
@@ -43,13 +49,55 @@ def test_two_processes_train_and_resume(tmp_path):
         assert result['resumed_losses'] == later
         assert result['weights_equal']
         assert result['begun_error'] < 1e-5  # a step is 1e-2
+        assert result['batches'][0] == 3
     predictions = pickle.loads((tmp_path / 'predictions.pkl').read_bytes())
     assert predictions == [dict(index=0), dict(index=1), dict(index=2)]
     assert not list(tmp_path.glob('.predictions*'))
+    assert [result['batches'][1] for result in ranks] == [3, 4]
+    # A loss that breaks in one process ends all of them, at the same step and with the same words.
+    assert sorted(ranks[0]['stopped']) == ['0', 'error']
+    assert ranks[0]['stopped']['error'] == ranks[1]['stopped']['error']
+    assert 'Iteration 2 has loss = inf.' in ranks[0]['stopped']['error']
     # Each process has its own samples and its own dropout, and both end with the same weights.
     assert ranks[0]['losses'] != ranks[1]['losses']
     assert ranks[0]['weights_sum'] == pytest.approx(ranks[1]['weights_sum'])
     assert 'synchronised batch norm needs a GPU' in run.stdout + run.stderr
+
+
+# The first process writes its checkpoint for two seconds, in which the other one is killed.
+DYING = """
+import os, signal, sys, time
+from pathlib import Path
+import torch
+from engine_toys import LossRecorder, build_runner
+
+folder, save, rank = Path(sys.argv[1]), torch.save, os.environ['RANK']
+
+class Dies(LossRecorder):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if rank == '1' and runner.iter == 4:
+            while not (folder / 'writing').exists():
+                time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def slow_save(content, file, **options):
+    if hasattr(file, 'name'):  # a collective saves to memory
+        (folder / 'writing').touch()
+        time.sleep(2)
+    save(content, file, **options)
+
+torch.save = slow_save
+build_runner(folder, length=3, launcher='pytorch', recorder=Dies()).train()
+"""
+
+
+@pytest.mark.slow  # starts two processes, which import everything
+def test_a_process_that_dies_ends_the_run_but_not_a_write(tmp_path):
+    (tmp_path / 'script.py').write_text(DYING)
+    run = launch(tmp_path / 'script.py', tmp_path)
+    assert run.returncode == 1
+    assert read_checkpoint(tmp_path / 'epoch_1.pth')['meta']['epoch'] == 1
+    assert not list(tmp_path.glob('.*.partial'))
 
 
 def test_slurm_variables_become_torchs(monkeypatch):

@@ -1,4 +1,4 @@
-"""A run whose losses or gradients are no numbers ends, and its weights and checkpoints stay good."""
+"""A run whose losses or gradients are no numbers ends; weights and checkpoints stay good."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Weights(LossRecorder):
         self.states: list[dict[str, Tensor]] = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self.losses[runner.iter] = outputs.get('loss', torch.tensor(math.nan)).item()
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
         state = runner.model.state_dict()
         self.states.append({name: value.clone() for name, value in state.items()})
 
@@ -95,9 +95,10 @@ def test_a_broken_step_changes_nothing(tmp_path, capfd, how, clip):
     state = runner.optim_wrapper.optimizer.state.values()
     assert all(entry['exp_avg'].isfinite().all() for entry in state)
     assert {int(entry['step']) for entry in state} == {11}
-    logged = runner.message_hub.get_scalar('train/loss').data[0]
-    assert all(map(math.isfinite, logged))
-    assert len(logged) == (11 if how == 'loss' else 12)
+    for name in ('loss', *(['grad_norm'] if clip else [])):
+        logged = runner.message_hub.get_scalar(f'train/{name}').data[0]
+        assert all(map(math.isfinite, logged))
+        assert len(logged) == (11 if how == 'loss' or name == 'grad_norm' else 12)
     printed = capfd.readouterr()
     reason = 'loss = nan' if how == 'loss' else 'gradients that are not finite: those of'
     assert f'Iteration 5 has {reason}' in printed.out + printed.err

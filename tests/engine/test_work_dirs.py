@@ -53,7 +53,7 @@ def test_the_default_does_not_depend_on_how_the_file_is_named(monkeypatch, tmp_p
     assert {default_work_dir(name) for name in names} == {Path('work_dirs/one/name')}
     assert default_work_dir('configs/plain.py') == Path('work_dirs/plain')
     assert default_work_dir('/a/configs/b/configs/c/d/e.py') == Path('work_dirs/c/d/e')
-    assert default_work_dir('/home/me/trial/seg.py') == Path('work_dirs/trial/seg')
+    assert default_work_dir('/data/trial/seg.py') == Path('work_dirs/trial/seg')
     assert default_work_dir('/seg.py') == Path('work_dirs/seg')
     train(tmp_path / 'work', config)
     assert default_work_dir(tmp_path / 'work' / 'name.py') == tmp_path / 'work'

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,11 +33,11 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     path = Path(path)
     partial = path.with_name(f'.{path.name}{_PARTIAL}')
     try:
-        with partial.open('wb') as file:
+        with _termination_put_off(), partial.open('wb') as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+            partial.replace(path)
     except BaseException:  # Ctrl-C too must leave nothing half-written behind
         with suppress(OSError):
             partial.unlink()
@@ -47,6 +49,22 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextmanager
+def _termination_put_off() -> Iterator[None]:
+    """Lets SIGTERM wait for the end: launchers send it when another process has failed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        if came:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def remove_partial_files(folder: str | Path) -> list[Path]:

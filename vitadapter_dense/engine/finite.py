@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 import torch.distributed
 from mmengine.dist import all_gather_object, broadcast_object_list, get_world_size
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
+from mmengine.logging import HistoryBuffer, MessageHub, print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -55,7 +55,7 @@ class FiniteLossHook(Hook):
         NotFiniteError: in every process at the same iteration.
     """
 
-    priority = 'HIGHEST'  # before the losses are logged, and before moving averages are taken
+    priority = 'HIGH'  # after the losses are logged, and before moving averages are taken
 
     def __init__(self, max_steps: int = 3, within: int = 50) -> None:
         if max_steps < 1 or within < max_steps:
@@ -137,13 +137,10 @@ class FiniteLossHook(Hook):
         runner: Runner,
         batch_idx: int,
         data_batch: Any = None,
-        outputs: MutableMapping[str, Any] | None = None,
+        outputs: Mapping[str, Any] | None = None,
     ) -> None:
         """Warns of a step that is not finite, and ends the run at the last one that may be."""
-        losses = broken_losses(outputs or {})
-        for name in losses:
-            outputs.pop(name)  # one NaN would spoil the log's averages for many steps
-        reasons = list(losses.values())
+        reasons = broken_losses(outputs or {})
         if self._left_out is not None:
             shown = f': those of {_listed(self._left_out)}' if self._left_out else ''
             reasons.append(f'gradients that are not finite{shown}')
@@ -152,6 +149,7 @@ class FiniteLossHook(Hook):
         if not _anywhere(bool(reasons), runner.model):
             return
         self._copy_statistics(back=True)
+        _forget_last(runner.message_hub)
         told = self._tell(runner, reasons, image_files(data_batch))
         step = self._step(runner)
         if step not in self._found:
@@ -184,12 +182,12 @@ class FiniteLossHook(Hook):
         )
 
 
-def broken_losses(outputs: Mapping[str, Any]) -> dict[str, str]:
+def broken_losses(outputs: Mapping[str, Any]) -> list[str]:
     """The losses of a step that are NaN or infinite, each with `name = value`."""
     losses = {
         n: torch.as_tensor(v).float().mean().item() for n, v in outputs.items() if 'loss' in n
     }
-    return {name: f'{name} = {v}' for name, v in losses.items() if not math.isfinite(v)}
+    return [f'{name} = {value}' for name, value in losses.items() if not math.isfinite(value)]
 
 
 def image_files(data_batch: Any) -> list[str]:
@@ -232,6 +230,16 @@ def refuse_broken(state_dict: Mapping[str, Any], model: nn.Module, path: str) ->
 def bare(model: nn.Module) -> nn.Module:
     """A model without the wrapper of several processes."""
     return getattr(model, 'module', model)
+
+
+def _forget_last(hub: MessageHub) -> None:
+    """Takes values of the last step out of the log: one NaN would spoil many steps' averages."""
+    for key, buffer in list(hub.log_scalars.items()):
+        values, counts = buffer.data
+        if key.startswith('train/') and len(values) and not math.isfinite(values[-1]):
+            hub.log_scalars[key] = HistoryBuffer(values[:-1], counts[:-1])
+            if len(values) == 1:
+                del hub.log_scalars[key]
 
 
 def _anywhere(found: bool, model: nn.Module) -> bool:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import all_reduce, get_rank, get_world_size
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
+from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.engine.random_state import seeded
 
 
@@ -104,13 +105,26 @@ class SeededBatchSampler(Sampler):
 
     def __iter__(self) -> Iterator[list[SampleIndex]]:
         epoch, skip, self._skip = self._epoch, self._skip, 0
-        for number, batch in enumerate(self._batches(epoch)):
+        for number, batch in enumerate(self._shared(self._batches(epoch))):
             if number < skip:
                 continue
             yield [
                 SampleIndex(index, self._sample_seed(epoch, number, slot))
                 for slot, index in enumerate(batch)
             ]
+
+    def _shared(self, batches: Iterator[list]) -> Iterator[list]:
+        """As many batches of an epoch as every process has.
+
+        A sampler that groups images by their shape and drops what is left over gives each process
+        another number, and the one with more would wait for the others for ever.
+        """
+        if self.endless or get_world_size() == 1:
+            return batches
+        whole = list(batches)
+        count = torch.tensor(len(whole))
+        all_reduce(count, op='min')
+        return iter(whole[: int(count)])
 
     def _batches(self, epoch: int) -> Iterator[list]:
         while True:
@@ -120,12 +134,12 @@ class SeededBatchSampler(Sampler):
             for batch in self.batch_sampler:
                 empty = False
                 yield batch
-            if not self.endless:
-                return
             if empty:
-                raise ValueError(
+                raise DatasetError(
                     'the training dataset gives no batch; check its size, filter and drop_last'
                 )
+            if not self.endless:
+                return
             epoch += 1
 
     def _sample_seed(self, epoch: int, number: int, slot: int) -> int:
