@@ -26,7 +26,11 @@ def inspect_config(
         classes = class_names(used.cfg)
         if classes:
             findings.errors += find_disagreements(
-                model, classes, things=_count_things(used), scope=cfg.get('default_scope')
+                model,
+                classes,
+                things=_count_things(used),
+                scope=cfg.get('default_scope'),
+                trains='train' in loaders,
             )
     for loader in loaders:
         if loader != 'train':
