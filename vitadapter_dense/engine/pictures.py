@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def draw_sample(
         The path of the picture.
     """
     image, sample = _enlarged(image, sample)
+    visualizer = _in_every_process(visualizer)
     if is_segmentation(sample):
         asked = dict(ground_truth=ground_truth, prediction=prediction)
         picture = draw_segmentation(image, sample, visualizer.dataset_meta, **asked)
@@ -100,6 +102,7 @@ def render_prediction(
 
     Arguments as for `draw_sample`. Returns (H, W, 3), RGB, 0 to 255, without a legend.
     """
+    visualizer = _in_every_process(visualizer)
     if is_segmentation(sample):
         labels = label_map(sample.pred_sem_seg.data, image.shape[:2])
         return draw_label_map(image, labels, full_palette(visualizer.dataset_meta))
@@ -118,28 +121,38 @@ def _draw_instances(
     score_thr: float,
     **options: Any,
 ) -> np.ndarray:
-    """Has the toolbox's visualizer draw, in whatever process; (H, W, 3), RGB."""
-    artist = _in_every_process(visualizer)
-    artist.set_image(image)
+    """Has the toolbox's visualizer draw; (H, W, 3), RGB."""
+    visualizer.set_image(image)
     if 'pred_score_thr' in inspect.signature(visualizer.add_datasample).parameters:
         options['pred_score_thr'] = score_thr
-    artist.add_datasample('sample', image, data_sample=sample, show=False, **options)
-    return artist.get_image()
+    visualizer.add_datasample('sample', image, data_sample=sample, show=False, **options)
+    return visualizer.get_image()
 
 
 def _in_every_process(visualizer: Visualizer) -> Visualizer:
     """A twin that stores nothing and draws in every process; MMEngine's draws in the first alone.
 
-    `master_only` turns a method into one that does nothing elsewhere; here it is taken off.
+    `master_only` turns methods and properties into what does nothing elsewhere; it is taken off.
     """
+    if not isinstance(visualizer, Visualizer):  # of another program, which draws where it likes
+        return visualizer
     twin = copy.copy(visualizer)
     twin._vis_backends = {}
-    kind, wrapped = type(visualizer), master_only(lambda: None).__code__
-    for name in dir(kind):
-        method = getattr(kind, name, None)
-        if getattr(method, '__code__', None) is wrapped:
-            setattr(twin, name, method.__wrapped__.__get__(twin))
+    twin.__class__ = _free_kind(type(visualizer))
     return twin
+
+
+@cache
+def _free_kind(kind: type[Visualizer]) -> type[Visualizer]:
+    wrapped = master_only(lambda: None).__code__
+    free: dict[str, Any] = {}
+    for name in dir(kind):
+        member = inspect.getattr_static(kind, name)
+        method = member.fget if isinstance(member, property) else member
+        if getattr(method, '__code__', None) is wrapped:
+            is_property = isinstance(member, property)
+            free[name] = property(method.__wrapped__) if is_property else method.__wrapped__
+    return type(kind.__name__, (kind,), free)
 
 
 @HOOKS.register_module()
@@ -173,6 +186,8 @@ class PredictionPicturesHook(Hook):
         images = image_files(dataset)
         alone = list(dict.fromkeys(images))
         self._names = dict(zip(alone, picture_names(alone), strict=True))
+        if hasattr(dataset, 'metainfo'):  # the public name is set in the first process alone
+            runner.visualizer._dataset_meta = dataset.metainfo
         check_picture_folder(self.out_dir, dataset)
         drawn = dict.fromkeys(images[:wanted])
         check_outputs((self.out_dir / self._names[image] for image in drawn), command='test')
