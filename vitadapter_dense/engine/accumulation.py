@@ -34,8 +34,14 @@ def begun_steps(optim_wrapper: Any, model: nn.Module) -> dict[str, dict[str, Any
     for key, wrapper in wrappers_of(optim_wrapper).items():
         if wrapper.should_update():
             continue
+        parameters = list(_parameters(wrapper))
+        # A parameter without a gradient in any process must stay so: its weight is not decayed.
+        used = torch.tensor([float(p.grad is not None) for p in parameters])
+        all_reduce(used, op='sum')
         gradients = {}
-        for parameter in _parameters(wrapper):
+        for parameter, count in zip(parameters, used.tolist(), strict=True):
+            if not count:
+                continue
             gradient = parameter.grad
             gradient = torch.zeros_like(parameter) if gradient is None else gradient.clone()
             all_reduce(gradient, op='mean')
