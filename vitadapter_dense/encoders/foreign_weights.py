@@ -8,8 +8,8 @@ errors that name what is wrong with a file.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Container, Mapping
 from typing import Literal
 
 import torch
@@ -68,6 +68,36 @@ def without_momentum(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name.removeprefix('base_encoder.'): tensor
         for name, tensor in state_dict.items()
         if name.startswith('base_encoder.')
+    }
+
+
+def without_prefix(state_dict: Mapping[str, Tensor], wanted: Container[str]) -> dict[str, Tensor]:
+    """The encoder of a file in which it is a part: ``backbone.``, ``model.``, ``visual.trunk.``.
+
+    Self-distillation (DINO, DINOv2: with its head) and training frameworks write such files.
+
+    Args:
+        state_dict: tensors by name.
+        wanted: names of the encoder.
+
+    Returns:
+        what stands under the one prefix that gives most of the wanted names, without it; all as it
+        is if none gives more than there are, or two give equally many.
+    """
+    found: Counter[str] = Counter()
+    for name in state_dict:
+        parts = name.split('.')
+        for place in range(len(parts)):
+            if '.'.join(parts[place:]) in wanted:
+                found['.'.join([*parts[:place], ''])] += 1
+    best = found.most_common(2)
+    if not best or found[''] == best[0][1] or (len(best) == 2 and best[0][1] == best[1][1]):
+        return dict(state_dict)
+    prefix = best[0][0]
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state_dict.items()
+        if name.startswith(prefix)
     }
 
 

@@ -12,7 +12,12 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from vitadapter_dense.encoders.families import is_plain_vit
-from vitadapter_dense.encoders.foreign_weights import format_of, from_augreg, without_momentum
+from vitadapter_dense.encoders.foreign_weights import (
+    format_of,
+    from_augreg,
+    without_momentum,
+    without_prefix,
+)
 from vitadapter_dense.encoders.relative_position import TABLE
 from vitadapter_dense.encoders.weights import (
     LoadReport,
@@ -78,6 +83,7 @@ def in_timm_names(
     state_dict = without_momentum(state_dict)
     image_args = image_args or {}
     scratch = timm.create_model(model_name, pretrained=False, num_classes=0, **image_args)
+    state_dict = without_prefix(state_dict, scratch.state_dict())
     if is_plain_vit(scratch) and format_of(state_dict) == 'augreg':
         state_dict = from_augreg(state_dict)
     # timm's modules know the foreign names and layouts of their family (MAE, DINOv2, CLIP, ...)

@@ -6,7 +6,7 @@ Reading files is :mod:`vitadapter_dense.encoders.checkpoint_reading`'s work.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,10 @@ __all__ = [
     'read_checkpoint',
     'state_dict_of',
 ]
+
+
+#: what training frameworks put before every name of a whole model
+_WRAPPER_PREFIXES = ('model.', '_orig_mod.', 'model._orig_mod.', 'net.')
 
 
 @dataclass(frozen=True)
@@ -83,12 +87,27 @@ def hash_of(state_dict: Mapping[str, Tensor], names: Iterable[str]) -> str:
 
 
 def converted_for(module: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict after the modules' own load hooks, which rename what they recognise."""
-    converted = dict(state_dict)
+    """The state dict after the modules' own load hooks, which rename what they recognise.
+
+    What Lightning or ``torch.compile`` put before all names is taken off where that fits better.
+    """
+    converted = _without_wrapper(state_dict, module.state_dict().keys())
     for name, child in module.named_modules():
         for hook in child._load_state_dict_pre_hooks.values():
             hook(converted, f'{name}.' if name else '', {}, True, [], [], [])
     return converted
+
+
+def _without_wrapper(state_dict: Mapping[str, Tensor], wanted: Container[str]) -> dict[str, Tensor]:
+    def fitting(names: Iterable[str]) -> int:
+        return sum(name in wanted for name in names)
+
+    best = dict(state_dict)
+    for prefix in _WRAPPER_PREFIXES:
+        bare = {name.removeprefix(prefix): tensor for name, tensor in state_dict.items()}
+        if fitting(bare) > fitting(best):
+            best = bare
+    return best
 
 
 def compare(module: nn.Module, state_dict: Mapping[str, Tensor]) -> LoadReport:
