@@ -156,6 +156,13 @@ def test_losses_that_do_not_ignore_or_that_need_labels_are_doubted() -> None:
         assert doubt in line
 
 
+def test_a_segmentor_of_one_class_is_refused_and_a_detector_is_not() -> None:
+    head = dict(num_classes=1, out_channels=1)
+    (said,) = find_disagreements(dict(decode_head=head), ('crack',), trains=False)
+    assert "metainfo.classes=('background', 'crack')" in said
+    assert find_disagreements(dict(bbox_head=dict(num_classes=1)), ('crack',)) == []
+
+
 def test_padding_is_what_the_heads_ignore() -> None:
     (said,) = find_disagreements(dict(decode_head=dict(num_classes=3, ignore_index=0)), CLASSES)
     assert 'ignore_index is 0, but label maps are padded with 255' in said

@@ -57,12 +57,24 @@ def find_disagreements(
         segments = key in _SEGMENTATION_HEADS
         if segments:  # `loss_cls` is Mask2Former's, with one for 'no object'
             outputs['loss_decode'] = head.get('out_channels') or number
+            found += _single_class(name, number, classes)
         wrong = _different_losses(name, head, outputs, classes)
         if segments and trains:
             wrong += other_ignored_label(name, head, model_cfg.get('data_preprocessor') or {})
             wrong = wrong or broken_losses(name, head)
         found += wrong
     return found
+
+
+def _single_class(name: str, number: int, classes: Sequence[str]) -> list[str]:
+    """MMSegmentation builds such a head, and its IoU counts every pixel as of the class."""
+    if not number == len(classes) == 1:
+        return []
+    return [
+        f'{name}.num_classes is 1: a segmentor of one class has nothing to tell {classes[0]} from. '
+        f"Mend: metainfo.classes=('background', '{classes[0]}') with labels 0 and 1, and in every "
+        'head num_classes=2, or num_classes=2 with out_channels=1 and a loss with use_sigmoid=True.'
+    ]
 
 
 def _heads(part: Mapping[str, Any], name: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
