@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 IMAGES = 'images'
-STEPS = (1e-6, 1e-5, 1e-7, 1e-4)  # relative to a tensor's values; the first that agrees is enough
+# Relative to a tensor's values. The first that agrees is enough: a large one may take a ReLU or a
+# sampling point over a kink, a small one drowns a weak slope in rounding.
+STEPS = (1e-8, 1e-7, 1e-9, 1e-6, 1e-5, 1e-4)
 RELATIVE = 1e-6
 _RATES = ('drop_prob', 'rate', 'p', 'attn_drop_prob')
 
@@ -109,7 +111,8 @@ class GradientCheck:
         drawn = torch.randn(tensor.shape, generator=self.generator, dtype=tensor.dtype)
         drawn = drawn / drawn.norm()
         if not self._is_dead(name):
-            drawn = drawn + gradient / gradient.norm()
+            towards = gradient / gradient.norm()
+            drawn = towards + (drawn if float((drawn * towards).sum()) >= 0 else -drawn)
         return drawn * (self._size(name) / drawn.norm())
 
     def _loss_at(self, directions: dict[str, Tensor], step: float) -> float:
@@ -118,11 +121,7 @@ class GradientCheck:
             return float(sum((own * weight).sum() for own, weight in zip(maps, self._weights)))
 
     def along(self, directions: dict[str, Tensor]) -> tuple[bool, float, float]:
-        """Whether the slope along directions of some tensors is the finite difference; and both.
-
-        A step that takes a ReLU or a sampling point over a kink is no fault of the gradient: the
-        next step will not.
-        """
+        """Whether the slope along directions of some tensors is the finite difference; and both."""
         slope = sum(
             float((self.gradients[name] * direction).sum())
             for name, direction in directions.items()

@@ -121,9 +121,12 @@ def _timm_stages(backbone: TimmStages) -> list[Stage]:
     """The stages of a timm model, without a stem that stands among them."""
     stages = []
     swin = getattr(backbone.model, 'output_fmt', 'NCHW') == 'NHWC'
+    built = dict(backbone.named_modules())
     for info in backbone.model.feature_info:
         name = f'model.{info["module"]}'
-        module = backbone.get_submodule(name)
+        if name not in built:  # behind the last map that is returned
+            continue
+        module = built[name]
         blocks = _children(name, module)
         if len(blocks) > 0 and info['reduction'] > 2:
             layout: Layout = 'NHWC' if swin else 'NCHW'
