@@ -115,7 +115,7 @@ def _dead(model: nn.Module, check: GradientCheck, drawn: Draw, seed: int) -> set
     """Tensors without a gradient under any of some draws; a batch norm in training mode takes a
     bias away, and a narrow gate may be shut."""
     dead = set(check.dead())
-    for more in range(1, 4):
+    for more in range(1, 8):
         if not dead:
             break
         generator = torch.Generator().manual_seed(seed + more)

@@ -53,8 +53,13 @@ def draw(seed: int) -> Draw:
     if all(find_spec(name) for name in ('mmcv', 'mmdet', 'mmseg')):
         kinds += [_toolbox]
     config, strides, transformer, apart = rng.choice(kinds)(rng)
+    toolbox = (
+        '.' in config['type']
+    )  # untuned it recomputes in PyTorch's old way, which cannot .grad
     tuning = None if apart or rng.random() < 0.15 else _tuning(rng, transformer)
-    if tuning is not None:
+    if tuning is None:
+        config = {key: value for key, value in config.items() if key != 'with_cp' or not toolbox}
+    else:
         if config['type'] == 'ViTAdapter':
             config = dict(config, tuning=tuning)
         else:
