@@ -14,6 +14,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
 
 from msda.checks import LevelShapes, flat_shapes
 from msda.functional import ms_deform_attn_fused
@@ -119,12 +120,7 @@ class MSDeformAttn(nn.Module):
         if padding_mask is not None:
             value = value.masked_fill(padding_mask[..., None], 0)
         value = value.view(batch, feat.shape[1], self.n_heads, -1)
-        # one matrix product for offsets and logits
-        weight = torch.cat([self.sampling_offsets.weight, self.attention_weights.weight])
-        bias = torch.cat([self.sampling_offsets.bias, self.attention_weights.bias])
-        offsets, logits = F.linear(query, weight, bias).split(
-            [self.sampling_offsets.out_features, self.attention_weights.out_features], dim=-1
-        )
+        offsets, logits = _both(self.sampling_offsets, self.attention_weights, query)
         heads, levels, points = self.n_heads, self.n_levels, self.n_points
         output = ms_deform_attn_fused(
             value,
@@ -185,3 +181,31 @@ class MSDeformAttn(nn.Module):
             f'd_model={self.d_model}, n_levels={self.n_levels}, n_heads={self.n_heads}, '
             f'n_points={self.n_points}, ratio={self.ratio}'
         )
+
+
+def _both(one: nn.Module, other: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What two linear layers give: in one matrix product, where nothing can tell the difference."""
+    if not (_is_bare(one) and _is_bare(other)) or _has_any_global_hook():
+        return one(x), other(x)
+    weight, bias = torch.cat([one.weight, other.weight]), torch.cat([one.bias, other.bias])
+    return F.linear(x, weight, bias).split([one.out_features, other.out_features], dim=-1)
+
+
+def _is_bare(layer: nn.Module) -> bool:
+    """Whether a layer is a linear layer and nothing else.
+
+    Hooks must act, and what takes a layer's place (low-rank changes, parametrisations, quantised
+    layers and weights) must be called.
+    """
+    hooks = (
+        layer._forward_hooks,
+        layer._forward_pre_hooks,
+        layer._backward_hooks,
+        layer._backward_pre_hooks,
+    )
+    return (
+        type(layer) is nn.Linear
+        and 'forward' not in vars(layer)
+        and not any(hooks)
+        and type(layer.weight) is type(layer.bias) is nn.Parameter
+    )

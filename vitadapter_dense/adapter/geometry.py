@@ -27,7 +27,7 @@ class Level:
     @classmethod
     def of_image(cls, height: int, width: int, stride: int) -> Level:
         """The level that covers an image of ``height x width`` pixels."""
-        return cls(-(-height // stride), -(-width // stride), stride)
+        return cls((height + stride - 1) // stride, (width + stride - 1) // stride, stride)
 
     @property
     def hw(self) -> tuple[int, int]:

@@ -7,7 +7,6 @@ a prefix, and every released checkpoint of a detector with it still matches.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vitadapter_dense.encoders.maps import dense
+from vitadapter_dense.encoders.mixin import Mixin, mix_in
 from vitadapter_dense.tuning.base import (
     Tuning,
     build_tuning,
@@ -26,9 +26,10 @@ from vitadapter_dense.tuning.base_weights import complete_delta
 from vitadapter_dense.tuning.stages import idle_modules
 
 
-class Tuned:
+class Tuned(Mixin):
     """What a tuned backbone does differently; mixed into the backbone's class."""
 
+    name_prefix = 'Tuned'
     tuning: Tuning
 
     @property
@@ -59,12 +60,7 @@ class Tuned:
             self._modules['tuning'] = tuning
 
 
-@lru_cache
-def _tuned_class(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(f'Tuned{kind.__name__}', (Tuned, kind), {})
-
-
-class _Recomputed:
+class _Recomputed(Mixin):
     """A module whose forward pass is run again in the backward pass; mixed into its class."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -72,11 +68,6 @@ class _Recomputed:
         if not torch.is_grad_enabled():
             return super().forward(*args, **kwargs)
         return checkpoint(super().forward, *args, use_reentrant=False, **kwargs)
-
-
-@lru_cache
-def _recomputed_class(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(kind.__name__, (_Recomputed, kind), {})
 
 
 def _recompute_safely(backbone: nn.Module) -> None:
@@ -89,7 +80,7 @@ def _recompute_safely(backbone: nn.Module) -> None:
         if getattr(module, 'with_cp', False) and not _recomputes_safely(module):
             module.with_cp = False
             if any(True for _ in module.children()) and not _has_switch(module.children()):
-                module.__class__ = _recomputed_class(type(module))
+                mix_in(module, _Recomputed)
 
 
 def _recomputes_safely(module: nn.Module) -> bool:
@@ -147,11 +138,11 @@ def tuned_backbone(
         if hasattr(part, name):
             setattr(part, name, value)
     method = build_tuning(tuning)
-    _recompute_safely(model)
     method.attach(part)
+    _recompute_safely(model)  # what the method does in a block, too
     if hasattr(part, 'block_hooks'):
         part.block_hooks.append(method)
-    model.__class__ = _tuned_class(type(model))
+    mix_in(model, Tuned)
     model.tuning = method
     model.register_load_state_dict_pre_hook(complete_delta)
     freeze_all_but(part, method)

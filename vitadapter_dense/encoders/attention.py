@@ -15,6 +15,12 @@ masked, as in the original:
 
 Prefix tokens (CLS, registers, prompts) join every window; what the windows make of them is
 averaged.
+
+**How the layout gets here.** A timm block hands its attention nothing but the tokens and its own
+second argument: ``attn_mask`` in a ViT, ``rope`` in an Eva, ``shared_rel_pos_bias`` in a Beit. A
+dense encoder has no use of its own for any of them, so the :class:`TokenLayout` travels there, with
+the rotary table in it: ``block(x, layout)``. It is an argument like any other, so that recomputing
+in another thread, compiling, two threads on one model and two models on one encoder are all right.
 """
 
 from __future__ import annotations
@@ -29,6 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitadapter_dense.encoders.relative_position import TABLE, attention_bias, resize_table
+from vitadapter_dense.encoders.tokens import TokenLayout
 
 WindowPad = Literal['qkv', 'input']
 
@@ -38,8 +45,8 @@ def partition_windows(x: Tensor, hw: tuple[int, int], window: int) -> Tensor:
     right."""
     (height, width), (batch, _, channels) = hw, x.shape
     x = x.view(batch, height, width, channels)
-    x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
-    rows, columns = x.shape[1] // window, x.shape[2] // window
+    rows, columns = (height + window - 1) // window, (width + window - 1) // window
+    x = F.pad(x, (0, 0, 0, columns * window - width, 0, rows * window - height))
     x = x.view(batch, rows, window, columns, window, channels).transpose(2, 3)
     return x.reshape(batch * rows * columns, window * window, channels)
 
@@ -48,7 +55,7 @@ def merge_windows(windows: Tensor, hw: tuple[int, int], window: int) -> Tensor:
     """``(B * num_windows, window**2, C)`` -> ``(B, H * W, C)``: undoes
     :func:`partition_windows`."""
     height, width = hw
-    rows, columns = -(-height // window), -(-width // window)
+    rows, columns = (height + window - 1) // window, (width + window - 1) // window
     x = windows.view(-1, rows, columns, window, window, windows.shape[-1]).transpose(2, 3)
     x = x.reshape(-1, rows * window, columns * window, windows.shape[-1])
     return x[:, :height, :width].flatten(1, 2)  # (B, H*W, C)
@@ -57,8 +64,7 @@ def merge_windows(windows: Tensor, hw: tuple[int, int], window: int) -> Tensor:
 class GridAttention(nn.Module):
     """Self-attention over a map and its prefix tokens, on the parameters of a timm attention.
 
-    The parameters keep timm's names. The layout of the tokens is set with :meth:`set_layout` right
-    before each forward pass, because a timm block hands on nothing but the tokens.
+    The parameters keep timm's names. The layout of the tokens comes with each call.
 
     Args:
         attention: the attention to replace: of a ``VisionTransformer``, ``Beit`` or ``Eva`` block.
@@ -88,7 +94,6 @@ class GridAttention(nn.Module):
         self.rotate_half: bool = getattr(attention, 'rotate_half', False)
         self.window, self.pad = window, pad
         self.table_hw, self.with_cls = (0, 0), False
-        self._hw, self._num_prefix = (0, 0), 0
 
     def add_table(self, table: Tensor, hw: tuple[int, int], *, with_cls: bool) -> None:
         """Adds a learned relative-position bias.
@@ -100,15 +105,6 @@ class GridAttention(nn.Module):
         """
         self.register_parameter(TABLE, nn.Parameter(table))
         self.table_hw, self.with_cls = hw, with_cls
-
-    def set_layout(self, hw: tuple[int, int], num_prefix: int) -> None:
-        """Tells the size ``(H, W)`` of the map and the number of tokens before it."""
-        self._hw, self._num_prefix = hw, num_prefix
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """``(H, W)`` of the part of the map that attends to itself."""
-        return self._hw if self.window is None else (self.window, self.window)
 
     def _project(self, x: Tensor) -> Tensor:
         """``(B, N, C)`` -> queries, keys and values side by side.
@@ -125,85 +121,97 @@ class GridAttention(nn.Module):
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         return qkv + bias.to(qkv.dtype)
 
-    def _windows_of_qkv(self, x: Tensor) -> Tensor:
+    def _windows_of_qkv(self, x: Tensor, layout: TokenLayout) -> Tensor:
         """``(B, N, C)`` -> ``(B * num_windows, num_prefix + window**2, 3 * M * D)``."""
         if self.window is None:
             return self._project(x)
-        num_prefix = self._num_prefix
+        num_prefix = layout.num_prefix
         if self.pad == 'qkv':
             x = self._project(x)
-        windows = partition_windows(x[:, num_prefix:], self._hw, self.window)
+        windows = partition_windows(x[:, num_prefix:], layout.hw, self.window)
         if num_prefix:
             per_image = windows.shape[0] // x.shape[0]
             prefix = x[:, :num_prefix].repeat_interleave(per_image, dim=0)
             windows = torch.cat([prefix, windows], dim=1)
         return windows if self.pad == 'qkv' else self._project(windows)
 
-    def _merge(self, out: Tensor, batch: int) -> Tensor:
+    def _merge(self, out: Tensor, batch: int, layout: TokenLayout) -> Tensor:
         """Undoes the windows: ``(B * num_windows, N, M * D)`` -> ``(B, N, M * D)``."""
         if self.window is None:
             return out
-        num_prefix = self._num_prefix
-        grid = merge_windows(out[:, num_prefix:], self._hw, self.window)
+        num_prefix = layout.num_prefix
+        grid = merge_windows(out[:, num_prefix:], layout.hw, self.window)
         if not num_prefix:
             return grid
         prefix = out[:, :num_prefix].unflatten(0, (batch, -1)).mean(1)
         return torch.cat([prefix, grid], dim=1)
 
-    def _rotated(self, x: Tensor, rope: Tensor | None) -> Tensor:
+    def _rotated(self, x: Tensor, layout: TokenLayout) -> Tensor:
         """Rotates the tokens of the map by their position: ``(B, M, N, D)``."""
-        if rope is None:
+        if layout.rotation is None:
             return x
-        num_prefix = self._num_prefix
-        grid = apply_rot_embed_cat(x[:, :, num_prefix:], rope, half=self.rotate_half).type_as(x)
+        num_prefix = layout.num_prefix
+        grid = apply_rot_embed_cat(x[:, :, num_prefix:], layout.rotation, half=self.rotate_half)
+        grid = grid.type_as(x)
         return torch.cat([x[:, :, :num_prefix], grid], dim=2) if num_prefix else grid
 
-    def _bias(self, dtype: torch.dtype) -> Tensor | None:
+    def _bias(self, dtype: torch.dtype, layout: TokenLayout) -> Tensor | None:
         table = self._parameters.get(TABLE)
         if table is None:
             return None
-        table = resize_table(table, self.table_hw, self.span)
-        return attention_bias(table.to(dtype), self.span, self._num_prefix)
+        span = layout.hw if self.window is None else (self.window, self.window)
+        table = resize_table(table, self.table_hw, span)
+        return attention_bias(table.to(dtype), span, layout.num_prefix)
 
     def forward(
         self,
         x: Tensor,
-        rope: Tensor | None = None,
-        attn_mask: Tensor | None = None,
+        layout: TokenLayout | None = None,
+        *,
+        attn_mask: TokenLayout | None = None,
+        rope: TokenLayout | None = None,
+        shared_rel_pos_bias: TokenLayout | None = None,
         is_causal: bool = False,
-        shared_rel_pos_bias: Tensor | None = None,
     ) -> Tensor:
         """Attends within windows or globally.
 
         Args:
             x: ``(B, num_prefix + H * W, C)``.
-            rope: rotary table of a window, or of the map, as timm's ``apply_rot_embed_cat`` takes
-                it.
-            attn_mask: not supported, part of timm's call.
-            is_causal: likewise.
-            shared_rel_pos_bias: likewise; every block has its own table here.
+            layout: of x.
+            attn_mask: the layout, from a ViT's block.
+            rope: likewise, from an Eva's.
+            shared_rel_pos_bias: likewise, from a Beit's.
+            is_causal: not supported, part of timm's call.
 
         Returns:
             ``(B, num_prefix + H * W, C)``.
+
+        Raises:
+            TypeError: no layout, or something else in its place.
         """
-        if attn_mask is not None or is_causal or shared_rel_pos_bias is not None:
-            raise ValueError('attention of a dense encoder takes no mask')
-        qkv = self._windows_of_qkv(x)
+        for handed in (attn_mask, rope, shared_rel_pos_bias):
+            layout = handed if layout is None else layout
+        if not isinstance(layout, TokenLayout) or is_causal:
+            raise TypeError(
+                f'attention of a dense encoder takes the layout of its tokens and no mask; got '
+                f'{type(layout).__name__}, is_causal={is_causal}. Run blocks with TimmViT.run'
+            )
+        qkv = self._windows_of_qkv(x, layout)
         heads = qkv.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B*num_windows, ., N, D)
         q, k, v = heads.split([self.num_heads, self.num_kv_heads, self.num_kv_heads], dim=1)
         children = self._modules
         if 'q_norm' in children:
             q, k = children['q_norm'](q), children['k_norm'](k)
-        q, k = self._rotated(q, rope).type_as(v), self._rotated(k, rope).type_as(v)
+        q, k = self._rotated(q, layout).type_as(v), self._rotated(k, layout).type_as(v)
         out = F.scaled_dot_product_attention(
             q,
             k,
             v,
-            attn_mask=self._bias(q.dtype),
+            attn_mask=self._bias(q.dtype, layout),
             dropout_p=self.attn_drop.p if self.training else 0.0,
             enable_gqa=self.num_kv_heads != self.num_heads,
         )
-        out = self._merge(out.transpose(1, 2).flatten(2), x.shape[0])  # (B, N, M*D)
+        out = self._merge(out.transpose(1, 2).flatten(2), x.shape[0], layout)  # (B, N, M*D)
         if 'norm' in children:
             out = children['norm'](out)
         if children.get('gate') is not None:

@@ -7,7 +7,8 @@ image as the encoder sees it, so that no data pipeline has to know of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,17 @@ from vitadapter_dense.encoders.tokens import Tokens
 from vitadapter_dense.encoders.weights import hash_of
 
 _SETTINGS = ('model_name', 'patch_size', 'num_prefix', 'window_sizes', 'window_pad')
+
+
+@dataclass(frozen=True)
+class CachedTokens(Tokens):
+    """Tokens that bring the features of their images along.
+
+    Attributes:
+        features: ``(B, num_prefix + H * W, C)`` after a block, by its number.
+    """
+
+    features: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 @MODELS.register_module()
@@ -75,7 +87,6 @@ class CachedEncoder(BaseModule):
         self.frozen, self.drop_path_rate = True, self.encoder.drop_path_rate
         self.embed_dim, self.depth = self.encoder.embed_dim, depth
         self.patch_size, self.num_prefix = self.encoder.patch_size, self.encoder.num_prefix
-        self._features: dict[int, Tensor] = {}
         self._opened: FeatureFolder | None = None
         self._in_training = False
         self.register_load_state_dict_pre_hook(_names_with_cache)
@@ -97,7 +108,7 @@ class CachedEncoder(BaseModule):
             self._opened = FeatureFolder(self.folder, owner)
         return self._opened
 
-    def embed(self, images: Tensor) -> Tokens:
+    def embed(self, images: Tensor) -> CachedTokens:
         """Reads or computes the features of ``images (B, 3, H, W)``; its own map is not used."""
         files = [self.kept.file_of(image) for image in images]
         found = [self.kept.read(file) for file in files]
@@ -113,29 +124,30 @@ class CachedEncoder(BaseModule):
                 }
                 if self.write:
                     self.kept.write(files[index], self._to_keep(found[index]))
-        self._features = {
+        features = {
             block: torch.stack(
-                [features[str(block)].to(images.device, torch.float32) for features in found]
+                [of_image[str(block)].to(images.device, torch.float32) for of_image in found]
             )
             for block in self.blocks
         }
         height, width = images.shape[-2:]
         hw = (-(-height // self.patch_size), -(-width // self.patch_size))
-        return Tokens(torch.zeros_like(self._features[self.blocks[0]]), hw, self.num_prefix)
+        x = torch.zeros_like(features[self.blocks[0]])
+        return CachedTokens(x, hw, self.num_prefix, features=features)
 
-    def run(self, tokens: Tokens, start: int = 0, stop: int | None = None) -> Tokens:
-        """The features after block ``stop - 1`` of the images embedded last.
+    def run(self, tokens: CachedTokens, start: int = 0, stop: int | None = None) -> CachedTokens:
+        """The features after block ``stop - 1`` of the images that the tokens were made of.
 
         Raises:
             ValueError: none are kept after that block.
         """
         stop = self.depth if stop is None else stop
-        if stop - 1 not in self._features:
+        if stop - 1 not in tokens.features:
             raise ValueError(
                 f'no features are kept after block {stop - 1}, only after {self.blocks}: set '
                 f'blocks to the last blocks of the interactions'
             )
-        return tokens.with_x(self._features[stop - 1])
+        return tokens.with_x(tokens.features[stop - 1])
 
     def run_through(self, images: Tensor, indices: Sequence[int]) -> list[Tokens]:
         """The features of ``(B, 3, H, W)`` after each of the blocks ``indices``."""

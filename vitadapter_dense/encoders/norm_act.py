@@ -9,22 +9,17 @@ do not use it.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from torch import Tensor, nn
 
+from vitadapter_dense.encoders.mixin import Mixin, mix_in
 
-class _Acting:
+
+class _Acting(Mixin):
     """A batch norm that calls its children after it; mixed into its class."""
 
     def forward(self, x: Tensor) -> Tensor:
         """The norm's own, then dropout and activation."""
         return self.act(self.drop(super().forward(x)))
-
-
-@lru_cache
-def _acting_class(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(kind.__name__, (_Acting, kind), {})
 
 
 def restore_activations(model: nn.Module) -> None:
@@ -37,4 +32,4 @@ def restore_activations(model: nn.Module) -> None:
             and {'act', 'drop'} <= module._modules.keys()
             and hasattr(module, 'running_var')
         ):
-            module.__class__ = _acting_class(kind)
+            mix_in(module, _Acting)

@@ -1,4 +1,4 @@
-"""``TimmStages``: any hierarchical timm model (ResNet, RegNet, ConvNeXt, Swin) as a pyramid of
+"""``TimmStages``: any hierarchical timm model (ResNet, RegNet, ConvNeXt, Swin, ...) as a pyramid of
 stages."""
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from vitadapter_dense.encoders.hub import check_model_name, load_pretrained
+from vitadapter_dense.encoders.image_sizes import ImageSizes, find_image_sizes
 from vitadapter_dense.encoders.maps import dense
 from vitadapter_dense.encoders.norm_act import restore_activations
+from vitadapter_dense.encoders.padding import pad_to_whole
 
 
 @MODELS.register_module()
 class TimmStages(BaseModule):
     """A hierarchical timm model; as a backbone it gives one map a stage.
 
-    The timm model is the child ``model``, its parameters keep timm's names behind that.
+    The timm model is the child ``model``, its parameters keep timm's names behind that. Images may
+    be of any size: zeros are added at their bottom and right up to whole multiples of what the
+    model needs (its largest stride; with attention in windows it may be more), and the maps are cut
+    to the size that belongs to the image. Models with windows that know other sizes (Swin, Swin V2)
+    are built so, ``dynamic_img_size=True``.
 
     Args:
         model_name: timm's name, e.g. ``convnext_tiny.fb_in1k``.
@@ -29,10 +35,12 @@ class TimmStages(BaseModule):
             only.
         strides: which maps to return, by their stride; one map each.
         frozen: no parameter trains, and the model stays in eval mode.
-        **timm_args: arguments of the timm model, handed on as they are.
+        **timm_args: arguments of the timm model, handed on as they are. A model that takes images
+            of one size only needs ``img_size=(H, W)``.
 
     Raises:
-        ValueError: unknown model name, or a stride that the model does not have.
+        ValueError: unknown model name, a stride that the model does not have, or a model that
+            cannot take images of any size and was told none.
     """
 
     def __init__(
@@ -48,22 +56,11 @@ class TimmStages(BaseModule):
         check_model_name(model_name)
         self.model_name, self.pretrained, self.frozen = model_name, pretrained, frozen
         self._image_args = {k: v for k, v in timm_args.items() if k == 'img_size'}
+        self.image_sizes: ImageSizes = find_image_sizes(model_name, strides, timm_args)
+        timm_args |= self.image_sizes.timm_args
         self.model = timm.create_model(model_name, pretrained=False, num_classes=0, **timm_args)
-        if not hasattr(self.model, 'forward_intermediates'):
-            raise ValueError(
-                f"timm's {model_name!r} does not give intermediate maps; choose a model with "
-                f'forward_intermediates (ResNet, RegNet, ConvNeXt, Swin, ...)'
-            )
-        # the deepest map of a stride is the stage's output
-        by_stride = {info['reduction']: index for index, info in enumerate(self.model.feature_info)}
-        absent = [stride for stride in strides if stride not in by_stride]
-        if absent:
-            raise ValueError(
-                f'{model_name!r} has no map of stride {absent[0]}; it has {sorted(by_stride)}. '
-                f"Plain ViTs are type='TimmViT'."
-            )
         self.strides = tuple(strides)
-        self._indices = [by_stride[stride] for stride in strides]
+        self._indices = list(self.image_sizes.indices)
         # what gives no map (final norm, head) would be parameters without a gradient
         self.model.prune_intermediate_layers(self._indices, prune_norm=True)
         self.out_channels = [self.model.feature_info[index]['num_chs'] for index in self._indices]
@@ -84,8 +81,20 @@ class TimmStages(BaseModule):
         return super().train(mode and not self.frozen)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """``(B, 3, H, W)`` -> one map ``(B, C_s, ceil(H / s), ceil(W / s))`` for each stride s."""
+        """``(B, 3, H, W)`` -> one map ``(B, C_s, ceil(H / s), ceil(W / s))`` for each stride s.
+
+        Raises:
+            ValueError: images of another size than the only one that the model takes.
+        """
+        height, width = images.shape[-2:]
+        self.image_sizes.check(height, width)
         maps = self.model.forward_intermediates(
-            images, indices=self._indices, output_fmt='NCHW', intermediates_only=True
+            pad_to_whole(images, self.image_sizes.multiple),
+            indices=self._indices,
+            output_fmt='NCHW',
+            intermediates_only=True,
         )
-        return tuple(dense(feature_map) for feature_map in maps)
+        return tuple(
+            dense(level[..., : (height + stride - 1) // stride, : (width + stride - 1) // stride])
+            for level, stride in zip(maps, self.strides, strict=True)
+        )

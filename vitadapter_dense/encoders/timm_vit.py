@@ -17,7 +17,6 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from vitadapter_dense.encoders.attention import GridAttention, WindowPad
@@ -25,9 +24,10 @@ from vitadapter_dense.encoders.cached import names_without_cache
 from vitadapter_dense.encoders.encoder_fit import check_encoder_weights
 from vitadapter_dense.encoders.families import Family, create_plain_vit, family_of
 from vitadapter_dense.encoders.hub import check_model_name, load_pretrained
+from vitadapter_dense.encoders.padding import pad_to_whole
 from vitadapter_dense.encoders.position import resample_grid_embedding
 from vitadapter_dense.encoders.relative_position import fit_tables, table_rows
-from vitadapter_dense.encoders.tokens import Tokens
+from vitadapter_dense.encoders.tokens import TokenLayout, Tokens
 
 _PREFIX_TOKENS = ('cls_token', 'dist_token', 'reg_token')  # in the order of timm's sequence
 
@@ -138,7 +138,8 @@ class TimmViT(BaseModule):
             )
         for block, window in zip(self.blocks, sizes, strict=True):
             if window is not None or self.family != 'vit':
-                block.attn = GridAttention(block.attn, window, pad=pad)
+                block.attn = GridAttention(getattr(block, 'attn', None), window, pad=pad)
+                block.takes_layout = True
         return sizes
 
     def _add_tables(self) -> None:
@@ -204,8 +205,7 @@ class TimmViT(BaseModule):
         Returns:
             A map of ``ceil(H / patch_size) x ceil(W / patch_size)`` tokens.
         """
-        height, width = images.shape[-2:]
-        images = F.pad(images, (0, -width % self.patch_size, 0, -height % self.patch_size))
+        images = pad_to_whole(images, self.patch_size)
         patches = self.patch_embed.proj(images)
         hw = (patches.shape[-2], patches.shape[-1])
         x = self.patch_embed.norm(patches.flatten(2).transpose(1, 2))  # (B, H*W, C)
@@ -217,7 +217,7 @@ class TimmViT(BaseModule):
                 joined = torch.cat(prefix, dim=1)
                 prefix = [joined + of_prefix if self._position_prefix else joined]
         x = torch.cat([*prefix, x], dim=1) if prefix else x
-        return Tokens(self.norm_pre(self.pos_drop(x)), hw, self.num_prefix)
+        return Tokens(self.norm_pre(self.pos_drop(x)), hw, self.num_prefix, images)
 
     def run(self, tokens: Tokens, start: int = 0, stop: int | None = None) -> Tokens:
         """Runs blocks ``start`` to ``stop`` (exclusive; ``None``: to the end) with their hooks."""
@@ -262,17 +262,12 @@ class TimmViT(BaseModule):
         table = tables.get(tokens.hw if window is None else (window, window))
         if table is not None and table.ndim == 4:  # learned frequencies: one table a block
             table = table[index]
-
-        def forward(x: Tensor) -> Tensor:
-            # a timm block hands on nothing but the tokens; tuning methods want their layout
-            block.token_layout = (tokens.hw, tokens.num_prefix)
-            if isinstance(block.attn, GridAttention):
-                block.attn.set_layout(tokens.hw, tokens.num_prefix)
-            return block(x) if table is None else block(x, rope=table)
-
+        args: tuple[Tensor | TokenLayout, ...] = (tokens.x,)
+        if getattr(block, 'takes_layout', False):  # others of timm know none, and need none
+            args += (TokenLayout(tokens.hw, tokens.num_prefix, table),)
         if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(forward, tokens.x, use_reentrant=False)
-        return forward(tokens.x)
+            return checkpoint(block, *args, use_reentrant=False)
+        return block(*args)
 
     def get_layer_depth(self, name: str) -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay.

@@ -1,13 +1,33 @@
-"""``Tokens``: the only way tokens travel between encoders, tuning methods and backbones."""
+"""``Tokens``: the only way tokens travel between encoders, tuning methods and backbones.
+
+What a forward pass knows travels in them, and in :class:`TokenLayout` through a timm block; nothing
+of it is kept on a module, so that two threads may use one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vitadapter_dense.encoders.maps import map_of
+
+
+class TokenLayout(NamedTuple):
+    """What a block is told of the tokens that it is given.
+
+    Attributes:
+        hw: ``(H, W)`` of the map.
+        num_prefix: tokens before the map.
+        rotation: rotary table of the map, or of the windows of the block, as timm's
+            ``apply_rot_embed_cat`` takes it.
+    """
+
+    hw: tuple[int, int]
+    num_prefix: int = 0
+    rotation: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -19,11 +39,14 @@ class Tokens:
             row.
         hw: ``(H, W)`` of the map.
         num_prefix: how many tokens stand before the map.
+        images: ``(B, 3, H', W')``, what they were made of, in whole patches, for methods that look
+            at the images too.
     """
 
     x: Tensor
     hw: tuple[int, int]
     num_prefix: int = 0
+    images: Tensor | None = None
 
     def __post_init__(self) -> None:
         height, width = self.hw

@@ -9,12 +9,13 @@ registered, up to the first that a tuning method concerns: what comes later sees
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from threading import local
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vitadapter_dense.encoders.mixin import Mixin, mix_in, parts_of
 from vitadapter_dense.tuning import Tuning
 
 _SCALARS = (bool, int, float, str)
@@ -27,15 +28,16 @@ _NOT_SETTINGS = {
     'norm_eval',
     'pretrained',
     'skip_pretrained',
-    'token_layout',
     'training',
     'with_cp',
 }
 _NOTHING_IN_EVAL = ('Identity', 'Dropout', 'DropPath')
 
 
-class LastResult:
+class LastResult(local):
     """Input and output of the last call of a shared module, while it is open.
+
+    Each thread has its own: two that serve the same model know nothing of each other.
 
     Attributes:
         computed: how often the module ran while open.
@@ -49,6 +51,9 @@ class LastResult:
         self._output: Any = None
         self._versions: list[int] = []
 
+    def __reduce__(self) -> tuple[type, tuple]:
+        return LastResult, ()  # a copy starts with nothing
+
     def open(self) -> None:
         """From now on the last result is kept."""
         self._open = True
@@ -57,12 +62,11 @@ class LastResult:
         """Forgets the result; from now on none is kept."""
         self._open, self._key, self._output = False, None, None
 
-    def of(self, module: nn.Module, forward: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """What ``forward(*args, **kwargs)`` of the module gives."""
+    def of(self, forward: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """What ``forward(*args, **kwargs)`` gives."""
         if not self._open or torch.is_grad_enabled() or torch.is_inference_mode_enabled():
             return forward(*args, **kwargs)
-        # a block of a plain ViT is told the layout of its tokens beside the call
-        key = (args, kwargs, getattr(module, 'token_layout', None), _precision())
+        key = (args, kwargs, _precision())
         # what has been changed in place since then (ReLUs do so) is no result any more
         intact = self._key is not None and self._versions == _versions((self._key, self._output))
         if intact and _same(key, self._key):
@@ -75,23 +79,19 @@ class LastResult:
         return self._output
 
 
-class _Shared:
+class _Shared(Mixin):
     """A module whose result may be its twin's; mixed into its class."""
 
     last_result: LastResult
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own, or what it gave before."""
-        return self.last_result.of(self, super().forward, args, kwargs)
+        return self.last_result.of(super().forward, args, kwargs)
 
 
-@lru_cache
-def _shared_class(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(kind.__name__, (_Shared, kind), {})
-
-
-def _kind(module: nn.Module) -> type[nn.Module]:
-    return type(module).__bases__[1] if isinstance(module, _Shared) else type(module)
+def _kind(module: nn.Module) -> tuple[type, ...]:
+    """What the module is apart from sharing its result."""
+    return tuple(part for part in parts_of(type(module)) if part is not _Shared)
 
 
 def share_passes(first: nn.Module, second: nn.Module) -> dict[str, LastResult]:
@@ -114,7 +114,8 @@ def share_passes(first: nn.Module, second: nn.Module) -> dict[str, LastResult]:
         result = known[0] if known else LastResult()
         for module in pair:
             if not isinstance(module, _Shared):
-                module.__class__, module.last_result = _shared_class(type(module)), result
+                mix_in(module, _Shared)
+                module.last_result = result
         shared[name] = result
     return shared
 
@@ -193,7 +194,7 @@ def _is_same_module(one: nn.Module, other: nn.Module, *, hooked: bool) -> bool:
         return False
     if all(type(m).__name__ in _NOTHING_IN_EVAL for m in (one, other)):
         return True
-    if _kind(one) is not _kind(other):
+    if _kind(one) != _kind(other):
         return False
     if _settings(one) != _settings(other) or one._parameters.keys() != other._parameters.keys():
         return False

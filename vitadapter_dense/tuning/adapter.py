@@ -13,6 +13,7 @@ from functools import partial
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from vitadapter_dense.encoders.tokens import TokenLayout
 from vitadapter_dense.tuning.blocks import BlockSite, BlockTuning, transformer_blocks
 from vitadapter_dense.tuning.stages import find_stages
 
@@ -91,8 +92,8 @@ class Adapter(BlockTuning):
         site.add_after('attention', partial(self._after_attention, index))
         site.add_to_mlp_output(partial(self._after_mlp, index))
 
-    def _after_attention(self, index: int, x: Tensor, _site: BlockSite) -> Tensor:
+    def _after_attention(self, index: int, x: Tensor, _layout: TokenLayout) -> Tensor:
         return self.after_attention[index](x)
 
-    def _after_mlp(self, index: int, x: Tensor, _site: BlockSite) -> Tensor:
+    def _after_mlp(self, index: int, x: Tensor) -> Tensor:
         return self.after_mlp[index](x)

@@ -11,6 +11,7 @@ from functools import partial
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from vitadapter_dense.encoders.tokens import TokenLayout
 from vitadapter_dense.tuning.adapter import Bottleneck
 from vitadapter_dense.tuning.blocks import BlockSite, BlockTuning
 
@@ -36,5 +37,5 @@ class AdaptFormer(BlockTuning):
         self.adapters.append(Bottleneck(site.dim, self.hidden, dropout=self.dropout, act=nn.ReLU))
         site.add_beside('mlp', add, normed=False)
 
-    def _beside_mlp(self, index: int, x: Tensor, _site: BlockSite) -> Tensor:
+    def _beside_mlp(self, index: int, x: Tensor, _layout: TokenLayout) -> Tensor:
         return self.scale * self.adapters[index](x)

@@ -1,8 +1,9 @@
 """Where in a transformer block a method may act, for plain ViTs and Swin alike.
 
-A pre-norm block is ``x1 = x0 + attention(norm1(x0))``, ``x2 = x1 + mlp(norm2(x1))``. Methods act
-through forward hooks on its modules, so that no class is forked and no parameter renamed: what is
-added at the end of a branch goes into the residual sum. Known blocks: those of timm's
+A pre-norm block is ``x1 = x0 + attention(norm1(x0))``, ``x2 = x1 + mlp(norm2(x1))``. A block that
+is tuned calls these parts one after the other itself, with what methods add in between, so that
+everything a method looks at is an argument and nothing of a forward pass is kept. Its parameters
+keep their names, and the parts are called as modules. Known blocks: those of timm's
 ``VisionTransformer``, ``Beit``, ``Eva`` and ``SwinTransformer``, and the ``SwinBlock`` of
 MMDetection and MMSegmentation.
 """
@@ -10,6 +11,7 @@ MMDetection and MMSegmentation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -17,23 +19,160 @@ import torch
 from timm.models import beit, eva, swin_transformer, vision_transformer
 from torch import Tensor, nn
 
+from vitadapter_dense.encoders.attention import GridAttention
 from vitadapter_dense.encoders.maps import map_of
+from vitadapter_dense.encoders.mixin import Mixin, mix_in, parts_of
+from vitadapter_dense.encoders.tokens import TokenLayout
 from vitadapter_dense.tuning.base import Tuning
 
-_TIMM_BLOCKS = (
-    vision_transformer.Block,
-    beit.Block,
-    eva.EvaBlock,
-    swin_transformer.SwinTransformerBlock,
-)
-
 Branch = Literal['attention', 'mlp']
-Addition = Callable[[Tensor, 'BlockSite'], Tensor]
+Function = Callable[[Tensor, TokenLayout], Tensor]
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What a method adds to the residual sum behind a branch.
+
+    Attributes:
+        function: makes it.
+        of: of what: the branch's input, that input normed, or the residual sum.
+    """
+
+    function: Function
+    of: Literal['input', 'normed', 'sum']
+
+
+class TunedBlock(Mixin):
+    """A block of timm's ViT with what methods add; mixed into its class."""
+
+    takes_layout = True
+    additions: dict[Branch, list[Addition]]
+
+    def forward(self, x: Tensor, layout: TokenLayout | None = None) -> Tensor:
+        """``(B, num_prefix + H * W, C)`` in the given layout -> the same shape."""
+        return self.tuned_forward(x, layout)
+
+    def tuned_forward(self, x: Tensor, layout: TokenLayout | None, **attention: Any) -> Tensor:
+        """Both branches and what is added behind them."""
+        normed = self.norm1(x)
+        after = self.add_attention(x, normed, layout, **attention)
+        x = self._with_additions('attention', x, normed, after, layout)
+        normed = self.norm2(x)
+        return self._with_additions('mlp', x, normed, self.add_mlp(x, normed), layout)
+
+    def _with_additions(
+        self, branch: Branch, x: Tensor, normed: Tensor, after: Tensor, layout: TokenLayout | None
+    ) -> Tensor:
+        for addition in self.additions[branch]:
+            of = dict(input=x, normed=normed, sum=after)[addition.of]
+            after = after + addition.function(of, layout)
+        return after
+
+    def add_attention(self, x: Tensor, normed: Tensor, layout: TokenLayout | None) -> Tensor:
+        """``x + attention(normed)``, with layer scale and stochastic depth."""
+        args = (layout,) if isinstance(self.attn, GridAttention) else ()
+        return x + self.drop_path1(self.ls1(self.attn(normed, *args)))
+
+    def add_mlp(self, x: Tensor, normed: Tensor) -> Tensor:
+        """``x + mlp(normed)``, likewise."""
+        return x + self.drop_path2(self.ls2(self.mlp(normed)))
+
+
+class _TunedEvaBlock(TunedBlock):
+    """A block of timm's ``Eva`` or ``Beit``."""
+
+    def add_attention(self, x: Tensor, normed: Tensor, layout: TokenLayout | None) -> Tensor:
+        out = self.attn(normed, layout)
+        return x + self.drop_path1(out if self.gamma_1 is None else self.gamma_1 * out)
+
+    def add_mlp(self, x: Tensor, normed: Tensor) -> Tensor:
+        out = self.mlp(normed)
+        return x + self.drop_path2(out if self.gamma_2 is None else self.gamma_2 * out)
+
+
+class TunedSwinBlock(TunedBlock):
+    """A block of timm's ``SwinTransformer``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, H, W, C)`` -> the same shape."""
+        return self.tuned_forward(x, TokenLayout((x.shape[1], x.shape[2])))
+
+    def add_attention(
+        self,
+        x: Tensor,
+        normed: Tensor,
+        layout: TokenLayout | None,
+        windows: Callable[..., Tensor] | None = None,
+    ) -> Tensor:
+        """``windows``: called in place of the attention within the windows."""
+        shifted = self if windows is None else InPlaceOf(self, attn=windows)
+        return x + self.drop_path1(swin_transformer.SwinTransformerBlock._attn(shifted, normed))
+
+    def add_mlp(self, x: Tensor, normed: Tensor) -> Tensor:
+        out = self.mlp(normed.flatten(1, -2))  # timm's gives the MLP tokens
+        return x + self.drop_path2(out).view_as(x)
+
+
+class TunedToolboxSwinBlock(TunedBlock):
+    """A ``SwinBlock`` of MMDetection or MMSegmentation, whose parts drop paths themselves."""
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """``(B, H * W, C)`` -> the same shape."""
+        return self.tuned_forward(x, TokenLayout(tuple(hw_shape)))
+
+    def add_attention(
+        self,
+        x: Tensor,
+        normed: Tensor,
+        layout: TokenLayout | None,
+        windows: Callable[..., Tensor] | None = None,
+    ) -> Tensor:
+        """``windows``: called in place of the attention within the windows."""
+        if windows is None:
+            return self.attn(normed, layout.hw) + x
+        shifted = InPlaceOf(self.attn, w_msa=windows)
+        return type(self.attn).forward(shifted, normed, layout.hw) + x
+
+    def add_mlp(self, x: Tensor, normed: Tensor) -> Tensor:
+        return self.ffn(normed, identity=x)
+
+
+class InPlaceOf:
+    """A module for one call, with others in place of some of its children; the module stays.
+
+    Args:
+        module: whose functions are called with this as ``self``.
+        **children: by their names.
+    """
+
+    def __init__(self, module: nn.Module, **children: Callable[..., Any]) -> None:
+        self._module = module
+        self.__dict__.update(children)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+_KINDS: dict[type[nn.Module], type[TunedBlock]] = {
+    vision_transformer.Block: TunedBlock,
+    beit.Block: _TunedEvaBlock,
+    eva.EvaBlock: _TunedEvaBlock,
+    swin_transformer.SwinTransformerBlock: TunedSwinBlock,
+}
+
+
+def _kind_of(block: nn.Module) -> type[TunedBlock] | None:
+    """How a block is tuned; ``None``: it is of no known kind."""
+    kind = parts_of(type(block))[-1]
+    if kind.__name__ == 'SwinBlock':
+        return TunedToolboxSwinBlock
+    # a subclass with another forward pass has other parts
+    return next((tuned for known, tuned in _KINDS.items() if kind.forward is known.forward), None)
 
 
 def is_transformer_block(module: nn.Module) -> bool:
     """Whether :class:`BlockSite` knows the module."""
-    return isinstance(module, _TIMM_BLOCKS) or type(module).__name__ == 'SwinBlock'
+    return _kind_of(module) is not None
 
 
 def transformer_blocks(backbone: nn.Module) -> dict[str, nn.Module]:
@@ -58,8 +197,15 @@ def need_transformer_blocks(backbone: nn.Module, method: Tuning) -> dict[str, nn
     return blocks
 
 
+def tune_block(block: nn.Module) -> None:
+    """Has a block call its parts itself; a second call changes nothing."""
+    if not isinstance(block, TunedBlock):
+        mix_in(block, _kind_of(block))
+        block.additions = dict(attention=[], mlp=[])
+
+
 class BlockSite:
-    """One transformer block and the places in it.
+    """One transformer block while a method is attached to it, and the places in it.
 
     Args:
         name: of the block in the backbone.
@@ -67,102 +213,56 @@ class BlockSite:
 
     Attributes:
         dim: width of the tokens.
-        hw: ``(H, W)`` of the map in the forward pass under way.
-        num_prefix: tokens before the map.
     """
 
     def __init__(self, name: str, block: nn.Module) -> None:
         self.name, self.block = name, block
         self.dim: int = block.norm1.normalized_shape[0]
-        self.hw, self.num_prefix = (0, 0), 0
-        self._inputs: dict[Branch, Tensor] = {}
-        if type(block).__name__ == 'SwinBlock':
-            # both add the residual or drop the path themselves
-            self._ends = dict(attention=block.attn, mlp=block.ffn)
-            self.mlp: nn.Module = block.ffn.layers
-            block.attn.register_forward_pre_hook(self._read_layout)
-        else:
-            self._ends = dict(attention=block.drop_path1, mlp=block.drop_path2)
-            self.mlp = block.mlp
-            block.norm1.register_forward_pre_hook(self._read_layout)
+        self.mlp: nn.Module = block.mlp if hasattr(block, 'mlp') else block.ffn.layers
+        tune_block(block)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What a copy takes over: nothing of the forward pass under way."""
-        return dict(self.__dict__, _inputs={})
+    def add_after(self, branch: Branch, function: Function) -> None:
+        """Adds ``function(x, layout)`` to x, the residual sum behind a branch."""
+        self.block.additions[branch].append(Addition(function, 'sum'))
 
-    def _read_layout(self, _module: nn.Module, args: tuple) -> None:
-        """Swin tells the size of the map in each call; for a plain ViT, its encoder does."""
-        if args[0].ndim == 4:
-            self.hw = (args[0].shape[1], args[0].shape[2])
-        elif len(args) > 1:
-            self.hw = tuple(args[1])
-        elif hasattr(self.block, 'token_layout'):
-            self.hw, self.num_prefix = self.block.token_layout
-
-    def _keep_input(self, branch: Branch, _module: nn.Module, args: tuple) -> None:
-        self._inputs[branch] = args[0]
-
-    def _keep_normed(self, branch: Branch, _module: nn.Module, _args: tuple, out: Tensor) -> None:
-        self._inputs[branch] = out
-
-    def _norm(self, branch: Branch) -> nn.Module:
-        return self.block.norm1 if branch == 'attention' else self.block.norm2
-
-    def add_after(self, branch: Branch, addition: Addition) -> None:
-        """Adds ``addition(x)`` to x, the residual sum behind a branch."""
-        if branch == 'mlp':
-            self.block.register_forward_hook(partial(self._add, addition))
-            return
-        self._norm(branch).register_forward_pre_hook(partial(self._keep_input, branch))
-        self._ends[branch].register_forward_hook(partial(self._add_to_sum, branch, addition))
-
-    def add_beside(self, branch: Branch, addition: Addition, *, normed: bool) -> None:
-        """Adds ``addition(x)`` to a branch's output, x being its input.
+    def add_beside(self, branch: Branch, function: Function, *, normed: bool) -> None:
+        """Adds ``function(x, layout)`` to a branch's output, x being its input.
 
         Args:
             branch: which.
-            addition: what.
+            function: what; a bound method of a module, so that a copy of the block has its own.
             normed: x is taken after the layer norm, not before.
         """
-        norm = self._norm(branch)
-        if normed:
-            norm.register_forward_hook(partial(self._keep_normed, branch))
-        else:
-            norm.register_forward_pre_hook(partial(self._keep_input, branch))
-        self._ends[branch].register_forward_hook(partial(self._add_beside, branch, addition))
+        of = 'normed' if normed else 'input'
+        self.block.additions[branch].append(Addition(function, of))
 
-    def add_to_mlp_output(self, addition: Addition) -> None:
-        """Adds ``addition(x)`` to x, the output of the MLP before layer scale and residual."""
-        self.mlp.register_forward_hook(partial(self._add, addition))
+    def add_to_mlp_output(self, function: Callable[[Tensor], Tensor]) -> None:
+        """Adds ``function(x)`` to x, the output of the MLP before layer scale and residual."""
+        self.mlp.register_forward_hook(partial(_add_to_output, function))
 
-    def _add(self, addition: Addition, _module: nn.Module, _args: tuple, out: Tensor) -> Tensor:
-        return out + addition(out, self)
 
-    def _add_to_sum(
-        self, branch: Branch, addition: Addition, _module: nn.Module, _args: tuple, out: Tensor
-    ) -> Tensor:
-        return out + addition(self._inputs.pop(branch) + out, self)
+def _add_to_output(
+    function: Callable[[Tensor], Tensor], _module: nn.Module, _args: tuple, out: Tensor
+) -> Tensor:
+    return out + function(out)
 
-    def _add_beside(
-        self, branch: Branch, addition: Addition, _module: nn.Module, _args: tuple, out: Tensor
-    ) -> Tensor:
-        return out + addition(self._inputs.pop(branch), self).view_as(out)
 
-    def on_map(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """Applies a function of maps ``(B, C, H, W)`` to tokens; prefix tokens give zeros.
+def on_map(x: Tensor, layout: TokenLayout, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Applies a function of maps ``(B, C, H, W)`` to tokens; prefix tokens give zeros.
 
-        Args:
-            x: ``(B, num_prefix + H * W, C)`` or ``(B, H, W, C)``.
-            function: keeps the size, may change the channels.
-        """
-        if x.ndim == 4:
-            return function(map_of(x)).movedim(1, -1)
-        grid = map_of(x[:, self.num_prefix :].unflatten(1, self.hw))
-        out = function(grid).movedim(1, -1).flatten(1, 2)  # (B, H*W, C)
-        if not self.num_prefix:
-            return out
-        zeros = out.new_zeros(out.shape[0], self.num_prefix, out.shape[2])
-        return torch.cat([zeros, out], dim=1)
+    Args:
+        x: ``(B, num_prefix + H * W, C)`` or ``(B, H, W, C)``.
+        layout: of x.
+        function: keeps the size, may change the channels.
+    """
+    if x.ndim == 4:
+        return function(map_of(x)).movedim(1, -1)
+    grid = map_of(x[:, layout.num_prefix :].unflatten(1, layout.hw))
+    out = function(grid).movedim(1, -1).flatten(1, 2)  # (B, H*W, C)
+    if not layout.num_prefix:
+        return out
+    zeros = out.new_zeros(out.shape[0], layout.num_prefix, out.shape[2])
+    return torch.cat([zeros, out], dim=1)
 
 
 class BlockTuning(Tuning):

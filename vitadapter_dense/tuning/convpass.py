@@ -13,7 +13,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from vitadapter_dense.tuning.blocks import BlockSite, BlockTuning
+from vitadapter_dense.encoders.tokens import TokenLayout
+from vitadapter_dense.tuning.blocks import BlockSite, BlockTuning, on_map
 
 
 def _quick_gelu(x: Tensor) -> Tensor:
@@ -43,15 +44,15 @@ class ConvBypass(nn.Module):
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
-    def forward(self, x: Tensor, site: BlockSite) -> Tensor:
+    def forward(self, x: Tensor, layout: TokenLayout) -> Tensor:
         """``(B, num_prefix + H * W, C)`` or ``(B, H, W, C)`` -> the same shape."""
         z = _quick_gelu(self.down(x))
-        mixed = site.on_map(z, self.conv)
-        if x.ndim == 3 and site.num_prefix:
-            prefix = z[:, : site.num_prefix]
+        mixed = on_map(z, layout, self.conv)
+        if x.ndim == 3 and layout.num_prefix:
+            prefix = z[:, : layout.num_prefix]
             alone = prefix.flatten(0, 1)[..., None, None]  # (B * num_prefix, C, 1, 1)
             prefix = self.conv(alone).flatten(1).view_as(prefix)
-            mixed = torch.cat([prefix, mixed[:, site.num_prefix :]], dim=1)
+            mixed = torch.cat([prefix, mixed[:, layout.num_prefix :]], dim=1)
         return self.up(self.dropout(_quick_gelu(mixed)))
 
 
@@ -79,8 +80,8 @@ class Convpass(BlockTuning):
         site.add_beside('attention', partial(self._beside_attention, index), normed=True)
         site.add_beside('mlp', partial(self._beside_mlp, index), normed=True)
 
-    def _beside_attention(self, index: int, x: Tensor, site: BlockSite) -> Tensor:
-        return self.scale * self.beside_attention[index](x, site)
+    def _beside_attention(self, index: int, x: Tensor, layout: TokenLayout) -> Tensor:
+        return self.scale * self.beside_attention[index](x, layout)
 
-    def _beside_mlp(self, index: int, x: Tensor, site: BlockSite) -> Tensor:
-        return self.scale * self.beside_mlp[index](x, site)
+    def _beside_mlp(self, index: int, x: Tensor, layout: TokenLayout) -> Tensor:
+        return self.scale * self.beside_mlp[index](x, layout)

@@ -14,7 +14,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitadapter_dense.tuning.blocks import BlockSite, BlockTuning
+from vitadapter_dense.encoders.tokens import TokenLayout
+from vitadapter_dense.tuning.blocks import BlockSite, BlockTuning, on_map
 
 
 class MonaAdapter(nn.Module):
@@ -78,8 +79,8 @@ class Mona(BlockTuning):
         site.add_after('attention', partial(self._after_attention, index))
         site.add_after('mlp', partial(self._after_mlp, index))
 
-    def _after_attention(self, index: int, x: Tensor, site: BlockSite) -> Tensor:
-        return site.on_map(x, self.after_attention[index])
+    def _after_attention(self, index: int, x: Tensor, layout: TokenLayout) -> Tensor:
+        return on_map(x, layout, self.after_attention[index])
 
-    def _after_mlp(self, index: int, x: Tensor, site: BlockSite) -> Tensor:
-        return site.on_map(x, self.after_mlp[index])
+    def _after_mlp(self, index: int, x: Tensor, layout: TokenLayout) -> Tensor:
+        return on_map(x, layout, self.after_mlp[index])

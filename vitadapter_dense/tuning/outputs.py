@@ -23,7 +23,6 @@ class OutputTuning(Tuning):
     def __init__(self) -> None:
         super().__init__()
         self._last_block = -1
-        self._images: list[Tensor] = []
 
     def attach(self, backbone: nn.Module) -> None:
         """Makes the method's own modules for each map.
@@ -36,7 +35,6 @@ class OutputTuning(Tuning):
         if is_plain_vit(backbone):
             self._last_block = backbone.depth - 1
             self.sites = [f'blocks.{self._last_block}']
-            backbone.patch_embed.proj.register_forward_pre_hook(self._keep_images)
         else:
             self.sites = [f'output {index}' for index in range(len(channels))]
             backbone.register_forward_hook(self._on_outputs)
@@ -49,13 +47,6 @@ class OutputTuning(Tuning):
         """Changes the maps ``(B, C, H, W)`` of the images ``(B, 3, H, W)``."""
         raise NotImplementedError
 
-    def __getstate__(self) -> dict:
-        """What a copy takes over: nothing of the forward pass under way."""
-        return dict(self.__dict__, _images=[])
-
-    def _keep_images(self, _module: nn.Module, args: tuple) -> None:
-        self._images = [args[0]]
-
     def _on_outputs(self, _module: nn.Module, args: tuple, maps: Sequence[Tensor]) -> Sequence:
         return type(maps)(dense(own) for own in self.change(args[0], maps))
 
@@ -63,7 +54,7 @@ class OutputTuning(Tuning):
         """Acts on the last block's map of a plain ViT."""
         if index != self._last_block:
             return tokens
-        (changed,) = self.change(self._images.pop(), [tokens.as_map()])
+        (changed,) = self.change(tokens.images, [tokens.as_map()])
         return tokens.with_map(changed)
 
 

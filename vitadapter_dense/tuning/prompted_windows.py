@@ -5,63 +5,80 @@ every window, what the windows make of them is averaged, position bias and shift
 between prompts and everything else, and a prompt goes through patch merging as four copies of
 itself. Unlike in the authors' code, images of any size work and the samples of a batch are not
 mixed.
+
+From block to block prompts ride in the tensor that the blocks hand on, behind the map: as tokens
+after ``(B, H * W, C)``, as whole rows below ``(B, H, W, C)``. Nothing is kept aside, so that what
+is recomputed in the backward pass finds the prompts of its own forward pass.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from timm.models.swin_transformer import WindowAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitadapter_dense.encoders.mixin import Mixin, mix_in
+from vitadapter_dense.encoders.tokens import TokenLayout
+from vitadapter_dense.tuning.blocks import tune_block
 
-class PromptState:
-    """Prompts of one block in the forward pass under way; not copied with the model.
+
+def put_behind(x: Tensor, prompts: Tensor) -> Tensor:
+    """Prompts ``(B, p, C)`` behind a map: ``(B, H * W, C)`` or ``(B, H, W, C)``."""
+    prompts = prompts.to(x.dtype)
+    if x.ndim == 4:
+        width, count = x.shape[2], prompts.shape[1]
+        rows = (count + width - 1) // width
+        prompts = F.pad(prompts, (0, 0, 0, rows * width - count)).unflatten(1, (rows, width))
+    return torch.cat([x, prompts], dim=1)
+
+
+def take_from_behind(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Undoes :func:`put_behind` for ``count`` prompts."""
+    if x.ndim == 3:
+        return x[:, : x.shape[1] - count], x[:, x.shape[1] - count :]
+    rows = (count + x.shape[2] - 1) // x.shape[2]
+    x, below = x[:, : x.shape[1] - rows], x[:, x.shape[1] - rows :]
+    return x, below.flatten(1, 2)[:, :count]
+
+
+class _PromptedWindows:
+    """Attention within windows that see prompts, for one call.
+
+    Args:
+        attention: of the windows; timm's or the toolboxes'.
+        prompts: ``(B, p, C)``, normed.
 
     Attributes:
-        prompts: ``(B, p, C)`` that enter the attention, normalised; ``None``: none.
         outputs: ``(B, p, C)`` that the attention made of them.
     """
 
-    def __init__(self) -> None:
-        self.prompts: Tensor | None = None
-        self.outputs: Tensor | None = None
+    def __init__(self, attention: nn.Module, prompts: Tensor) -> None:
+        self.attention, self.prompts, self.outputs = attention, prompts, prompts
 
-    def __getstate__(self) -> dict[str, Any]:
-        return dict(prompts=None, outputs=None)
-
-
-class _Prompted:
-    """A window attention that takes prompts into every window; mixed into its class."""
-
-    prompt_state: PromptState
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Windows ``(B * num_windows, N, C)``, those of an image in a row -> the same shape."""
-        prompts = self.prompt_state.prompts
-        if prompts is None:
-            return super().forward(x, mask)
-        batch, count, _ = prompts.shape
-        copies = prompts.repeat_interleave(x.shape[0] // batch, dim=0).to(x.dtype)
+        batch, count, _ = self.prompts.shape
+        copies = self.prompts.repeat_interleave(x.shape[0] // batch, dim=0).to(x.dtype)
         out = self._attend(torch.cat([copies, x], dim=1), mask, count)
-        self.prompt_state.outputs = out[:, :count].unflatten(0, (batch, -1)).mean(1)
+        self.outputs = out[:, :count].unflatten(0, (batch, -1)).mean(1)
         return out[:, count:]
 
     def _attend(self, x: Tensor, mask: Tensor | None, count: int) -> Tensor:
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        own = self.attention
+        qkv = own.qkv(x).unflatten(-1, (3, own.num_heads, -1)).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)  # each (B*num_windows, M, count + N, D)
-        bias = _position_bias(self)
+        bias = _position_bias(own)
         if mask is not None:
             repeats = x.shape[0] // mask.shape[0]
             bias = bias + mask.to(bias.dtype).repeat(repeats, 1, 1)[:, None]
         bias = F.pad(bias, (count, 0, count, 0)).to(q.dtype)
         out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=bias, dropout_p=self.attn_drop.p if self.training else 0.0
+            q, k, v, attn_mask=bias, dropout_p=own.attn_drop.p if own.training else 0.0
         )
-        return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
+        return own.proj_drop(own.proj(out.transpose(1, 2).flatten(2)))
 
 
 def _position_bias(attention: nn.Module) -> Tensor:
@@ -71,34 +88,74 @@ def _position_bias(attention: nn.Module) -> Tensor:
     return bias.unflatten(0, index.shape).permute(2, 0, 1)[None]
 
 
-@lru_cache
-def _prompted_class(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(f'Prompted{kind.__name__}', (_Prompted, kind), {})
+class _PromptedBlock(Mixin):
+    """A tuned Swin block with prompts; mixed into its class.
+
+    Attributes:
+        new_prompts: makes the prompts for so many images; ``None``: they come behind the map.
+        num_coming: how many come behind the map.
+        num_leaving: how many leave behind it.
+    """
+
+    new_prompts: Callable[[int], Tensor] | None
+    num_coming: int
+    num_leaving: int
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int] | None = None) -> Tensor:
+        """``(B, H, W, C)``, or ``(B, H * W, C)`` and the map's size; prompts may be behind."""
+        x, prompts = take_from_behind(x, self.num_coming)
+        if self.new_prompts is not None:
+            prompts = self.new_prompts(x.shape[0])
+        hw = (x.shape[1], x.shape[2]) if hw_shape is None else tuple(hw_shape)
+        own = self.attn if isinstance(self.attn, WindowAttention) else self.attn.w_msa
+        windows = _PromptedWindows(own, self.norm1(prompts))
+        x = self.tuned_forward(x, TokenLayout(hw), windows=windows)
+        if not self.num_leaving:
+            return x
+        prompts = prompts + windows.outputs
+        mlp = self.mlp if hasattr(self, 'mlp') else self.ffn.layers
+        return put_behind(x, prompts + mlp(self.norm2(prompts)))
 
 
-def take_prompts(block: nn.Module) -> PromptState:
-    """Makes a Swin block's attention take prompts; returns where to put them."""
-    attention = block.attn if isinstance(block.attn, WindowAttention) else block.attn.w_msa
-    attention.__class__ = _prompted_class(type(attention))
-    attention.prompt_state = PromptState()
-    return attention.prompt_state
+class _PromptedMerging(Mixin):
+    """Patch merging of a map with prompts behind it; mixed into its class."""
+
+    num_prompts: int
+
+    def forward(self, x: Tensor, *size: tuple[int, int]) -> Tensor | tuple[Tensor, tuple]:
+        """Merges the map, and each prompt as a map of 2 x 2 equal tokens."""
+        x, prompts = take_from_behind(x, self.num_prompts)
+        batch, count, channels = prompts.shape
+        copies = prompts.flatten(0, 1)[:, None, None].expand(-1, 2, 2, channels)
+        if not size:  # timm's
+            merged = super().forward(copies).reshape(batch, count, -1)
+            return put_behind(super().forward(x), merged)
+        merged, _ = super().forward(copies.flatten(1, 2), (2, 2))
+        x, smaller = super().forward(x, *size)
+        return put_behind(x, merged.reshape(batch, count, -1)), smaller
 
 
-def prompts_after_block(block: nn.Module, prompts: Tensor, state: PromptState) -> Tensor:
-    """The residual sums of a block for its prompts ``(B, p, C)``."""
-    prompts = prompts + state.outputs
-    normed = block.norm2(prompts)
-    if hasattr(block, 'mlp'):
-        return prompts + block.mlp(normed)
-    return prompts + block.ffn.layers(normed)
+def prompt_block(
+    block: nn.Module,
+    new_prompts: Callable[[int], Tensor] | None,
+    *,
+    num_coming: int = 0,
+    num_leaving: int = 0,
+) -> None:
+    """Has a Swin block take prompts; the arguments are those of its new class."""
+    tune_block(block)
+    mix_in(block, _PromptedBlock)
+    block.new_prompts = new_prompts
+    block.num_coming, block.num_leaving = num_coming, num_leaving
 
 
-def merge_prompts(downsample: nn.Module, prompts: Tensor) -> Tensor:
-    """Takes prompts ``(B, p, C)`` through patch merging, each as a map of 2 x 2 equal tokens."""
-    batch, count, channels = prompts.shape
-    maps = prompts.flatten(0, 1)[:, None, None].expand(-1, 2, 2, channels)
-    if hasattr(downsample, 'sampler'):  # the toolboxes' patch merging
-        merged, _ = downsample(maps.flatten(1, 2), (2, 2))
-    else:
-        merged = downsample(maps)
-    return merged.reshape(batch, count, -1)
+def prompt_merging(downsample: nn.Module, num_prompts: int) -> None:
+    """Has the patch merging of a Swin take prompts along."""
+    mix_in(downsample, _PromptedMerging)
+    downsample.num_prompts = num_prompts
+
+
+def leave_prompts(count: int, _stage: nn.Module, _args: tuple, out: tuple) -> tuple:
+    """A forward hook for a stage of the toolboxes: its own map, the third output, without them."""
+    x, hw, of_stage, stage_hw = out
+    return x, hw, take_from_behind(of_stage, count)[0], stage_hw

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from vitadapter_dense.encoders.maps import map_of
 from vitadapter_dense.encoders.timm_stages import TimmStages
 from vitadapter_dense.encoders.timm_vit import TimmViT
+from vitadapter_dense.tuning.prompted_windows import put_behind, take_from_behind
 
 Layout = Literal['NCHW', 'NHWC', 'tokens']
 
@@ -241,13 +242,17 @@ def _on_map(
     function: Callable[[int, Tensor], Tensor],
     index: int,
     layout: Layout,
-    _module: nn.Module,
+    module: nn.Module,
     args: tuple,
     output: Tensor,
 ) -> Tensor:
     if layout == 'NCHW':
         return function(index, output)
+    prompts = getattr(module, 'num_leaving', 0)  # of another method, behind the map
+    output, behind = take_from_behind(output, prompts)
     if layout == 'NHWC':
-        return function(index, map_of(output)).movedim(1, -1)
-    grid = map_of(output.unflatten(1, tuple(args[1])))
-    return function(index, grid).movedim(1, -1).flatten(1, 2)  # (B, H*W, C)
+        changed = function(index, map_of(output)).movedim(1, -1)
+    else:
+        grid = map_of(output.unflatten(1, tuple(args[1])))
+        changed = function(index, grid).movedim(1, -1).flatten(1, 2)  # (B, H*W, C)
+    return put_behind(changed, behind) if prompts else changed

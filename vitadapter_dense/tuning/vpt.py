@@ -9,12 +9,12 @@ resampled to the size at hand.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 import torch
 from mmengine.registry import MODELS
-from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,10 +23,9 @@ from vitadapter_dense.encoders.tokens import Tokens
 from vitadapter_dense.tuning.base import Tuning
 from vitadapter_dense.tuning.blocks import need_transformer_blocks
 from vitadapter_dense.tuning.prompted_windows import (
-    PromptState,
-    merge_prompts,
-    prompts_after_block,
-    take_prompts,
+    leave_prompts,
+    prompt_block,
+    prompt_merging,
 )
 from vitadapter_dense.tuning.stages import find_stages, is_plain_vit
 
@@ -78,8 +77,6 @@ class VisualPromptTuning(Tuning):
         self.num_tokens, self.deep, self.location = num_tokens, deep, location
         self.width = project
         self.dropout = nn.Dropout(dropout)
-        self._states: list[PromptState] = []
-        self._carried: dict[int, Tensor] = {}
 
     # ------------------------------------------------------------------ set-up
 
@@ -196,7 +193,7 @@ class VisualPromptTuning(Tuning):
         prompts = self._prompts(index, tokens.x.shape[0]).to(tokens.x.dtype)
         kept = tokens.num_prefix - (self.num_tokens if index else 0)
         x = torch.cat([tokens.x[:, :kept], prompts, tokens.grid], dim=1)
-        return Tokens(x, tokens.hw, kept + self.num_tokens)
+        return replace(tokens, x=x, num_prefix=kept + self.num_tokens)
 
     def after_block(self, index: int, tokens: Tokens) -> Tokens:
         """Takes the prompts away behind the last block."""
@@ -204,7 +201,7 @@ class VisualPromptTuning(Tuning):
             return tokens
         kept = tokens.num_prefix - self.num_tokens
         x = torch.cat([tokens.x[:, :kept], tokens.grid], dim=1)
-        return Tokens(x, tokens.hw, kept)
+        return replace(tokens, x=x, num_prefix=kept)
 
     # -------------------------------------------------------------------- Swin
 
@@ -216,45 +213,38 @@ class VisualPromptTuning(Tuning):
                 hook = partial(self._add_to_swin, index)
                 self._blocks[index].register_forward_pre_hook(hook)
             return
-        self._stage_of = [
-            level for level, stage in enumerate(find_stages(backbone)) for _ in stage.blocks
-        ]
-        self._backbone_stages = [
-            getattr(backbone, 'stages', None) or backbone.get_submodule('model.layers')
-        ]
+        last = len(self._blocks) - 1
         for index, block in enumerate(self._blocks):
-            self._states.append(take_prompts(block))
-            block.register_forward_pre_hook(partial(self._enter_swin, index))
-            if not self.deep and index < len(self._blocks) - 1:
-                block.register_forward_hook(partial(self._leave_swin, index))
+            if self.deep:
+                prompt_block(block, partial(self._prompts, index))
+                continue
+            prompt_block(
+                block,
+                None if index else partial(self._prompts, 0),
+                num_coming=self.num_tokens if index else 0,
+                num_leaving=self.num_tokens if index < last else 0,
+            )
+        if not self.deep:
+            self._carry_between_stages(backbone)
+
+    def _carry_between_stages(self, backbone: nn.Module) -> None:
+        """Prompts go through patch merging; the maps that a stage returns are without them."""
+        of_toolbox = hasattr(backbone, 'stages')
+        stages = list(backbone.stages if of_toolbox else backbone.model.layers)
+        for index, stage in enumerate(stages):
+            if hasattr(stage.downsample, 'reduction'):
+                prompt_merging(stage.downsample, self.num_tokens)
+            if index == len(stages) - 1:
+                continue
+            if of_toolbox:
+                stage.register_forward_hook(partial(leave_prompts, self.num_tokens))
+            else:  # what rides below the map is cut off by `TimmStages`, with its padding
+                stage.num_leaving = self.num_tokens
 
     def _add_to_swin(self, index: int, _block: nn.Module, args: tuple) -> tuple:
         x = args[0]
         hw = (x.shape[1], x.shape[2]) if x.ndim == 4 else tuple(args[1])
         return (x + self._added(index, hw).view(1, *x.shape[1:]).to(x.dtype), *args[1:])
-
-    def _enter_swin(self, index: int, block: nn.Module, args: tuple) -> None:
-        if self.deep or index == 0:
-            prompts = self._prompts(index, args[0].shape[0])
-        else:
-            # kept a block, because a block may be recomputed in the backward pass
-            prompts = self._carried[index]
-            before, stage = self._stage_of[index - 1], self._stage_of[index]
-            if stage != before:
-                inside = isinstance(block, SwinTransformerBlock)  # timm merges at a stage's start
-                stages = self._backbone_stages[0]
-                prompts = merge_prompts(stages[stage if inside else before].downsample, prompts)
-        self._states[index].prompts = block.norm1(prompts)
-        if not self.deep:
-            self._carried[-1 - index] = prompts
-
-    def _leave_swin(self, index: int, block: nn.Module, _args: tuple, _out: Tensor) -> None:
-        prompts = self._carried[-1 - index]
-        self._carried[index + 1] = prompts_after_block(block, prompts, self._states[index])
-
-    def __getstate__(self) -> dict:
-        """What a copy takes over: nothing of the forward pass under way."""
-        return dict(self.__dict__, _carried={})
 
 
 def _uniform(shape: tuple[int, ...], spread: float) -> nn.Parameter:
