@@ -1,12 +1,15 @@
-"""`torch.compile` of a ViT-Adapter: one graph, the same numbers."""
+"""`torch.compile`: one graph, the same numbers, at every size of images and batches."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from mmengine.registry import MODELS
+from torch import nn
 
-from vitadapter_dense.backbones import ViTAdapter
+import vitadapter_dense  # noqa: F401  (registers)
 
+SMALL = dict(type='TimmViT', img_size=64, embed_dim=32, depth=2, num_heads=2)
 ENCODERS = {
     'vit': dict(model_name='vit_tiny_patch16_224', window_sizes=[3, None]),
     'beit': dict(model_name='beit_base_patch16_224', window_sizes=[3, None], window_pad='input'),
@@ -15,23 +18,68 @@ ENCODERS = {
     'dinov3': dict(model_name='vit_small_patch16_dinov3', keep_prefix_tokens=True),
     'frozen': dict(model_name='vit_tiny_patch16_224', frozen=True),
 }
+SHAPES = ((1, 3, 64, 96), (2, 3, 80, 64), (1, 3, 97, 130))
+
+
+def adapter(family: str, **options) -> dict:
+    return dict(
+        type='ViTAdapter',
+        encoder={**SMALL, **ENCODERS[family]},
+        conv_inplane=4,
+        deform_num_heads=2,
+        interaction_indexes=[[0, 0], [1, 1]],
+        **options,
+    )
+
+
+def assert_same(compiled: nn.Module, model: nn.Module, shape: tuple[int, ...]) -> None:
+    images = torch.randn(shape)
+    with torch.no_grad():
+        for output, reference in zip(compiled(images), model(images), strict=True):
+            torch.testing.assert_close(output, reference, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('family', ENCODERS)
 def test_one_graph_with_the_same_numbers(family):
     """`fullgraph=True` raises at the first graph break."""
-    small = dict(img_size=64, embed_dim=32, depth=2, num_heads=2)
-    model = ViTAdapter(
-        dict(type='TimmViT', **{**small, **ENCODERS[family]}),
-        conv_inplane=4,
-        deform_num_heads=2,
-        interaction_indexes=[[0, 0], [1, 1]],
-        injector=family != 'frozen',
-    ).eval()
+    model = MODELS.build(adapter(family, injector=family != 'frozen')).eval()
     torch.compiler.reset()
-    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
-    images = torch.randn(1, 3, 64, 96)
-    with torch.no_grad():
-        for output, reference in zip(compiled(images), model(images), strict=True):
-            torch.testing.assert_close(output, reference, rtol=1e-4, atol=1e-5)
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager', dynamic=True)
+    for shape in SHAPES[:2]:
+        assert_same(compiled, model, shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['backbone', 'tuned', 'segmentor'])
+def test_every_size_with_the_default_back_end(kind):
+    torch.manual_seed(0)
+    if kind == 'backbone':
+        model, dynamic = MODELS.build(adapter('vit')), True
+    elif kind == 'tuned':
+        plain = dict(type='PlainViT', encoder={**SMALL, **ENCODERS['beit_cls']})
+        methods = [dict(type='Mona', hidden=4), dict(type='VisualPromptTuning', num_tokens=2)]
+        cfg = dict(type='TunedBackbone', backbone=plain, tuning=methods)
+        model, dynamic = MODELS.build(cfg), None
+    else:
+        model, dynamic = _segmentor(), None
+    model.eval()
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True, dynamic=dynamic)
+    for shape in SHAPES:
+        assert_same(compiled, model, shape)
+
+
+def _segmentor() -> nn.Module:
+    models = pytest.importorskip('mmseg.models')
+    head = dict(
+        type='FCNHead',
+        in_channels=32,
+        channels=8,
+        num_classes=3,
+        num_convs=1,
+        concat_input=False,
+        norm_cfg=dict(type='BN'),
+    )
+    backbone = dict(type='PlainViT', encoder={**SMALL, **ENCODERS['vit']})
+    return models.EncoderDecoder(backbone=backbone, decode_head=head, test_cfg=dict(mode='whole'))

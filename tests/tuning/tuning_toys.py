@@ -165,6 +165,31 @@ def train_steps(model: nn.Module, steps: int = 2, lr: float = 0.5) -> None:
         optimizer.step()
 
 
+@torch.no_grad()
+def disturbed_pass(model: nn.Module, every: int = 7) -> list[Tensor]:
+    """What the model gives for :func:`images`, with passes of other images in the midst of it.
+
+    Two threads can do the same to each other at any point; here it is done at every seventh module
+    that is called, so that what a pass leaves on a module is met by chance no more.
+    """
+    others, calls, inside = torch.randn(1, 3, *reversed(SIZE)), 0, False
+
+    def disturb(_module: nn.Module, _args: tuple) -> None:
+        nonlocal calls, inside
+        calls += not inside
+        if not inside and calls % every == 0:
+            inside = True
+            model(others)
+            inside = False
+
+    handles = [module.register_forward_pre_hook(disturb) for module in model.modules()]
+    try:
+        return list(model(images()))
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 @contextmanager
 def layer_calls() -> Iterator[list[int]]:
     """Collects the ``id`` of every linear layer and convolution that is called."""
