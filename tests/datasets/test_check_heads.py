@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from vitadapter_dense.datasets.check_heads import find_disagreements
 from vitadapter_dense.datasets.check_losses import doubtful_losses
@@ -129,6 +130,7 @@ SIGMOID = dict(type='CrossEntropyLoss', use_sigmoid=True)
 
 def test_losses_that_end_at_the_first_ignored_pixel_are_found() -> None:
     pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+    init_default_scope('mmdet')  # whatever was last
     for error, loss in BROKEN.items():
         (said,) = find_disagreements(segmentor([dict(SOUND[0]), loss]), CLASSES)
         assert f'model.decode_head.loss_decode.1 ({loss["type"]}) cannot be computed' in said

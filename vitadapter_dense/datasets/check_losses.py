@@ -134,7 +134,8 @@ def _try(
     scores = torch.randn(2, outputs, *labels.shape[1:], generator=generator).to(get_device())
     scores.requires_grad_()
     with torch.random.fork_rng():  # the run draws what it would have drawn
-        loss = MODELS.build(dict(loss_cfg)).to(scores.device)
+        # whatever toolbox's scope is the default
+        loss = MODELS.build({'_scope_': 'mmseg', **loss_cfg}).to(scores.device)
         value = loss(scores, labels.to(scores.device), weight=None, ignore_index=ignored)
     value = value.mean()  # as MMEngine reduces what a head returns
     value.backward()
