@@ -177,3 +177,17 @@ def test_the_range_stands_in_the_loader_of_a_pipeline(tmp_path):
     assert value_range_of([dict(type='LoadImageFromFile')]) is None
     results = LoadImageChecked(value_range=(0, 4095))(dict(img_path=str(tmp_path / 'a.png')))
     np.testing.assert_array_equal(results['img'][..., 0], _scaled(4095, 'u2') >> 4)
+
+
+def test_arrays_in_memory_and_the_toolboxes_inferencers_are_no_way_around():
+    from mmengine.config import Config
+
+    from vitadapter_dense.engine.inference import Predictor, inferencer_config
+
+    for array in (COLOURS, np.zeros((4, 5), np.uint8), np.zeros((4, 5, 4), np.uint8)):
+        with pytest.raises(ValueError, match='uint8, BGR, got'):
+            Predictor.prepare_array(object.__new__(Predictor), array)
+    step = dict(type='LoadImageChecked', value_range=(0, 4095))
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(type='A', pipeline=[step]))))
+    with pytest.raises(ValueError, match='knows no value_range'):
+        inferencer_config(cfg)

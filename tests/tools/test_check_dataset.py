@@ -120,3 +120,27 @@ def test_what_does_not_fit_together_is_told_by_both_tools(tiny_config, tmp_path)
         assert (status, message in printed) == (1, True)
         with pytest.raises(SystemExit, match=message):
             run_tool('train.py', *arguments, *run, '--cfg-options', option)
+
+
+def test_mixed_batches_and_other_statistics_are_told_by_both_tools(tmp_path: Path) -> None:
+    config, *data = seg_config(tmp_path)
+    for kind, suffix in (('images', 'jpg'), ('maps', 'png')):
+        file = str(tmp_path / 'data' / kind / f'1.{suffix}')
+        cv2.imwrite(file, cv2.imread(file, cv2.IMREAD_UNCHANGED)[:, :70])
+    text = config.read_text().replace('pretrained=False', "pretrained='/no/such/file'")
+    config.write_text(text.replace('deit_tiny_patch16_224', 'vit_tiny_patch16_224.augreg_in21k'))
+    options = ['--cfg-options', 'val_dataloader.batch_size=2']
+    status, printed = run_tool(
+        TOOL, config, *data, '--out', tmp_path / 'p.png', '--workers', 1, *options
+    )
+    assert status == 1
+    assert 'ERROR: val_dataloader.batch_size is 2' in printed
+    assert 'mean [127.5, 127.5, 127.5], std [127.5, 127.5, 127.5]' in printed
+    assert 'mean [123.675, 116.28, 103.53]' in printed
+    work = ['--work-dir', tmp_path / 'work']
+    with pytest.raises(SystemExit, match='val_dataloader.batch_size is 2'):
+        run_tool('train.py', config, *data, *work, *options)
+    with pytest.raises(SystemExit, match='no checkpoint file'):
+        run_tool('train.py', config, *data, *work)
+    (log,) = (tmp_path / 'work').glob('*/*.log')
+    assert 'were trained on images with mean [127.5' in log.read_text()

@@ -22,6 +22,7 @@ from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
+from vitadapter_dense.datasets.loading import value_range_of
 from vitadapter_dense.encoders.weights import load_checked, read_checkpoint
 from vitadapter_dense.engine.config import iter_datasets
 from vitadapter_dense.engine.delta import complete_state_dict
@@ -70,6 +71,11 @@ def inferencer_config(cfg: Config) -> Config:
 
 def _for_toolboxes(pipeline: Sequence[dict]) -> list[dict]:
     steps = _without_annotations(pipeline)
+    if value_range_of(steps) is not None:
+        raise ValueError(
+            "the toolboxes' loader of single images knows no value_range, and would read them as "
+            'black or white: use Predictor of vitadapter_dense.engine.inference'
+        )
     return [dict(step, type=_TOOLBOX_NAMES.get(step['type'], step['type'])) for step in steps]
 
 
@@ -113,7 +119,16 @@ class Predictor:
         return {key: [value] for key, value in data.items()}
 
     def prepare_array(self, image: np.ndarray) -> dict[str, Any]:
-        """Makes the model's input of an image in memory, (H, W, 3), BGR, 0 to 255."""
+        """Makes the model's input of an image in memory, (H, W, 3) uint8, BGR.
+
+        Raises:
+            ValueError: an array of another type, which 0 to 1 or 12 bits would be, or shape.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f'an image in memory must be (height, width, 3), uint8, BGR, got {image.shape} of '
+                f'{image.dtype}: bring its values to 0 to 255 first'
+            )
         shape = image.shape[:2]
         data = dict(img=image, img_path='', img_id=0, img_shape=shape, ori_shape=shape)
         return {key: [value] for key, value in self._pipeline_of_arrays(data).items()}
