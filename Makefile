@@ -21,8 +21,9 @@ help:
 	@echo "               ARGS='...'            further arguments of tools/train.py, e.g. --data-root"
 	@echo 'make test      set up, lint, fast tests'
 	@echo 'make test-all  set up, lint, all tests, the slow ones included (30 minutes on 2 cores)'
-	@echo 'make env       set up only: .venv with everything pinned (first time: 15 to 25 minutes,'
-	@echo '               most of it compiling mmcv); PYTHON=python3.12 chooses the interpreter'
+	@echo 'make env       set up only: .venv with everything pinned (first time: some minutes);'
+	@echo '               PYTHON=python3.12 chooses the interpreter, MMCV_OPS=compiled compiles'
+	@echo "               mmcv's own operators (10 minutes more)"
 	@echo 'make lint      ruff, rules and format'
 	@echo 'make clean     remove caches and what was built; data/, work_dirs/ and .venv stay'
 	@echo 'make clean-env remove .venv'
@@ -31,7 +32,7 @@ env:
 	@'$(PYTHON)' -c '' >/dev/null 2>&1 || { \
 	  echo '[make] FAILED: no Python 3.11 or 3.12 found$(if $(PYTHON), under the name $(PYTHON)).' \
 	    'Mend: install one and name it, as in: make env PYTHON=/path/to/python3.12' >&2; exit 1; }
-	@'$(PYTHON)' tools/setup_env.py --venv $(VENV)
+	@MMCV_OPS='$(MMCV_OPS)' '$(PYTHON)' tools/setup_env.py --venv $(VENV)
 
 train: env
 	@$(RUN) tools/train_and_show.py $(CONFIG) $(ARGS)

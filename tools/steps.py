@@ -1,7 +1,6 @@
 """Runs the commands behind `make`: says what happens and for how long, and ends with the mend.
 
-Standard library only, because it runs before anything is installed. A quiet command writes to a log
-and gives a sign of life; when it fails, its last lines are shown and known causes get their mend.
+Standard library only, because it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -15,46 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SIGN_OF_LIFE_S = 30.0
-
-# What a failing command prints -> what to do about it. The first that matches is shown.
+# What a failing pip prints -> what to do about it. The first that matches is shown.
 MENDS = (
+    ('No space left on device', 'free some disk (8 GB), or point TMPDIR to a larger folder'),
     (
-        r'No space left on device',
-        'The disk is full. Free some space (the environment takes 6 GB); if it is the temporary '
-        'folder that is full, point TMPDIR to a larger one.',
+        'name resolution|NewConnectionError|unreachable|Failed to establish|Timeout|ProxyError'
+        '|SSLError|Could not find a version|No matching distribution',
+        'check the network (and the proxy variables), or name a mirror or a folder of wheels with '
+        'PIP_INDEX_URL or PIP_FIND_LINKS; a further run goes on where this one stopped',
     ),
-    (
-        r'Temporary failure in name resolution|NewConnectionError|Network is unreachable'
-        r'|Failed to establish a new connection|ReadTimeoutError|ConnectTimeout|ProxyError'
-        r'|SSLError|Could not find a version that satisfies|No matching distribution',
-        'pip could not get a package. Check the network (and the proxy variables), or name a '
-        'package mirror or a folder of wheels with PIP_INDEX_URL or PIP_FIND_LINKS. A further run '
-        'goes on where this one stopped.',
-    ),
-    (
-        r'Killed signal terminated|signal 9|\(Killed\)|cannot allocate memory|out of memory',
-        'A process was killed, most often for lack of memory. Run again with fewer compilers at a '
-        'time: MAX_JOBS=1 make env',
-    ),
-    (
-        r'Python\.h: No such file',
-        'The headers of Python are missing. On Debian or Ubuntu: apt-get install python3-dev '
-        '(python3.12-dev for Python 3.12).',
-    ),
-    (
-        r"(g\+\+|c\+\+|gcc|cc1plus)['\"]?:? (failed: )?(No such file|not found|command not found)"
-        r'|No such file or directory: .(c\+\+|g\+\+)|unable to find .*compiler',
-        'There is no C++ compiler. On Debian or Ubuntu: apt-get install g++ (or set CXX to one).',
-    ),
-    (
-        r'The detected CUDA version|nvcc fatal|unsupported GNU version',
-        'nvcc does not fit the installed torch. Install the CUDA toolkit of the version that torch '
-        'was built for, or build without it: hide nvcc from PATH and unset CUDA_HOME.',
-    ),
-    (
-        r'THESE PACKAGES DO NOT MATCH THE HASHES|BadZipFile|IncompleteRead',
-        'A download was broken. Run again; if it comes back: pip cache purge.',
-    ),
+    ('signal 9|Killed|out of memory', 'memory ran out: run MAX_JOBS=1 make env'),
+    ('DO NOT MATCH THE HASHES|BadZipFile|IncompleteRead', 'a download broke: pip cache purge'),
 )
 
 
@@ -75,70 +45,41 @@ def duration(seconds: float) -> str:
     return f'{minutes} min {rest:02d} s' if minutes else f'{rest} s'
 
 
-def mend_for(output: str) -> str | None:
-    """The advice for a failed command's output; None when its cause is not a known one."""
-    for pattern, advice in MENDS:
-        if re.search(pattern, output, re.IGNORECASE):
-            return advice
-    return None
-
-
-def run_logged(
-    command: Sequence[str | os.PathLike[str]],
-    log: Path,
-    *,
-    env: dict[str, str] | None = None,
-    cwd: Path | None = None,
-) -> None:
-    """Runs a command with its output in a log file.
-
-    Args:
-        command: program and arguments.
-        log: file that the output is added to.
-        env: variables set over the present environment.
-        cwd: folder to run in.
+def run_logged(command: Sequence[str | Path], log: Path, **variables: str) -> None:
+    """Runs a command with its output in a log file, and gives a sign of life.
 
     Raises:
         StepError: the command failed; the message holds its last lines and the mend.
     """
-    with log.open('a') as sink:
-        sink.write(f'\n$ {" ".join(map(str, command))}\n')
+    start = time.monotonic()
+    with log.open('ab') as sink:
+        sink.write(f'\n$ {" ".join(map(str, command))}\n'.encode())
         sink.flush()
-        start, offset = time.monotonic(), log.stat().st_size
-        process = subprocess.Popen(
-            command,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-        )
+        offset = log.stat().st_size
+        environment = {**os.environ, **variables}
+        process = subprocess.Popen(command, stdout=sink, stderr=sink, env=environment)
         try:
-            while True:
+            while process.poll() is None:
                 try:
-                    status = process.wait(timeout=SIGN_OF_LIFE_S)
-                    break
+                    process.wait(SIGN_OF_LIFE_S)
                 except subprocess.TimeoutExpired:
-                    say(f'  ... {duration(time.monotonic() - start)}{_progress(log, offset)}')
-        except BaseException:
-            process.terminate()
+                    say(f'  ... {duration(time.monotonic() - start)}')
+        finally:
+            process.terminate()  # an interrupted set-up leaves no pip behind
             process.wait()
-            raise
-    if status != 0:
-        how = f'signal {-status}' if status < 0 else f'status {status}'
-        output = f'{_read_from(log, offset)}\nended with {how}'
+    if process.returncode:
+        output = log.read_bytes()[offset:].decode(errors='replace')
+        output += f'\nended with {"signal" if process.returncode < 0 else "status"} '
+        output += str(abs(process.returncode))
+        mend = next((advice for cause, advice in MENDS if re.search(cause, output)), 'see above')
         tail = '\n'.join(f'    {line[:300]}' for line in output.splitlines()[-25:])
-        advice = mend_for(output) or 'see the lines above, and run the command again.'
-        raise StepError(
-            f'{Path(command[0]).name} ended with {how}. Its last lines:\n{tail}\n'
-            f'  Whole output: {log}\n  Mend: {advice}'
-        )
+        raise StepError(f'a command failed:\n{tail}\n  Whole output: {log}\n  Mend: {mend}.')
 
 
-def run_shown(command: Sequence[str | os.PathLike[str]], *, cwd: Path | None = None) -> None:
+def run_shown(command: Sequence[str | Path]) -> None:
     """Runs a command with its output on the terminal; raises `StepError` when it fails."""
     say(f'$ {" ".join(map(str, command))}')
-    status = subprocess.run(command, cwd=cwd, check=False).returncode
+    status = subprocess.run(command, check=False).returncode
     if status != 0:
         raise StepError(f'the command above ended with status {status}; it says why.')
 
@@ -147,15 +88,3 @@ def stop(error: StepError) -> None:
     """Ends the program with the error's message and status 1."""
     print(f'[make] FAILED: {error}', file=sys.stderr, flush=True)
     raise SystemExit(1)
-
-
-def _read_from(path: Path, offset: int) -> str:
-    with path.open('rb') as file:
-        file.seek(offset)
-        return file.read().decode(errors='replace')
-
-
-def _progress(log: Path, offset: int) -> str:
-    """The compiler's last `[files done/files]` in the log, as `, 35/78 files compiled`."""
-    counts = re.findall(r'^\s*\[(\d+)/(\d+)\] ', _read_from(log, offset), re.MULTILINE)
-    return f', {counts[-1][0]}/{counts[-1][1]} files compiled' if counts else ''

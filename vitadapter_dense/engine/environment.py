@@ -1,8 +1,8 @@
 """What must be installed before a tool can run, and how to mend what is not.
 
-A build of mmcv in an isolated environment silently gives a package without its compiled operators,
-and the detection toolbox then imports well and fails much later (no NMS, no RoIAlign). So the
-compiled extension itself is imported here, before any configuration is read.
+An mmcv whose operators do not load (compiled for another torch, say) imports well and fails much
+later, at the first NMS. So the operators themselves are imported here, before any configuration is
+read.
 """
 
 from __future__ import annotations
@@ -17,11 +17,7 @@ TOOLBOXES = {
     'mmdet': 'onedl-mmdetection==3.5.1',
     'mmseg': 'onedl-mmsegmentation==1.4.2',
 }
-REBUILD_MMCV = (
-    'pip install --no-build-isolation --no-cache-dir --force-reinstall --no-deps '
-    '--no-binary onedl-mmcv onedl-mmcv==2.3.6'
-)
-SETUP = 'run `make env` in the project folder (it makes .venv and builds what must be compiled)'
+SETUP = 'run `make env` in the project folder (it makes .venv)'
 
 
 def missing_pieces(toolboxes: Sequence[str] = ()) -> list[str]:
@@ -40,7 +36,7 @@ def missing_pieces(toolboxes: Sequence[str] = ()) -> list[str]:
             f'Python {version[0]}.{version[1]} is not supported: use 3.11 or 3.12, then {SETUP}.'
         )
     problems += _missing_module('mmengine', 'onedl-mmengine==0.10.12')
-    mmcv = _missing_module('mmcv', 'onedl-mmcv==2.3.6', options='--no-build-isolation ')
+    mmcv = _missing_module('mmcv', 'onedl-mmcv==2.3.6')
     problems += mmcv
     if not mmcv:
         problems += _missing_operators()
@@ -66,13 +62,12 @@ def require_openmmlab(toolboxes: Sequence[str] = ()) -> None:
         raise SystemExit(f'The environment is not complete:\n{listed}')
 
 
-def _missing_module(name: str, requirement: str, *, options: str = '') -> list[str]:
+def _missing_module(name: str, requirement: str) -> list[str]:
     try:
         importlib.import_module(name)
     except ImportError as error:
         return [
-            f'{name} cannot be imported ({error}). Mend: {SETUP}, or '
-            f'`pip install {options}{requirement}`.'
+            f'{name} cannot be imported ({error}). Mend: {SETUP}, or `pip install {requirement}`.'
         ]
     return []
 
@@ -82,8 +77,5 @@ def _missing_operators() -> list[str]:
         importlib.import_module('mmcv._ext')
         importlib.import_module('mmcv.ops')
     except (ImportError, OSError) as error:
-        return [
-            f'mmcv has no working compiled operators ({error}): it was built in isolation or for '
-            f'another torch. Mend: {SETUP}, or `{REBUILD_MMCV}`.'
-        ]
+        return [f"mmcv's operators do not load: {error}"]
     return []
