@@ -39,8 +39,8 @@ def test_resumed_run_repeats_the_uninterrupted_one(tiny_task: TinyTask, tmp_path
     run_tool('train.py', *arguments, '--resume', tmp_path / 'epoch_1.pth')
     whole, resumed = losses_by_iteration(tiny_task.work_dir), losses_by_iteration(tmp_path)
     assert resumed == pytest.approx(whole, rel=1e-5)
-    assert mixed[6] == pytest.approx(whole[6], rel=0.2)
-    assert mixed[6] != whole[6]
+    assert mixed[4] == pytest.approx(whole[4], rel=0.05)  # later ones draw other regions
+    assert mixed[4] != whole[4]
 
 
 def test_checkpoint_of_another_architecture_stops(tiny_task: TinyTask, tmp_path: Path) -> None:
