@@ -39,7 +39,8 @@ def test_training_in_bfloat16_logs_every_iteration_and_resumes_exactly(
     assert sorted(resumed) == [3, 4]
     assert resumed == pytest.approx({step: expected[step] for step in (3, 4)}, rel=1e-5)
     assert (tmp_path / 'iter_4.pth').is_file()
-    other = ['--cfg-options', 'train_dataloader.batch_size=1', '--resume', checkpoint]
+    other = ['--work-dir', tmp_path / 'other', '--resume', checkpoint]
+    other += ['--cfg-options', 'train_dataloader.batch_size=1']
     with pytest.raises(SystemExit, match=r'(?s)batch_size: \d in.*1 now.*--accept-changes'):
         run_tool('train.py', seg_task.config, *arguments, *other)
 
