@@ -43,7 +43,8 @@ def _config(root, sizes, *steps, batch=2, test_cfg=None) -> dict:
 def _stops(cfg: dict) -> bool:
     """Whether MMSegmentation stops at the batch of all images."""
     init_default_scope('mmseg')
-    dataset = DATASETS.build(dict(cfg['val_dataloader']['dataset'], test_mode=True))
+    options = dict(test_mode=True, serialize_data=False)
+    dataset = DATASETS.build(dict(cfg['val_dataloader']['dataset'], **options))
     items = [dataset[index] for index in range(len(dataset))]
     batch = {key: [item[key] for item in items] for key in ('inputs', 'data_samples')}
     try:

@@ -56,7 +56,7 @@ def _mixed(name: str, number: int, leaves: Sequence[Mapping[str, Any]]) -> list[
     first: tuple[str, tuple] | None = None
     for leaf in leaves:
         with DATASETS.switch_scope_and_registry('mmseg') as registry:
-            dataset = registry.build(dict(leaf, test_mode=True))
+            dataset = registry.build(dict(leaf, test_mode=True, serialize_data=False))
         for index in _of_different_sizes(dataset):
             file, sizes = dataset.get_data_info(index)['img_path'], _sizes(dataset[index])
             if first is None:
