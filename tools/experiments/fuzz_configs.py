@@ -93,7 +93,7 @@ def _encoder(rng: random.Random, *, multiple: int = 1) -> tuple[dict[str, Any], 
         with_cp=rng.random() < 0.25,
     )
     if rng.random() < 0.6:
-        encoder['window_sizes'] = [rng.choice([None, 1, 2, 3, 5]) for _ in range(depth)]
+        encoder['window_sizes'] = [rng.choice([None, 2, 3, 5]) for _ in range(depth)]
         encoder['window_pad'] = rng.choice(['qkv', 'input'])
     if known.get('reg_tokens') and rng.random() < 0.3:
         encoder['reg_tokens'] = rng.randint(1, 4)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 IMAGES = 'images'
-# Relative to a tensor's values. The first that agrees is enough: a large one may take a ReLU or a
-# sampling point over a kink, a small one drowns a weak slope in rounding.
-STEPS = (1e-8, 1e-7, 1e-9, 1e-6, 1e-5, 1e-4)
+# By how much a step changes the loss, roughly. The first that agrees is enough: a large one may
+# take a ReLU or a sampling point over a kink, a small one drowns in rounding.
+CHANGES = (1e-6, 1e-7, 1e-5, 1e-8, 1e-4)
 RELATIVE = 1e-6
 _RATES = ('drop_prob', 'rate', 'p', 'attn_drop_prob')
 
@@ -128,7 +128,8 @@ class GradientCheck:
             if self.gradients[name] is not None
         )
         nearest = math.inf
-        for step in STEPS:
+        for change in CHANGES:
+            step = change / max(abs(slope), 0.1)
             difference = self._loss_at(directions, step) - self._loss_at(directions, -step)
             difference /= 2 * step
             bound = RELATIVE * max(abs(slope), abs(difference))
