@@ -53,7 +53,11 @@ class _Wrapped:
 
 
 class _Compiled(_Wrapped):
-    """Loads a compiled ``mmcv._ext``, or names the mend."""
+    """Loads a compiled ``mmcv._ext``, or names the mend.
+
+    One that was built for another torch may not load, or load and fail in every operator; so one
+    operator is tried.
+    """
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Raises an ``ImportError`` with the mend if the library does not load."""
@@ -62,18 +66,32 @@ class _Compiled(_Wrapped):
 
             return super().create_module(spec)
         except ImportError as error:
-            raise ImportError(
-                f"mmcv's compiled operators do not load ({error}): {spec.origin} was built for "
-                f'another torch or another Python. Mend: install an onedl-mmcv without compiled '
-                f'operators (pip install --force-reinstall --no-deps --no-cache-dir onedl-mmcv), '
-                f'or compile it for this torch ({COMPILE})',
-                name=spec.name,
-                path=spec.origin,
-            ) from error
+            raise _unfit(spec, error) from error
 
     def exec_module(self, module: ModuleType) -> None:
-        """As the loader does."""
+        """Raises an ``ImportError`` with the mend if the library does not work."""
         self._loader.exec_module(module)
+        import torch
+
+        boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0], [0.0, 0.0, 9.0, 8.9], [20.0, 20.0, 29.0, 29.0]])
+        try:
+            kept = module.nms(boxes, torch.tensor([0.9, 0.8, 0.7]), iou_threshold=0.5, offset=0)
+        except Exception as error:
+            raise _unfit(module.__spec__, error) from error
+        if kept.tolist() != [0, 2]:
+            raise _unfit(module.__spec__, f'nms kept {kept.tolist()} of boxes of which [0, 2] stay')
+
+
+def _unfit(spec: ModuleSpec, error: Exception | str) -> ImportError:
+    first_line = str(error).partition('\n')[0]
+    return ImportError(
+        f"mmcv's compiled operators do not work ({first_line}): {spec.origin} was built for "
+        f'another torch or another Python. Mend: install an onedl-mmcv without compiled operators '
+        f'(pip install --force-reinstall --no-deps --no-cache-dir onedl-mmcv), or compile it for '
+        f'this torch ({COMPILE})',
+        name=spec.name,
+        path=spec.origin,
+    )
 
 
 class _WithMsda(_Wrapped):

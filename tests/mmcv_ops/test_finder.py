@@ -54,17 +54,32 @@ def test_stands_in_for_the_missing_module(other_mmcv):
     assert done.stdout.split() == ['mmcv_ops.boxes', 'mmcv_ops'], done.stderr
 
 
+WORKS = 'import torch\ndef nms(*boxes, **options):\n    return torch.tensor([0, 2])\n'
+
+
 def test_a_compiled_module_goes_first(other_mmcv):
-    (other_mmcv / 'mmcv' / '_ext.py').write_text("nms = 'compiled'\n")
-    done = run('import mmcv_ops; import mmcv._ext as ext; print(ext.nms)', other_mmcv)
-    assert done.stdout.strip() == 'compiled', done.stderr
+    (other_mmcv / 'mmcv' / '_ext.py').write_text(WORKS)
+    code = 'import mmcv_ops; import mmcv._ext as ext; print(ext.__file__, mmcv_ops.is_compiled())'
+    done = run(code, other_mmcv)
+    assert done.stdout.split() == [str(other_mmcv / 'mmcv' / '_ext.py'), 'True'], done.stderr
 
 
-def test_a_compiled_module_that_does_not_load_is_an_error(other_mmcv):
-    (other_mmcv / 'mmcv' / '_ext.abi3.so').write_bytes(b'no library')
+@pytest.mark.parametrize(
+    'content',
+    [
+        None,  # a library that does not load
+        WORKS.replace('return torch', "raise RuntimeError('no kernel')  # "),
+        WORKS.replace('[0, 2]', '[0, 1, 2]'),
+    ],
+)
+def test_a_compiled_module_that_does_not_fit_is_an_error(other_mmcv, content):
+    if content is None:
+        (other_mmcv / 'mmcv' / '_ext.abi3.so').write_bytes(b'no library')
+    else:  # as one that was built for another torch does
+        (other_mmcv / 'mmcv' / '_ext.py').write_text(content)
     done = run('import mmcv_ops; import mmcv._ext', other_mmcv)
-    assert "ImportError: mmcv's compiled operators do not load" in done.stderr
-    assert 'MMCV_OPS=compiled' in done.stderr
+    assert "ImportError: mmcv's compiled operators do not work" in done.stderr
+    assert '--no-cache-dir onedl-mmcv' in done.stderr
 
 
 def test_other_signatures_are_told_with_both_versions(other_mmcv):
