@@ -125,9 +125,7 @@ class CachedEncoder(BaseModule):
                 if self.write:
                     self.kept.write(files[index], self._to_keep(found[index]))
         features = {
-            block: torch.stack(
-                [of_image[str(block)].to(images.device, torch.float32) for of_image in found]
-            )
+            block: torch.stack([of_image[str(block)].to(images) for of_image in found])
             for block in self.blocks
         }
         height, width = images.shape[-2:]
