@@ -336,13 +336,23 @@ def test_remote_data_is_left_alone(root):
 
 
 @pytest.mark.parametrize(
-    'mask', [dict(size=[100, 80], counts='abc'), dict(size=[80, 100]), 'abc', dict(counts=[1, 2])]
+    'mask',
+    [
+        dict(size=[100, 80], counts='abc'),
+        dict(size=[80, 100]),
+        'abc',
+        dict(counts=[1, 2]),
+        dict(size=[80, 100], counts=[1, 2]),
+        [1, 2, 3, 4, 5, 6],
+    ],
 )
 def test_mask_of_another_image_or_form_is_named(root, mask):
     content = _content()
     content['annotations'][4]['segmentation'] = mask
     _write(root, content)
-    with pytest.raises(DatasetError, match='annotation 4.*(size of its image|list of polygons)'):
+    with pytest.raises(
+        DatasetError, match='annotation 4.*(size of its image|list of polygons|make 3 pixels)'
+    ):
         _check(root, masks=True)
 
 

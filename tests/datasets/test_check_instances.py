@@ -64,6 +64,7 @@ FAULTS = {
     corners: r'\[x1, y1, x2, y2\]',
     doubled: 'units of another image size',
     normalised_polygon: r'polygons do not begin within their boxes.*0\.\.1, normalised',
+    setting(segmentation=[[1, 2, 8, 9]]): 'without a polygon of three points.*without a mask head',
     setting(area=0): 'area is not positive.*write the area of the mask',
     setting(iscrowd=1): 'crowd regions.*`iscrowd` marks groups',
     setting(ignore=1): 'take `ignore` out',

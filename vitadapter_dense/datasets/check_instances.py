@@ -30,6 +30,7 @@ _CROWD = 'crowd regions'
 _IGNORE = 'objects with `ignore`, which are dropped'
 _UNKNOWN = 'annotations of images that are not in the file'
 _BROKEN = 'boxes of no area or outside of the image'
+_NO_POLYGON = 'objects without a polygon of three points, which are ignored'
 _MENDS = {
     _SUBPIXEL: 'a box is [x, y, width, height] in pixels of the image',
     _AREA: 'MMDetection drops them: write the area of the mask, or width * height',
@@ -38,6 +39,8 @@ _MENDS = {
     _IGNORE: 'take `ignore` out of the annotations that are to be learnt',
     _UNKNOWN: 'their image_id must be the `id` of an entry of `images`; is it the file of this '
     'split?',
+    _NO_POLYGON: 'a polygon is [x1, y1, x2, y2, x3, y3, ...]; where the tool wrote boxes alone, '
+    'use a detector without a mask head',
 }
 
 
@@ -125,8 +128,10 @@ def check_instances(
                 'evaluates masks. Add one, take the annotation out, or use a detector without a '
                 'mask head.'
             )
-        if masks:
-            _check_segmentation(annotation, size, counts=counts, summary=summary)
+        if masks and not _check_segmentation(annotation, size, counts=counts, summary=summary):
+            if reason is None:
+                counts.leave_out(annotation, _NO_POLYGON)
+            continue
         if reason is None and counts is all_counts[True]:
             learnt.add(image)
     _judge(all_counts[True], content, summary=summary)
@@ -202,8 +207,8 @@ def _check_segmentation(
     *,
     counts: _Counts,
     summary: CocoSummary,
-) -> None:
-    """Raises for a mask of another image; counts polygons that MMDetection leaves out."""
+) -> bool:
+    """Whether MMDetection learns the mask; raises for what is none, or one of another image."""
     mask = annotation['segmentation']
     where = f'{summary.ann_file}: annotation {annotation["id"]!r}'
     if isinstance(mask, dict):
@@ -214,16 +219,21 @@ def _check_segmentation(
                 f'[{height}, {width}] (height, width), and has size={mask.get("size")!r}. Mend it '
                 'or take the annotation out.'
             )
-    elif not isinstance(mask, list):
+        runs = mask['counts']
+        if isinstance(runs, list) and sum(runs) != width * height:
+            raise DatasetError(
+                f'{where}: the runs of its mask make {sum(runs)} pixels, and its image has '
+                f'{width * height}. Mend it or take the annotation out.'
+            )
+    elif not isinstance(mask, list) or not all(isinstance(polygon, list) for polygon in mask):
         raise DatasetError(
-            f'{where}: segmentation={short(mask)} must be a list of polygons [x, y, x, y, ...] or '
-            'a run-length mask. Mend it or take the annotation out.'
+            f'{where}: segmentation={short(mask)} must be a list of polygons, [[x, y, x, y, ...]], '
+            'or a run-length mask. Mend it or take the annotation out.'
         )
     else:
-        polygons = [p for p in mask if isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0]
+        polygons = [p for p in mask if len(p) >= 6 and len(p) % 2 == 0]
         if not polygons:
-            summary.oddities['objects without a polygon of three points, which are ignored'] += 1
-            return
+            return False
         x, y, w, h = annotation['bbox']
         if not all(isinstance(n, (int, float)) for polygon in polygons for n in polygon[:2]):
             raise DatasetError(
@@ -237,6 +247,7 @@ def _check_segmentation(
         )
         counts.strayed += not within
         counts.unit_masks += not within and max(polygons[0]) <= 1
+    return True
 
 
 def _judge(counts: _Counts, content: dict[str, Any], *, summary: CocoSummary) -> None:
