@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
+
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -18,7 +21,8 @@ ENCODERS = {
     'dinov3': dict(model_name='vit_small_patch16_dinov3', keep_prefix_tokens=True),
     'frozen': dict(model_name='vit_tiny_patch16_224', frozen=True),
 }
-SHAPES = ((1, 3, 64, 96), (2, 3, 80, 64), (1, 3, 97, 130))
+# one graph for the first, one more for all others; a single image has a third
+SHAPES = ((2, 3, 64, 96), (3, 3, 80, 64), (2, 3, 97, 130))
 
 
 def adapter(family: str, **options) -> dict:
@@ -27,7 +31,6 @@ def adapter(family: str, **options) -> dict:
         encoder={**SMALL, **ENCODERS[family]},
         conv_inplane=4,
         deform_num_heads=2,
-        interaction_indexes=[[0, 0], [1, 1]],
         **options,
     )
 
@@ -43,29 +46,35 @@ def assert_same(compiled: nn.Module, model: nn.Module, shape: tuple[int, ...]) -
 @pytest.mark.parametrize('family', ENCODERS)
 def test_one_graph_with_the_same_numbers(family):
     """`fullgraph=True` raises at the first graph break."""
-    model = MODELS.build(adapter(family, injector=family != 'frozen')).eval()
+    model = MODELS.build(
+        adapter(family, injector=family != 'frozen', interaction_indexes=[[0, 0], [1, 1]])
+    ).eval()
     torch.compiler.reset()
-    compiled = torch.compile(model, fullgraph=True, backend='aot_eager', dynamic=True)
-    for shape in SHAPES[:2]:
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    assert_same(compiled, model, (1, 3, 64, 96))
+
+
+@pytest.mark.slow
+def test_every_size_of_an_adapter():
+    """Inductor of torch 2.11 fails at Python's `%` of a size, and needs minutes for this graph."""
+
+    def backend(graph: torch.fx.GraphModule, _inputs: list) -> Callable:
+        assert all(node.target is not operator.mod for node in graph.graph.nodes)
+        return graph.forward
+
+    model = MODELS.build(adapter('vit', interaction_indexes=[[0, 1]])).eval()
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    for shape in SHAPES:
         assert_same(compiled, model, shape)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('kind', ['backbone', 'tuned', 'segmentor'])
-def test_every_size_with_the_default_back_end(kind):
+def test_every_size_of_a_tuned_segmentor_with_the_default_back_end():
     torch.manual_seed(0)
-    if kind == 'backbone':
-        model, dynamic = MODELS.build(adapter('vit')), True
-    elif kind == 'tuned':
-        plain = dict(type='PlainViT', encoder={**SMALL, **ENCODERS['beit_cls']})
-        methods = [dict(type='Mona', hidden=4), dict(type='VisualPromptTuning', num_tokens=2)]
-        cfg = dict(type='TunedBackbone', backbone=plain, tuning=methods)
-        model, dynamic = MODELS.build(cfg), None
-    else:
-        model, dynamic = _segmentor(), None
-    model.eval()
+    model = _segmentor().eval()
     torch.compiler.reset()
-    compiled = torch.compile(model, fullgraph=True, dynamic=dynamic)
+    compiled = torch.compile(model, fullgraph=True)
     for shape in SHAPES:
         assert_same(compiled, model, shape)
 
@@ -81,5 +90,7 @@ def _segmentor() -> nn.Module:
         concat_input=False,
         norm_cfg=dict(type='BN'),
     )
-    backbone = dict(type='PlainViT', encoder={**SMALL, **ENCODERS['vit']})
+    plain = dict(type='PlainViT', encoder={**SMALL, **ENCODERS['vit']})
+    methods = [dict(type='Mona', hidden=4), dict(type='VisualPromptTuning', num_tokens=2)]
+    backbone = dict(type='TunedBackbone', backbone=plain, tuning=methods)
     return models.EncoderDecoder(backbone=backbone, decode_head=head, test_cfg=dict(mode='whole'))
