@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from engine_toys import LossRecorder, TinyModel, build_runner
@@ -129,6 +131,18 @@ def test_the_first_whole_step_is_looked_at_once(used_in, tmp_path, warnings):
         assert '(spare.weight, spare.bias)' in said
     if used_in == (0,):
         assert not runner.optim_wrapper.optimizer._optimizer_step_pre_hooks
+
+
+def test_a_step_that_is_left_out_because_of_nan_says_nothing(tmp_path, warnings):
+    """The optimiser is given no gradient at all for it; the next one is looked at."""
+    model = HalfUsed((0, 1))
+    model.backbone.__class__ = _Backbone
+    factors = iter((math.nan, 1.0, 1.0, 1.0))
+    model.head.register_forward_hook(lambda _module, _args, out: out * next(factors))
+    finite = dict(type='FiniteLossHook')
+    build_runner(tmp_path, model=model, length=1, hooks=[finite]).train()
+    assert len(warnings) == 1
+    assert '(spare.weight, spare.bias)' in warnings[0]
 
 
 class _Backbone(nn.Sequential):

@@ -43,7 +43,7 @@ class IdleParametersHook(Hook):
         self._checked = False
 
     def before_train(self, runner: Any) -> None:
-        """Waits for the first step; a step that a float16 overflow leaves out is none."""
+        """Waits for the first step; one that is left out, as its gradients overflow, is none."""
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
         if optimizer is not None:  # several optimisers share the parameters out among them
             check = partial(self._check, runner.bare_model)
@@ -58,7 +58,8 @@ class IdleParametersHook(Hook):
             self._handle = None
 
     def _check(self, model: nn.Module, *_: Any) -> None:
-        if not self._checked:
+        left_out = all(parameter.grad is None for parameter in model.parameters())
+        if not self._checked and not left_out:
             self._checked = True
             check_gradients(model)
 
