@@ -29,7 +29,9 @@ def wide_and_high() -> list[torch.Tensor]:
     return [IMAGES[0], IMAGES[1].mT]
 
 
-@pytest.mark.parametrize('family', ENCODERS)
+@pytest.mark.parametrize(
+    'family', [pytest.param(f, marks=[] if f == 'beit' else pytest.mark.slow) for f in ENCODERS]
+)
 def test_a_pass_in_the_midst_of_another(family):
     encoder = make(family)
     model = ViTAdapter(encoder, [[0, 0], [1, 1]], conv_inplane=4, deform_num_heads=2).eval()

@@ -67,7 +67,8 @@ def average_precisions(content: dict[str, Any], folder: Path, *, metric: str) ->
     return found
 
 
-@pytest.mark.parametrize('metric', ['bbox', pytest.param('segm', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('metric', ['bbox', 'segm'])
 @pytest.mark.parametrize('what', ['images', 'categories', 'annotations'])
 def test_what_passes_is_evaluated_right(what, metric, tmp_path) -> None:
     texts = [] if what == 'annotations' else [('2', 'a')]
@@ -79,7 +80,11 @@ def test_what_passes_is_evaluated_right(what, metric, tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ('what', 'all_ids'),
-    [('images', BAD_KEYS), ('categories', BAD_KEYS), ('annotations', BAD_ANNOTATIONS)],
+    [
+        pytest.param('images', BAD_KEYS, marks=pytest.mark.slow),
+        pytest.param('categories', BAD_KEYS, marks=pytest.mark.slow),
+        ('annotations', BAD_ANNOTATIONS),
+    ],
 )
 def test_what_does_not_pass_breaks_the_evaluation(what, all_ids, tmp_path) -> None:
     for ids in all_ids:

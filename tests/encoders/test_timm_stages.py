@@ -39,6 +39,7 @@ def test_sizes_of_the_maps(name):
             torch.testing.assert_close(level, whole[..., : size[0], : size[1]])
 
 
+@pytest.mark.slow
 def test_a_model_of_one_size_says_so():
     with torch.device('meta'):
         with pytest.raises(ValueError, match=r'coatnet.*any size.*give img_size=\(H, W\)'):
