@@ -166,11 +166,11 @@ def train_steps(model: nn.Module, steps: int = 2, lr: float = 0.5) -> None:
 
 
 @torch.no_grad()
-def disturbed_pass(model: nn.Module, every: int = 7) -> list[Tensor]:
+def disturbed_pass(model: nn.Module, every: int = 31) -> list[Tensor]:
     """What the model gives for :func:`images`, with passes of other images in the midst of it.
 
-    Two threads can do the same to each other at any point; here it is done at every seventh module
-    that is called, so that what a pass leaves on a module is met by chance no more.
+    Two threads can do the same to each other at any point; here it is done at every 31st call of a
+    module, so that what a pass leaves on a module is no longer met by chance.
     """
     others, calls, inside = torch.randn(1, 3, *reversed(SIZE)), 0, False
 
