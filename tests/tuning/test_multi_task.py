@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from tuning_toys import METHODS, VIT, build, images, layer_calls
 
 from vitadapter_dense.engine.multi_task import MultiTaskModel
+from vitadapter_dense.engine.shared_pass import LastResult
 
 
 class Task(BaseModel):
@@ -142,3 +144,23 @@ def test_other_base_weights_are_refused():
         MultiTaskModel(models)
     with pytest.raises(ValueError, match="'b' has no backbone with frozen"):
         MultiTaskModel(dict(a=models['a'], b=nn.Linear(2, 2)))
+
+
+def test_threads_share_no_results():
+    """Each keeps its own, and one that is done takes nothing from another."""
+    result, images = LastResult(), torch.ones(2)
+
+    def serve() -> None:
+        result.open()
+        result.of(lambda x: x + 1, (images,), {})
+        result.close()
+
+    with torch.no_grad():
+        result.open()
+        output = result.of(lambda x: x + 2, (images,), {})
+        thread = threading.Thread(target=serve)
+        thread.start()
+        thread.join()
+        assert result.of(lambda x: x + 3, (images,), {}) is output
+        assert (result.computed, result.reused) == (1, 1)
+        assert copy.deepcopy(result).computed == 0
