@@ -89,6 +89,15 @@ def test_gradients_of_zero_are_no_fault_and_other_idle_parts_are_warned_of(warni
     assert 'find_unused_parameters=True' in said
 
 
+def test_a_gradient_in_any_process_is_one(monkeypatch, warnings):
+    """Processes may choose other prompts for their images."""
+    gather = 'vitadapter_dense.engine.idle_parameters.all_gather_object'
+    monkeypatch.setattr(gather, lambda own: [own, ['backbone.tuning.prompts.0', 'neck.bias']])
+    check_gradients(with_gradients(Method(), 'backbone.tuning.prompts.0', 'head'))
+    (said,) = warnings
+    assert '1 tensors (neck.bias)' in said
+
+
 class HalfUsed(TinyModel):
     """Has a tuning method, which acts only on batches of the given numbers (from 0)."""
 

@@ -79,6 +79,51 @@ def test_quantised_projections_are_called():
     assert (output(quantised) - bare).abs().mean() < 0.1 * bare.abs().mean()
 
 
+class Doubled(nn.Linear):
+    """A linear layer of another kind, with plain weights."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+class ReadWhole(torch.Tensor):
+    """A weight that is what it is for whole products only, as quantised ones are."""
+
+
+def of_another_kind(linear: nn.Linear) -> None:
+    linear.__class__ = Doubled
+
+
+def with_a_forward_of_its_own(linear: nn.Linear) -> None:
+    linear.forward = lambda x: 2 * nn.Linear.forward(linear, x)
+
+
+@pytest.mark.parametrize('change', [of_another_kind, with_a_forward_of_its_own])
+@pytest.mark.parametrize('name', ['sampling_offsets', 'attention_weights'])
+def test_layers_that_compute_otherwise_are_called(name, change):
+    layer, doubled = make(), make()
+    change(getattr(layer, name))
+    with torch.no_grad():
+        for parameter in getattr(doubled, name).parameters():
+            parameter *= 2
+    torch.testing.assert_close(output(layer), output(doubled))
+
+
+def test_weights_of_another_kind_are_not_joined():
+    layer = make()
+    weight = layer.attention_weights.weight
+    called = []
+    layer.attention_weights.weight = nn.Parameter(weight.detach().as_subclass(ReadWhole))
+    real = torch.nn.functional.linear
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            torch.nn.functional, 'linear', lambda x, w, b: called.append(type(w)) or real(x, w, b)
+        )
+        output(layer)
+    assert called.count(nn.Parameter) == 3
+    assert len(called) == 4
+
+
 def test_a_hook_for_all_modules_sees_all_four():
     called = []
     handle = nn.modules.module.register_module_forward_hook(lambda m, *_: called.append(id(m)))
