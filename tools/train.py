@@ -46,6 +46,7 @@ from vitadapter_dense.engine.errors import SettingsError
 from vitadapter_dense.engine.finite import NotFiniteError
 from vitadapter_dense.engine.progress import ProgressBarHook
 from vitadapter_dense.engine.run_files import last_checkpoint, written_files
+from vitadapter_dense.engine.runner import go_on_from
 from vitadapter_dense.engine.work_dirs import check_work_dir, hold_work_dir
 
 
@@ -97,39 +98,38 @@ def configure(args: argparse.Namespace) -> Config:
         enable_auto_scale_lr(cfg)
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
-    choose_start(cfg, resume=args.resume, load_from=args.load_from)
-    if args.accept_changes:
-        cfg.accept_changes = True
+    if args.load_from:
+        cfg.load_from = args.load_from
     prepare_launch(cfg, args.launcher)
     add_hook(cfg, dict(type=ProgressBarHook.__name__))
     return cfg
 
 
-def choose_start(cfg: Config, *, resume: str | None, load_from: str | None) -> None:
-    """Sets where the weights come from.
+def checkpoint_to_resume(work_dir: str, *, resume: str | None, load_from: str | None) -> str | None:
+    """The checkpoint that the command line wants to go on from.
+
+    It stays out of the configuration, which is written to the work directory: a new run of that
+    file must be a new run.
 
     Raises:
-        FileNotFoundError: when the checkpoint to resume from is not there.
+        FileNotFoundError: when the checkpoint is not there.
         ValueError: when both a resume and other weights are asked for.
     """
     if resume and load_from:
         raise ValueError(
             '--resume goes on with a run and --load-from starts one: give one of them.'
         )
-    if load_from:
-        cfg.load_from = load_from
     if not resume:
-        return
-    source = last_checkpoint(cfg.work_dir) if resume == 'auto' else Path(resume)
+        return None
+    source = last_checkpoint(work_dir) if resume == 'auto' else Path(resume)
     if source is not None and source.is_dir():
         source = last_checkpoint(source) or source
     if source is None:
-        print(f'No checkpoint to resume from in {cfg.work_dir}: the run starts from the beginning.')
-        return
+        print(f'No checkpoint to resume from in {work_dir}: the run starts from the beginning.')
+        return None
     if not source.is_file():
         raise FileNotFoundError(f'There is no checkpoint to resume from at {source}.')
-    cfg.resume = True
-    cfg.load_from = str(source)
+    return str(source)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -147,13 +147,17 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
     """
     with errors_as_message():
         cfg, remarks = configure(args), []
-        if is_first_process(args.launcher):
+        start = checkpoint_to_resume(cfg.work_dir, resume=args.resume, load_from=args.load_from)
+        if start is None and cfg.get('resume'):
             start = cfg.get('load_from') or last_checkpoint(cfg.work_dir)
-            check_work_dir(cfg.work_dir, args.config, start=start if cfg.get('resume') else None)
+        if is_first_process(args.launcher):
+            check_work_dir(cfg.work_dir, args.config, start=start)
             remarks = check_config_datasets(cfg, loaders=('train', 'val'))
             remarks += [(logging.WARNING, line) for line in find_other_statistics(cfg)]
             held.enter_context(hold_work_dir(cfg.work_dir, args.config))
         runner = build_runner(cfg)
+        if start is not None:
+            go_on_from(runner, start, accept_changes=args.accept_changes)
     log_remarks(remarks, logger=runner.logger)
     with errors_as_message(DatasetError, NotFiniteError, SettingsError, WeightsError):
         try:

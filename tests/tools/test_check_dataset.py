@@ -119,7 +119,9 @@ def test_what_does_not_fit_together_is_told_by_both_tools(tiny_config, tmp_path)
         status, printed = run_tool(TOOL, *arguments, *report, '--cfg-options', option)
         assert (status, message in printed) == (1, True)
         with pytest.raises(SystemExit, match=message):
-            run_tool('train.py', *arguments, *run, '--cfg-options', option)
+            run_tool(
+                'train.py', *arguments, '--work-dir', tmp_path / 'other', '--cfg-options', option
+            )
 
 
 def test_mixed_batches_and_other_statistics_are_told_by_both_tools(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from tiny_detection import TinyTask, losses_by_iteration, run_script, run_tool
 
 from vitadapter_dense.encoders import read_checkpoint
@@ -41,6 +42,8 @@ def test_resumed_run_repeats_the_uninterrupted_one(tiny_task: TinyTask, tmp_path
     assert resumed == pytest.approx(whole, rel=1e-5)
     assert mixed[4] == pytest.approx(whole[4], rel=0.05)  # later ones draw other regions
     assert mixed[4] != whole[4]
+    written = Config.fromfile(tmp_path / tiny_task.config.name)  # a new run of it is a new run
+    assert (written.resume, written.load_from) == (False, None)
 
 
 def test_checkpoint_of_another_architecture_stops(tiny_task: TinyTask, tmp_path: Path) -> None:

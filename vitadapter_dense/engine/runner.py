@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from mmengine.device import get_device
@@ -57,6 +58,19 @@ from vitadapter_dense.engine.resume import (
 )
 from vitadapter_dense.engine.schedule_check import ScheduleCheckHook
 from vitadapter_dense.engine.schedules import advance, is_measured, load_measured
+
+
+def go_on_from(runner: Runner, checkpoint: str | Path, *, accept_changes: bool) -> None:
+    """Has a runner resume a checkpoint, without a word of it in the configuration that it writes.
+
+    Args:
+        runner: any runner, before it trains.
+        checkpoint: the file.
+        accept_changes: go on although settings differ; the configuration may say so itself.
+    """
+    runner._resume, runner._load_from = True, str(checkpoint)
+    if accept_changes:
+        runner.cfg.accept_changes = True
 
 
 @RUNNERS.register_module()
