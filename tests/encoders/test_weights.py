@@ -173,6 +173,18 @@ def test_too_little_matched_loads_nothing():
     assert torch.equal(module[1].weight, given['1.weight'])
 
 
+@pytest.mark.parametrize('name', ['0.weight', '1.running_var'])
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_broken_weights_are_not_loaded(name, value):
+    module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    given = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    given[name].view(-1)[1] = value
+    with pytest.raises(WeightsError, match=f'the backbone holds .* in 1 .* first {name}'):
+        load_checked(module, given, what='backbone')
+    assert module.state_dict()[name].isfinite().all()
+    load_checked(module, {**given, name: torch.ones_like(given[name]), 'other': given[name]})
+
+
 def test_what_lacks_little_is_not_the_whole():
     report = LoadReport((), (), (), (), 0.99996)
     assert report.percent == '99.9%'

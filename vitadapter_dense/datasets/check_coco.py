@@ -98,7 +98,7 @@ def check_coco_annotations(
     check_categories(content, classes, summary=summary, subset=subset)
     check_images(content, image_dir, summary=summary)
     if look_into_images:
-        check_image_files(
+        summary.warnings += check_image_files(
             [str(image_dir / image['file_name']) for image in content['images']],
             sizes=[(image['width'], image['height']) for image in content['images']],
             value_range=value_range,

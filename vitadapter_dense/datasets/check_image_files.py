@@ -6,10 +6,7 @@ size than the annotations', the turn of a photograph, other depths, several pict
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-
-from mmengine.logging import print_log
 
 from .decoding import ValueRange, decode_image
 from .errors import DatasetError
@@ -31,14 +28,17 @@ def check_image_files(
     sizes: Sequence[Size] | None = None,
     maps: Sequence[str] | None = None,
     value_range: ValueRange | None = None,
-) -> None:
-    """Check files that are there; logs a warning where images carry an EXIF orientation.
+) -> list[str]:
+    """Check files that are there.
 
     Args:
         images: image files.
         sizes: width and height that each should have.
         maps: the label map of each.
         value_range: that of the pipeline's loader.
+
+    Returns:
+        warnings: that images carry an EXIF orientation.
 
     Raises:
         DatasetError: for the first that cannot be used as it is.
@@ -63,8 +63,7 @@ def check_image_files(
                 raise DatasetError(other_size(image, header.shown, sizes[index], stream.read()))
         if maps is not None:
             _check_map(maps[index], image, header)
-    if turned:
-        print_log(warn_of_turns(len(turned), *turned[0]), logger='current', level=logging.WARNING)
+    return [warn_of_turns(len(turned), *turned[0])] if turned else []
 
 
 def warn_of_turns(number: int, first: str, turn: str = 'an EXIF orientation') -> str:

@@ -164,7 +164,7 @@ def check_pairs(split: Split, value_range: ValueRange | None = None) -> list[str
         value_range: of the pipeline's image loader.
 
     Returns:
-        what lies in the folders, but is not in the split.
+        warnings: what lies in the folders, but is not in the split; images that are turned.
 
     Raises:
         DatasetError: naming the first files that are not there, or what is wrong with the maps.
@@ -176,7 +176,7 @@ def check_pairs(split: Split, value_range: ValueRange | None = None) -> list[str
     if without:
         raise DatasetError(_missing('label maps', without, len(split.pairs)))
     files, maps = zip(*split.pairs, strict=True)
-    check_image_files(files, maps=maps, value_range=value_range)
+    turned = check_image_files(files, maps=maps, value_range=value_range)
     problem = None
     for number in (_SAMPLED_MAPS, _SUSPECTED_MAPS):
         pixels = _sample_pixels(split, number, value_range)
@@ -188,7 +188,7 @@ def check_pairs(split: Split, value_range: ValueRange | None = None) -> list[str
             f'the label maps of {split.name} cannot be trained on (first {split.pairs[0][1]}): '
             f'{problem}'
         )
-    return list(split.left_out)
+    return [*split.left_out, *turned]
 
 
 def _sample_pixels(split: Split, number: int, value_range: ValueRange | None) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -148,8 +149,8 @@ def check_fit(
         what: what the weights are, for the message.
 
     Raises:
-        WeightsError: less than ``min_share`` matched, or an encoder of another width or depth (a
-            child's ``check_state_dict`` says so).
+        WeightsError: less than ``min_share`` matched, an encoder is of another width or depth (a
+            child's ``check_state_dict`` says so), or values are NaN or infinite.
     """
     converted = converted_for(module, state_dict)
     for name, child in module.named_modules():
@@ -162,7 +163,33 @@ def check_fit(
             f'least {min_share:.0%} must. Choose the checkpoint of this architecture, or the '
             f'config of this checkpoint.\n{report}'
         )
+    broken = broken_names({name: converted[name] for name in report.matched}, module)
+    if broken:
+        raise WeightsError(
+            f'the {what} holds values that are NaN or infinite, in {len(broken)} of its tensors, '
+            f'the first {broken[0]}. Take an earlier one, or another file'
+        )
     return report
+
+
+def broken_names(state_dict: Mapping[str, Any], model: nn.Module) -> list[str]:
+    """The parameters and running statistics of a state that are not finite.
+
+    Other buffers may hold infinities (masks).
+
+    Args:
+        state_dict: the state, on any device.
+        model: whose state it is.
+    """
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    names += [name for name in state_dict if name.endswith(('running_mean', 'running_var'))]
+    return [
+        name
+        for name in names
+        if isinstance(value := state_dict.get(name), Tensor)
+        and value.is_floating_point()
+        and not bool(value.isfinite().all())
+    ]
 
 
 def load_checked(

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import get_total_norm
 
+from vitadapter_dense.encoders.weights import broken_names
+
 _SHOWN = 6
 _ADVICE = (
     ' Likely causes: a learning rate that is too high, gradients that need clipping '
@@ -194,26 +196,6 @@ def image_files(data_batch: Any) -> list[str]:
     """The image files of a batch of either toolbox; none for other data."""
     samples = data_batch.get('data_samples') if isinstance(data_batch, Mapping) else None
     return [str(s.img_path) for s in _flat(samples) if getattr(s, 'img_path', None)]
-
-
-def broken_names(state_dict: Mapping[str, Any], model: nn.Module) -> list[str]:
-    """The parameters and running statistics of a state that are not finite.
-
-    Other buffers may hold infinities (masks).
-
-    Args:
-        state_dict: the state, on any device.
-        model: whose state it is.
-    """
-    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
-    names += [name for name in state_dict if name.endswith(('running_mean', 'running_var'))]
-    return [
-        name
-        for name in names
-        if isinstance(value := state_dict.get(name), Tensor)
-        and value.is_floating_point()
-        and not bool(value.isfinite().all())
-    ]
 
 
 def refuse_broken(state_dict: Mapping[str, Any], model: nn.Module, path: str) -> None:
