@@ -44,6 +44,7 @@ def average_precisions(content: dict[str, Any], folder: Path, *, metric: str) ->
     file = folder / 'a.json'
     file.write_text(json.dumps(content))
     options = dict(metainfo=dict(classes=CLASSES), data_prefix=dict(img=''), pipeline=[])
+    options.update(serialize_data=False)  # which collects all garbage of the process
     dataset = CocoDataset(ann_file=str(file), **options)
     found = []
     for shown in ((0, 1), (0,), (1,)):
