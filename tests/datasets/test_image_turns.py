@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 
+import cv2
 import numpy as np
 import pytest
+from coco_files import coco_content, write_coco
 from PIL import Image, ImageOps
 
 from vitadapter_dense.datasets import DatasetError, LoadAnnotationsChecked, LoadImageChecked
+from vitadapter_dense.datasets.check_coco import check_used_dataset
 from vitadapter_dense.datasets.check_image_files import check_image_files
 from vitadapter_dense.datasets.check_segmentation import inspect_pair
+from vitadapter_dense.datasets.dataset_configs import alone
 from vitadapter_dense.datasets.decoding import decode_image
 from vitadapter_dense.datasets.load_seg_map import decode_labels
 from vitadapter_dense.datasets.split_report import inspect_image
@@ -103,6 +107,28 @@ def test_turns_that_no_size_shows_are_a_warning(tmp_path):
     assert 'turned when they are read' in said[0]
     assert 'square.jpg' in said[0]
     assert inspect_image((str(path), 40, 40)).turned
+
+
+@pytest.mark.parametrize('task', ['detection', 'segmentation'])
+def test_the_check_of_a_data_set_hands_on_what_is_turned(task, tmp_path):
+    """Logged while it checks, it would miss the log file, which the runner opens later."""
+    image = tmp_path / 'images' / '0.jpg'
+    if task == 'detection':
+        cfg = write_coco(tmp_path, 'images', coco_content([[10, 10, 40, 30]]))
+    else:
+        cfg = dict(
+            type='BaseSegDataset',
+            data_root=str(tmp_path),
+            data_prefix=dict(img_path='images', seg_map_path='maps'),
+            metainfo=dict(classes=('cat', 'dog')),
+            pipeline=[],
+        )
+        (tmp_path / 'maps').mkdir()
+        (tmp_path / 'images').mkdir()
+        cv2.imwrite(str(tmp_path / 'maps' / '0.png'), np.arange(8000).reshape(80, 100) % 2)
+    image.write_bytes(_save(np.zeros((80, 100, 3), np.uint8), 'JPEG', 3))
+    said = check_used_dataset(alone(cfg)).warnings
+    assert sum('turned when they are read' in text for text in said) == 1
 
 
 def test_the_quick_check_decodes_what_the_header_does_not_settle(tmp_path):
