@@ -22,6 +22,11 @@ def _of_labels(weight: Tensor, target: Tensor) -> Tensor | None:
     return torch.where(known, weight[target.clamp(0, len(weight) - 1)], 1.0)
 
 
+def _own_class(target: Tensor, classes: int) -> Tensor:
+    """``(N, classes)``: which class is a row's own; none for background."""
+    return target[:, None] == torch.arange(classes, device=target.device)
+
+
 def sigmoid_focal_loss_forward(
     input: Tensor, target: Tensor, weight: Tensor, output: Tensor, gamma: float, alpha: float
 ) -> None:
@@ -36,7 +41,7 @@ def sigmoid_focal_loss_forward(
         alpha: share of the label's own class.
     """
     x = wide(input)
-    own = F.one_hot(target.clamp(-1, x.shape[1]) + 1, x.shape[1] + 2)[:, 1:-1].bool()
+    own = _own_class(target, x.shape[1])
     p = x.sigmoid()
     log_p, log_rest = (F.logsigmoid(value).clamp(min=_LOG_TINY) for value in (x, -x))
     loss = torch.where(
@@ -51,7 +56,7 @@ def sigmoid_focal_loss_backward(
 ) -> None:
     """Writes the derivative of every score's loss; arguments as in the forward."""
     x = wide(input)
-    own = F.one_hot(target.clamp(-1, x.shape[1]) + 1, x.shape[1] + 2)[:, 1:-1].bool()
+    own = _own_class(target, x.shape[1])
     p = x.sigmoid()
     log_p, log_rest = (F.logsigmoid(value).clamp(min=_LOG_TINY) for value in (x, -x))
     of_own = -alpha * (1 - p).pow(gamma) * (1 - p - gamma * p * log_p)
@@ -106,5 +111,5 @@ def softmax_focal_loss_backward(
     by_p = alpha * (gamma * slope * p * log_p - rest.pow(gamma))
     factor = _of_labels(weight, target)
     by_p = torch.where(known, by_p if factor is None else by_p * factor, 0.0)
-    own = F.one_hot(target.clamp(-1, softmax.shape[1]) + 1, softmax.shape[1] + 2)[:, 1:-1]
-    grad_input.copy_(by_p[:, None] * (own - softmax))
+    own = _own_class(target, softmax.shape[1])
+    grad_input.copy_(by_p[:, None] * (own.to(softmax) - softmax))

@@ -6,6 +6,7 @@ operator lays the channels out as an attention between all pairs of places.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 _COLLECT = 0  # mmcv's number for psa_type='collect'; 1 is 'distribute'
@@ -81,7 +82,7 @@ def _channels(
 
 
 def _distances(like: Tensor, size: int, half: int) -> Tensor:
-    places = like.new_tensor(range(size)).long()
+    places = torch.arange(size, device=like.device)  # of whole numbers, whatever the map's type
     return places[:, None] - places[None] + half
 
 

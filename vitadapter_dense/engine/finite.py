@@ -17,7 +17,6 @@ import torch.distributed
 from mmengine.dist import all_gather_object, broadcast_object_list, get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, MessageHub, print_log
-from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import get_total_norm
 
 from vitadapter_dense.encoders.weights import broken_names
+from vitadapter_dense.engine.optimizer_state import wrappers_of
 
 _SHOWN = 6
 _ADVICE = (
@@ -84,7 +84,7 @@ class FiniteLossHook(Hook):
             wrapper.optimizer.register_step_pre_hook(
                 lambda optimizer, args, kwargs: self._before_step(optimizer, names)
             )
-            for wrapper in _wrappers(runner.optim_wrapper)
+            for wrapper in wrappers_of(runner.optim_wrapper).values()
         ]
         live = list(_statistics(bare(runner.model)))
         self._statistics = (live, [tensor.clone() for tensor in live])
@@ -231,10 +231,6 @@ def _anywhere(found: bool, model: nn.Module) -> bool:
     flag = torch.tensor([float(found)], device=next(model.parameters()).device)
     torch.distributed.all_reduce(flag)
     return bool(flag.item())
-
-
-def _wrappers(wrapper: OptimWrapper | OptimWrapperDict) -> list[OptimWrapper]:
-    return list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
 
 
 def _statistics(model: nn.Module) -> Iterator[Tensor]:
