@@ -161,8 +161,9 @@ def _read_file(path: Path, map_location: str | torch.device) -> dict[str, Any]:
             arrays = _read_npz(path)
             checkpoint = {name: array.to(map_location) for name, array in arrays.items()}
         else:
-            with torch.serialization.safe_globals(PLAIN_TYPES):
-                checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+            # of a path, torch 2.14 believes the ending .safetensors; of an open file, nothing
+            with torch.serialization.safe_globals(PLAIN_TYPES), path.open('rb') as file:
+                checkpoint = torch.load(file, map_location=map_location, weights_only=True)
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
