@@ -2,7 +2,16 @@
 
 CONFIG ?= configs/shapes/mask_rcnn_vitadapter_xs.py
 ARGS ?=
+# TORCH=oldest: an environment of its own, with the oldest torch that is supported
+TORCH ?= newest
+ifeq ($(TORCH),newest)
 VENV := .venv
+else ifeq ($(TORCH),oldest)
+VENV := .venv-oldest
+PINS := --pins requirements-oldest.txt
+else
+$(error TORCH=$(TORCH) is not known. Mend: TORCH=newest or TORCH=oldest)
+endif
 RUN := $(VENV)/bin/python
 
 # The interpreter the environment is made with: PYTHON=..., else the one it was made with, else the
@@ -24,6 +33,7 @@ help:
 	@echo 'make env       set up only: .venv with everything pinned (first time: some minutes);'
 	@echo '               PYTHON=python3.12 chooses the interpreter, MMCV_OPS=compiled compiles'
 	@echo "               mmcv's own operators (10 minutes more)"
+	@echo '               TORCH=oldest, also for the targets above: .venv-oldest with torch 2.11'
 	@echo 'make lint      ruff, rules and format'
 	@echo 'make clean     remove caches and what was built; data/, work_dirs/ and .venv stay'
 	@echo 'make clean-env remove .venv'
@@ -32,7 +42,7 @@ env:
 	@'$(PYTHON)' -c '' >/dev/null 2>&1 || { \
 	  echo '[make] FAILED: no Python 3.11 or 3.12 found$(if $(PYTHON), under the name $(PYTHON)).' \
 	    'Mend: install one and name it, as in: make env PYTHON=/path/to/python3.12' >&2; exit 1; }
-	@MMCV_OPS='$(MMCV_OPS)' '$(PYTHON)' tools/setup_env.py --venv $(VENV)
+	@MMCV_OPS='$(MMCV_OPS)' '$(PYTHON)' tools/setup_env.py --venv $(VENV) $(PINS)
 
 train: env
 	@$(RUN) tools/train_and_show.py $(CONFIG) $(ARGS)
@@ -52,7 +62,7 @@ test-all: lint
 
 clean:
 	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
-	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo '[make] caches and build folders removed'
 
 clean-env:

@@ -30,9 +30,7 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
 @pytest.fixture
 def environment(tools: dict[str, ModuleType], tmp_path: Path) -> object:
     """A set-up for an empty folder, whose commands are only written down."""
-    requirements = tmp_path / 'requirements.txt'
-    shutil.copy(ROOT / 'requirements.txt', requirements)
-    made = tools['setup_env'].Environment(tmp_path / 'venv', requirements)
+    made = tools['setup_env'].Environment(tmp_path / 'venv', ROOT / 'requirements.txt')
     made.done = []
     made.broken = None
 
@@ -108,11 +106,14 @@ def test_stopped_run_is_not_taken_for_a_finished_one(environment: object) -> Non
     assert len(environment.done) == 2 * before + 1
 
 
-@pytest.mark.parametrize('change', ['requirements', 'stamp'])
+@pytest.mark.parametrize('change', ['pins', 'stamp'])
 def test_changes_are_installed(environment: object, change: str) -> None:
     environment.build()
     before, environment.make_venv = len(environment.done), lambda: None
-    getattr(environment, change).write_text('')
+    if change == 'pins':
+        environment.pins['timm'] = 'timm==1.0.0'
+    else:
+        environment.stamp.write_text('')
     environment.build()
     assert len(environment.done) == 2 * before
 
@@ -162,6 +163,19 @@ def test_every_requirement_is_pinned(tools: dict[str, ModuleType]) -> None:
     assert {*setup_env.BUILD_TOOLS, setup_env.MMCV} <= set(pins)
     declared = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']['dependencies']
     assert {line.split('>')[0] for line in declared} <= set(pins)
+
+
+def test_the_oldest_torch_is_the_lower_bound(tools: dict[str, ModuleType]) -> None:
+    both = [ROOT / name for name in ('requirements.txt', 'requirements-oldest.txt')]
+    newest, oldest = (
+        tools['setup_env'].Environment(Path('venv'), *both[:count]).pins for count in (1, 2)
+    )
+    changed = {name for name in oldest if oldest[name] != newest.get(name)}
+    assert changed == {'torch', 'torchvision'}
+    declared = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']['dependencies']
+    for name in changed:
+        (bound,) = (line for line in declared if line.startswith(f'{name}>'))
+        assert oldest[name].startswith(bound.split(',')[0].replace('>=', '=='))
 
 
 def test_train_passes_shared_options_to_both(tools: dict[str, ModuleType]) -> None:

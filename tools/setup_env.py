@@ -32,19 +32,21 @@ REPORT = """
 import mmcv_ops, torch, torchvision, mmdet, mmseg, mmcv.ops, msda, vitadapter_dense
 device = 'cuda' if torch.cuda.is_available() else 'cpu'
 ops = 'its own' if mmcv_ops.is_compiled() else f'torchvision {torchvision.__version__} and msda'
-print(f'mmcv computes with {ops}; msda on the {device}: {msda.backend(device)}')
+print(f'torch {torch.__version__}; mmcv computes with {ops}')
+print(f'msda on the {device}: {msda.backend(device)}')
 """
 
 
 class Environment:
     """One virtual environment and the steps that fill it."""
 
-    def __init__(self, folder: Path, requirements: Path) -> None:
-        self.folder, self.requirements = folder, requirements
+    def __init__(self, folder: Path, *requirements: Path) -> None:
+        self.folder = folder
         self.python = folder / 'bin' / 'python'
         self.stamp, self.log = folder / 'setup.done', folder / 'setup.log'
-        lines = (line.split('#')[0].strip() for line in requirements.read_text().splitlines())
-        self.pins = {line.split('==')[0]: line for line in lines if line}
+        text = '\n'.join(path.read_text() for path in requirements)
+        lines = (line.split('#')[0].strip() for line in text.splitlines())
+        self.pins = {line.split('==')[0]: line for line in lines if line}  # the last file has it
 
     def steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """Yields `(what is done and how long it takes, action)` in order."""
@@ -60,9 +62,9 @@ class Environment:
 
     def key(self) -> str:
         """A hash of everything that the environment is made from."""
-        sources = [self.requirements, ROOT / 'pyproject.toml', ROOT / 'setup.py', Path(__file__)]
+        sources = [ROOT / 'pyproject.toml', ROOT / 'setup.py', Path(__file__)]
         sources += sorted(path for path in (ROOT / 'ops' / 'csrc').rglob('*') if path.is_file())
-        digest = hashlib.sha256(f'{sys.version_info[:3]} {ROOT}'.encode())
+        digest = hashlib.sha256(f'{sys.version_info[:3]} {ROOT} {self.pins}'.encode())
         for source in sources:
             digest.update(source.read_bytes())
         return digest.hexdigest()
@@ -127,7 +129,9 @@ class Environment:
     def pip(self, command: str, *arguments: str, isolated: bool = False, **variables: str) -> None:
         """Runs pip with its output in the log; what it builds, it builds with the pinned tools."""
         if command == 'install' and not isolated:
-            arguments += ('--no-build-isolation', '--constraint', str(self.requirements))
+            constraints = self.folder / 'pins.txt'
+            constraints.write_text('\n'.join(self.pins.values()))
+            arguments += ('--no-build-isolation', '--constraint', str(constraints))
         run_logged([self.python, '-m', 'pip', command, *arguments], self.log, **variables)
 
     def ask(self, code: str) -> str:
@@ -140,7 +144,7 @@ class Environment:
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder)
         if done.returncode != 0:
             raise StepError(f'{done.stderr[-2000:]}\n  Mend: remove {self.folder}, run again.')
-        return done.stdout.strip().splitlines()[-1]
+        return '; '.join(done.stdout.strip().splitlines())
 
 
 def check_machine(version: tuple[int, int], folder: Path) -> None:
@@ -162,14 +166,16 @@ def main() -> None:
     """Builds the environment, or ends with what is wrong and the mend."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--venv', type=Path, default=ROOT / '.venv', help='default: .venv')
-    folder = parser.parse_args().venv.absolute()
+    parser.add_argument('--pins', type=Path, nargs='*', default=[], help='pins to use instead')
+    args = parser.parse_args()
+    folder = args.venv.absolute()
     # as Ctrl-C: the pip that runs must end too, before a further set-up starts one
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         check_machine(sys.version_info[:2], folder)
         with folder.with_name(f'{folder.name}.lock').open('w') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # a second set-up of the same folder waits
-            Environment(folder, ROOT / 'requirements.txt').build()
+            Environment(folder, ROOT / 'requirements.txt', *args.pins).build()
     except StepError as error:
         stop(error)
     except KeyboardInterrupt:
