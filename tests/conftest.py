@@ -24,6 +24,12 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _no_disk_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power cut is tested; syncing every toy checkpoint would take most of the time."""
+    monkeypatch.setattr(os, 'fsync', lambda descriptor: None)
+
+
 @pytest.fixture(scope='session')
 def real_data() -> Path:
     """The folder with `coco_tiny/` and `ade_mini/`; the test is skipped when none is named."""

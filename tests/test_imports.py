@@ -12,26 +12,30 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = 'vitadapter_dense'
-SUBPACKAGES = ('encoders', 'adapter', 'tuning', 'backbones', 'heads', 'engine', 'datasets')
-
-# Package -> the project's own packages that it may import (itself always).
+# Package -> the project's own packages that it may import (itself always), from the ground up.
 ARROWS = {
     'msda': set(),
     'mmcv_ops': {'msda'},
     'adapter': {'msda'},
-    'encoders': set(),
-    'tuning': {'encoders'},
-    'backbones': {'msda', 'adapter', 'encoders', 'tuning'},
-    'heads': {'encoders', 'tuning'},
-    'engine': {'msda', 'adapter', 'encoders', 'tuning', 'backbones', 'heads', 'datasets'},
+    'checkpoints': set(),
     'datasets': set(),
+    'encoders': {'checkpoints'},
+    'tuning': {'checkpoints', 'encoders'},
+    'backbones': {'msda', 'adapter', 'checkpoints', 'encoders', 'tuning'},
+    'heads': {'encoders', 'tuning'},
+    'training': {'checkpoints', 'encoders', 'tuning', 'backbones', 'datasets'},
+    'reports': {'checkpoints', 'encoders', 'tuning', 'datasets'},
+    'command_line': {'checkpoints', 'encoders', 'tuning', 'datasets', 'training', 'reports'},
 }
+ARROWS['inference'] = {*ARROWS['command_line'], 'command_line'}
+SUBPACKAGES = tuple(name for name in ARROWS if name not in ('msda', 'mmcv_ops'))
 # Package -> the only third-party packages it may import, wherever in a file the import stands.
 PLAIN = {'msda': {'torch'}, 'mmcv_ops': {'torch', 'torchvision'}, 'adapter': {'torch'}}
 # Installed by the set-up, not by `pip install .`: never imported when a module is loaded.
@@ -115,6 +119,20 @@ def test_no_arrow_runs_the_wrong_way(package: str) -> None:
         if own_package(found.module) not in allowed
     ]
     assert not wrong, f'{package} may import only {sorted(ARROWS[package])}: {wrong}'
+
+
+def test_no_modules_import_each_other() -> None:
+    """Neither when they are loaded nor for their types."""
+    modules = {module_name(path): path for path in source_files(ROOT / PACKAGE)}
+    graph = {
+        name: {
+            found.module if found.module in modules else found.module.rpartition('.')[0]
+            for found in imports_of(path)
+        }
+        & modules.keys()
+        for name, path in modules.items()
+    }
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 # what a function may import when it is called: a message names mmcv's version

@@ -21,10 +21,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
-from vitadapter_dense.datasets.errors import DatasetError
-from vitadapter_dense.encoders.weights import WeightsError
-from vitadapter_dense.engine.command_line import (
+from vitadapter_dense.checkpoints.checked_loading import WeightsError
+from vitadapter_dense.command_line.arguments import (
     add_launcher_argument,
     build_runner,
     config_parser,
@@ -33,14 +31,16 @@ from vitadapter_dense.engine.command_line import (
     prepare_launch,
     read_config,
 )
-from vitadapter_dense.engine.config import add_hook, set_work_dir
-from vitadapter_dense.engine.distributed import closed_in_order
-from vitadapter_dense.engine.dump_predictions import DumpPredictions
-from vitadapter_dense.engine.output_files import OutputError, check_outputs, write_output
-from vitadapter_dense.engine.pictures import PredictionPicturesHook
-from vitadapter_dense.engine.progress import ProgressBarHook
-from vitadapter_dense.engine.run_files import find_checkpoint
-from vitadapter_dense.engine.tta import apply_tta
+from vitadapter_dense.command_line.config import add_hook, set_work_dir
+from vitadapter_dense.command_line.run_files import find_checkpoint
+from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
+from vitadapter_dense.datasets.errors import DatasetError
+from vitadapter_dense.inference.tta import apply_tta
+from vitadapter_dense.reports.dump_predictions import DumpPredictions
+from vitadapter_dense.reports.output_files import OutputError, check_outputs, write_output
+from vitadapter_dense.reports.pictures import PredictionPicturesHook
+from vitadapter_dense.reports.progress import ProgressBarHook
+from vitadapter_dense.training.distributed import closed_in_order
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

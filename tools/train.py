@@ -22,11 +22,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
-from vitadapter_dense.datasets.errors import DatasetError
-from vitadapter_dense.encoders.image_statistics import find_other_statistics
-from vitadapter_dense.encoders.weights import WeightsError
-from vitadapter_dense.engine.command_line import (
+from vitadapter_dense.checkpoints.checked_loading import WeightsError
+from vitadapter_dense.command_line.arguments import (
     add_launcher_argument,
     build_runner,
     config_parser,
@@ -35,19 +32,22 @@ from vitadapter_dense.engine.command_line import (
     prepare_launch,
     read_config,
 )
-from vitadapter_dense.engine.config import (
+from vitadapter_dense.command_line.config import (
     add_hook,
     apply_amp,
     enable_auto_scale_lr,
     set_work_dir,
 )
-from vitadapter_dense.engine.distributed import closed_in_order
-from vitadapter_dense.engine.errors import SettingsError
-from vitadapter_dense.engine.finite import NotFiniteError
-from vitadapter_dense.engine.progress import ProgressBarHook
-from vitadapter_dense.engine.run_files import last_checkpoint, written_files
-from vitadapter_dense.engine.runner import go_on_from
-from vitadapter_dense.engine.work_dirs import check_work_dir, hold_work_dir
+from vitadapter_dense.command_line.run_files import last_checkpoint, written_files
+from vitadapter_dense.command_line.work_dirs import check_work_dir, hold_work_dir
+from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
+from vitadapter_dense.datasets.errors import DatasetError
+from vitadapter_dense.encoders.image_statistics import find_other_statistics
+from vitadapter_dense.reports.progress import ProgressBarHook
+from vitadapter_dense.training.distributed import closed_in_order
+from vitadapter_dense.training.errors import SettingsError
+from vitadapter_dense.training.finite import NotFiniteError
+from vitadapter_dense.training.runner import go_on_from
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

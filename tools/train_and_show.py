@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def default_work_dir(config: Path) -> Path:
     """Where tools/train.py writes; importing that takes seconds, so only where it is asked."""
     sys.path += [str(ROOT), str(ROOT / 'ops')]
-    from vitadapter_dense.engine.work_dirs import default_work_dir
+    from vitadapter_dense.command_line.work_dirs import default_work_dir
 
     return default_work_dir(config)
 

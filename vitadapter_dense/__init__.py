@@ -8,7 +8,7 @@ find them by their bare names. A config asks for it with
 from __future__ import annotations
 
 import mmcv_ops  # noqa: F401  (before anything imports mmcv.ops: operators for an mmcv without)
-from vitadapter_dense import datasets, engine, heads, tuning
+from vitadapter_dense import datasets, heads, inference, reports, training, tuning
 from vitadapter_dense.backbones import PlainViT, SimplePyramid, ViTAdapter
 from vitadapter_dense.encoders import TimmStages, TimmViT, Tokens
 
@@ -23,7 +23,9 @@ __all__ = [
     'ViTAdapter',
     '__version__',
     'datasets',
-    'engine',
     'heads',
+    'inference',
+    'reports',
+    'training',
     'tuning',
 ]

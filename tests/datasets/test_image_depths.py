@@ -182,7 +182,7 @@ def test_the_range_stands_in_the_loader_of_a_pipeline(tmp_path):
 def test_arrays_in_memory_and_the_toolboxes_inferencers_are_no_way_around():
     from mmengine.config import Config
 
-    from vitadapter_dense.engine.inference import Predictor, inferencer_config
+    from vitadapter_dense.inference.predictor import Predictor, inferencer_config
 
     for array in (COLOURS, np.zeros((4, 5), np.uint8), np.zeros((4, 5, 4), np.uint8)):
         with pytest.raises(ValueError, match='uint8, BGR, got'):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from vitadapter_dense.backbones import SimplePyramid, ViTAdapter
-from vitadapter_dense.encoders import TimmViT, load_checked
+from vitadapter_dense.checkpoints import load_checked
+from vitadapter_dense.encoders import TimmViT
 from vitadapter_dense.encoders.cached import CachedEncoder
 from vitadapter_dense.encoders.feature_folder import image_key
 

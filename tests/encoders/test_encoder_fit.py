@@ -9,7 +9,8 @@ import timm
 import torch
 
 from vitadapter_dense.backbones import ViTAdapter
-from vitadapter_dense.encoders import TimmViT, WeightsError, load_checked
+from vitadapter_dense.checkpoints import WeightsError, load_checked
+from vitadapter_dense.encoders import TimmViT
 
 SMALL = dict(img_size=64, embed_dim=32, depth=4, num_heads=2)
 NAME = 'vit_tiny_patch16_224'

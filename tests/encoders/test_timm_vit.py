@@ -8,7 +8,8 @@ import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 
-from vitadapter_dense.encoders import TimmStages, TimmViT, Tokens, WeightsError
+from vitadapter_dense.checkpoints import WeightsError
+from vitadapter_dense.encoders import TimmStages, TimmViT, Tokens
 from vitadapter_dense.encoders.attention import merge_windows, partition_windows
 
 SMALL = dict(img_size=64, embed_dim=32, depth=3, num_heads=2)

@@ -14,7 +14,7 @@ from tiny_detection import ROOT, TinyTask, load_tool, run_tool
 from torch import nn
 
 from msda import MSDeformAttn
-from vitadapter_dense.encoders import read_checkpoint
+from vitadapter_dense.checkpoints import read_checkpoint
 
 
 def test_curves_are_drawn_beside_the_run(tiny_task: TinyTask) -> None:

@@ -10,9 +10,9 @@ import torch
 from tiny_detection import ROOT, load_tool, losses_by_iteration, run_tool
 from tiny_segmentation import CLASSES, CONFIG, write_images
 
+from vitadapter_dense.command_line.config import load_config
 from vitadapter_dense.encoders.feature_folder import FeatureFolder
-from vitadapter_dense.engine.config import load_config
-from vitadapter_dense.engine.inference import build_model
+from vitadapter_dense.inference.predictor import build_model
 
 FROZEN = ('model.backbone.encoder.frozen=True', 'model.backbone.injector=False')
 

@@ -6,7 +6,7 @@ import torch
 from mmengine.config import Config
 from tiny_detection import TinyTask
 
-from vitadapter_dense.engine.inference import Predictor, inferencer_config
+from vitadapter_dense.inference.predictor import Predictor, inferencer_config
 
 
 def test_det_inferencer_predicts_what_ours_does(tiny_task: TinyTask) -> None:

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from vitadapter_dense.backbones import SimplePyramid, ViTAdapter
-from vitadapter_dense.encoders import TimmViT, WeightsError, load_checked
+from vitadapter_dense.checkpoints import WeightsError, load_checked
+from vitadapter_dense.encoders import TimmViT
 from vitadapter_dense.encoders.foreign_weights import format_of, from_augreg, resample_patches
 
 ROOT = Path(__file__).resolve().parents[2]

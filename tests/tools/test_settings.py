@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from tiny_detection import ROOT, run_script
 
-from vitadapter_dense.engine.config import (
+from vitadapter_dense.command_line.config import (
     apply_amp,
     apply_options,
     auto_backend,
@@ -25,11 +25,11 @@ from vitadapter_dense.engine.config import (
     load_config,
     override_data_root,
 )
-from vitadapter_dense.engine.environment import missing_pieces, require_openmmlab
-from vitadapter_dense.engine.float32_predictions import keep_predictions_float32
-from vitadapter_dense.engine.inference import build_model
-from vitadapter_dense.engine.progress import ProgressBarHook, track
-from vitadapter_dense.engine.run_files import find_checkpoint
+from vitadapter_dense.command_line.environment import missing_pieces, require_openmmlab
+from vitadapter_dense.command_line.run_files import find_checkpoint
+from vitadapter_dense.inference.predictor import build_model
+from vitadapter_dense.reports.progress import ProgressBarHook, track
+from vitadapter_dense.training.float32_predictions import keep_predictions_float32
 
 
 def strings(value: object) -> list[str]:

@@ -12,8 +12,8 @@ import torch
 from mmengine.config import Config
 from tiny_detection import TinyTask, losses_by_iteration, run_script, run_tool
 
-from vitadapter_dense.encoders import read_checkpoint
-from vitadapter_dense.engine.run_files import best_checkpoint, last_checkpoint, scalar_files
+from vitadapter_dense.checkpoints import read_checkpoint
+from vitadapter_dense.command_line.run_files import best_checkpoint, last_checkpoint, scalar_files
 
 
 def test_run_saves_evaluates_and_names_what_it_wrote(tiny_task: TinyTask) -> None:

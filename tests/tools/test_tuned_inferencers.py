@@ -14,9 +14,9 @@ from test_tuned_tools import write_weights
 from tiny_detection import ROOT
 from tiny_segmentation import CLASSES, CONFIG
 
-from vitadapter_dense.encoders.weights import WeightsError, hash_of
-from vitadapter_dense.engine.delta import frozen_names, make_delta, notes
-from vitadapter_dense.engine.inference import Predictor, build_model, inferencer_config
+from vitadapter_dense.checkpoints.checked_loading import WeightsError, hash_of
+from vitadapter_dense.inference.predictor import Predictor, build_model, inferencer_config
+from vitadapter_dense.tuning.delta import frozen_names, make_delta, notes
 
 IMAGE = np.random.default_rng(4).integers(0, 256, (64, 80, 3), dtype=np.uint8)
 METHODS = [dict(type='LoRA', rank=2), dict(type='BiasTuning')]

@@ -13,8 +13,8 @@ from mmengine.fileio import load
 from mmengine.registry import MODELS
 from tiny_detection import load_tool, run_tool
 
-from vitadapter_dense.encoders import read_checkpoint
-from vitadapter_dense.engine.inference import Predictor
+from vitadapter_dense.checkpoints import read_checkpoint
+from vitadapter_dense.inference.predictor import Predictor
 
 CONFIG = """
 _base_ = '{base}'

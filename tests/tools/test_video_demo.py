@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_detection import TinyTask, load_tool, run_tool
 
-from vitadapter_dense.engine.output_files import OutputError
+from vitadapter_dense.reports.output_files import OutputError
 
 DEMO = 'demo/video_demo.py'
 

@@ -10,7 +10,8 @@ pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
 
 import torch
 from torch import Tensor, nn
-from tuning_toys import BACKBONES, IN_BLOCKS, METHODS, build, disturbed_pass, images
+
+from tests.tuning.toys import BACKBONES, IN_BLOCKS, METHODS, build, disturbed_pass, images
 
 FAST = [('mona', 'vit'), ('side', 'vitadapter'), ('vpt', 'timm_swin'), ('lora', 'resnet')]
 PAIRS = {

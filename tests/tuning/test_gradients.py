@@ -18,8 +18,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from tuning_toys import BACKBONES, IN_BLOCKS, METHODS, TRANSFORMERS, VIT, build
 
+from tests.tuning.toys import BACKBONES, IN_BLOCKS, METHODS, TRANSFORMERS, VIT, build
 from tools.experiments.gradient_check import (
     IMAGES,
     GradientCheck,

@@ -6,9 +6,9 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 from torch import nn
-from tuning_toys import METHODS, VIT, images
 
-from vitadapter_dense.encoders.weights import WeightsError, check_fit, compare
+from tests.tuning.toys import METHODS, VIT, images
+from vitadapter_dense.checkpoints.checked_loading import WeightsError, check_fit, compare
 
 TUNED = dict(type='TunedBackbone')
 SLOW = pytest.mark.slow
@@ -105,7 +105,7 @@ def test_idle_stages_of_the_toolboxes_are_refused_where_they_would_train(
     backbone, indices, tuning, message
 ):
     pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
-    from tuning_toys import build
+    from tests.tuning.toys import build
 
     if message is None:
         build(backbone, tuning, out_indices=indices)
@@ -117,7 +117,7 @@ def test_idle_stages_of_the_toolboxes_are_refused_where_they_would_train(
 def test_side_network_has_a_projection_for_each_map_that_is_returned():
     """The first maps of four left out leave the other levels as they were."""
     pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
-    from tuning_toys import build
+    from tests.tuning.toys import build
 
     side = dict(type='SideTuning', width=8)
     all_maps, two = build('resnet', side), build('resnet', side, out_indices=(2, 3))

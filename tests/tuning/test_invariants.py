@@ -14,11 +14,11 @@ import torch
 from mmengine.model import revert_sync_batchnorm
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from tuning_toys import METHODS, build, images, layer_calls, loss_of, pairs, train_steps
 
-from vitadapter_dense.encoders.weights import hash_of, load_checked, read_checkpoint
-from vitadapter_dense.engine.delta import complete_state_dict, frozen_names, make_delta, notes
+from tests.tuning.toys import METHODS, build, images, layer_calls, loss_of, pairs, train_steps
+from vitadapter_dense.checkpoints.checked_loading import hash_of, load_checked, read_checkpoint
 from vitadapter_dense.tuning import Tuning
+from vitadapter_dense.tuning.delta import complete_state_dict, frozen_names, make_delta, notes
 
 FAST = {'resnet', 'swin', 'convnext', 'vit', 'vitadapter'}
 IN_EVERY_BLOCK = {'full', 'bias', 'norm', 'lora', 'ssf', 'adapter'}

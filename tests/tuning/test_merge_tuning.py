@@ -11,7 +11,8 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor
-from tuning_toys import BACKBONES, images
+
+from tests.tuning.toys import BACKBONES, images
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'convert' / 'merge_tuning.py'
 

@@ -9,7 +9,8 @@ pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
 import torch
 from mmengine.registry import MODELS
 from torch import nn
-from tuning_toys import BACKBONES, VIT, build, images, loss_of
+
+from tests.tuning.toys import BACKBONES, VIT, build, images, loss_of
 
 SWIN_B = dict(type='TimmStages', model_name='swin_base_patch4_window7_224')
 SWIN_L = dict(type='TimmStages', model_name='swin_large_patch4_window7_224')

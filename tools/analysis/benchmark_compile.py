@@ -29,7 +29,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
-from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
+from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
 
 
 def random_backbone(cfg: Config, device: str) -> nn.Module:

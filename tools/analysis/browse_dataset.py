@@ -19,16 +19,16 @@ from mmengine.runner import set_random_seed
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from vitadapter_dense.datasets.check_coco import check_dataset_config
-from vitadapter_dense.engine.command_line import (
+from vitadapter_dense.command_line.arguments import (
     config_parser,
     errors_as_message,
     read_config,
 )
-from vitadapter_dense.engine.output_files import OutputError, check_outputs
-from vitadapter_dense.engine.picture_files import check_picture_folder
-from vitadapter_dense.engine.pictures import draw_sample
-from vitadapter_dense.engine.progress import track
+from vitadapter_dense.datasets.check_coco import check_dataset_config
+from vitadapter_dense.reports.output_files import OutputError, check_outputs
+from vitadapter_dense.reports.picture_files import check_picture_folder
+from vitadapter_dense.reports.pictures import draw_sample
+from vitadapter_dense.reports.progress import track
 
 COMMAND = 'browse_dataset'
 

@@ -25,22 +25,22 @@ import numpy as np
 from matplotlib import pyplot as plt
 from mmengine.config import Config
 
-from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
-from vitadapter_dense.datasets.errors import DatasetError
-from vitadapter_dense.encoders.weights import WeightsError
-from vitadapter_dense.engine.command_line import (
+from vitadapter_dense.checkpoints.checked_loading import WeightsError
+from vitadapter_dense.command_line.arguments import (
     build_runner,
     config_parser,
     errors_as_message,
     prepare_launch,
     read_config,
 )
-from vitadapter_dense.engine.config import add_hook, set_work_dir
-from vitadapter_dense.engine.confusion_matrix import ConfusionMatrix
-from vitadapter_dense.engine.output_files import write_output
-from vitadapter_dense.engine.plots import check_plot
-from vitadapter_dense.engine.progress import ProgressBarHook
-from vitadapter_dense.engine.run_files import find_checkpoint
+from vitadapter_dense.command_line.config import add_hook, set_work_dir
+from vitadapter_dense.command_line.run_files import find_checkpoint
+from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
+from vitadapter_dense.datasets.errors import DatasetError
+from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.reports.output_files import write_output
+from vitadapter_dense.reports.plots import check_plot
+from vitadapter_dense.reports.progress import ProgressBarHook
 
 COMMAND = 'confusion_matrix'
 WRITTEN_NUMBERS = 20  # with more classes the cells are too small for them

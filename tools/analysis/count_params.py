@@ -19,9 +19,9 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
 from torch import nn
 
-from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
-from vitadapter_dense.engine.delta import frozen_names, tuned_backbones
-from vitadapter_dense.engine.inference import build_model_on_meta
+from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
+from vitadapter_dense.inference.predictor import build_model_on_meta
+from vitadapter_dense.tuning.delta import frozen_names, tuned_backbones
 
 
 class Count(NamedTuple):

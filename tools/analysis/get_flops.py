@@ -27,8 +27,8 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
-from vitadapter_dense.engine.inference import build_model, build_model_on_meta
+from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
+from vitadapter_dense.inference.predictor import build_model, build_model_on_meta
 
 
 class ModuleFlops:

@@ -27,9 +27,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from vitadapter_dense.engine.output_files import OutputError, write_output
-from vitadapter_dense.engine.plots import check_plot
-from vitadapter_dense.engine.run_files import scalar_files
+from vitadapter_dense.command_line.run_files import scalar_files
+from vitadapter_dense.reports.output_files import OutputError, write_output
+from vitadapter_dense.reports.plots import check_plot
 
 COMMAND = 'plot_logs'
 DEFAULT_METRICS = ('bbox_mAP', 'segm_mAP', 'mIoU')

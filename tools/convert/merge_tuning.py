@@ -19,12 +19,12 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
 from mmengine.model import revert_sync_batchnorm
 
-from vitadapter_dense.encoders.weights import WeightsError, load_checked, read_checkpoint
-from vitadapter_dense.engine.checkpoint_files import write_checkpoint
-from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
-from vitadapter_dense.engine.delta import complete_state_dict, tuned_backbones
-from vitadapter_dense.engine.inference import build_model
-from vitadapter_dense.engine.output_files import check_outputs, write_output
+from vitadapter_dense.checkpoints.checked_loading import WeightsError, load_checked, read_checkpoint
+from vitadapter_dense.checkpoints.files import write_checkpoint
+from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
+from vitadapter_dense.inference.predictor import build_model
+from vitadapter_dense.reports.output_files import check_outputs, write_output
+from vitadapter_dense.tuning.delta import complete_state_dict, tuned_backbones
 
 COMMAND = 'merge_tuning'
 

@@ -33,6 +33,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vitadapter_dense.backbones.official_names import backbone_name, head_name
+from vitadapter_dense.checkpoints.checked_loading import (
+    WeightsError,
+    check_fit,
+    converted_for,
+    read_checkpoint,
+    state_dict_of,
+)
+from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
 from vitadapter_dense.encoders import TimmViT
 from vitadapter_dense.encoders.foreign_weights import (
     Format,
@@ -41,16 +49,8 @@ from vitadapter_dense.encoders.foreign_weights import (
     without_momentum,
 )
 from vitadapter_dense.encoders.hub import check_model_name, in_timm_names
-from vitadapter_dense.encoders.weights import (
-    WeightsError,
-    check_fit,
-    converted_for,
-    read_checkpoint,
-    state_dict_of,
-)
-from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
-from vitadapter_dense.engine.inference import build_model_on_meta
-from vitadapter_dense.engine.output_files import check_outputs, write_output
+from vitadapter_dense.inference.predictor import build_model_on_meta
+from vitadapter_dense.reports.output_files import check_outputs, write_output
 
 COMMAND = 'official_checkpoint'
 _PATCHES = 'patch_embed.proj.weight'

@@ -23,9 +23,9 @@ from mmengine.device import get_device
 from mmengine.registry import DATASETS
 from torch import Tensor, nn
 
+from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
 from vitadapter_dense.encoders.cached import CachedEncoder
-from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
-from vitadapter_dense.engine.inference import build_model
+from vitadapter_dense.inference.predictor import build_model
 
 _REPEATS = 8  # a flip with probability 1/2 goes unseen once in 256 times
 

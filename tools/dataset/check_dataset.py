@@ -27,6 +27,8 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 from mmengine.config import Config
 
+from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
+from vitadapter_dense.command_line.config import set_work_dir
 from vitadapter_dense.datasets.check_batches import find_batch_problems
 from vitadapter_dense.datasets.check_config import inspect_config
 from vitadapter_dense.datasets.check_losses import doubtful_losses
@@ -34,10 +36,8 @@ from vitadapter_dense.datasets.check_overlap import find_shared_images
 from vitadapter_dense.datasets.dataset_configs import UsedDataset, evaluated_leaves, list_datasets
 from vitadapter_dense.datasets.split_report import SplitReport, report_split
 from vitadapter_dense.encoders.image_statistics import find_other_statistics
-from vitadapter_dense.engine.command_line import config_parser, errors_as_message, read_config
-from vitadapter_dense.engine.config import set_work_dir
-from vitadapter_dense.engine.output_files import write_output
-from vitadapter_dense.engine.plots import check_plot
+from vitadapter_dense.reports.output_files import write_output
+from vitadapter_dense.reports.plots import check_plot
 
 COMMAND = 'check_dataset'
 SPLITS = ('train', 'val', 'test')

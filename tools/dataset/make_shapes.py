@@ -24,7 +24,7 @@ import cv2
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.datasets.shapes import generate_shapes
 from vitadapter_dense.datasets.shapes_page import draw_sample_page
-from vitadapter_dense.engine.output_files import check_outputs, write_output
+from vitadapter_dense.reports.output_files import check_outputs, write_output
 
 COMMAND = 'make_shapes'
 

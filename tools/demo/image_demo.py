@@ -22,13 +22,13 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 import torch
 from mmengine.config import DictAction
 
-from vitadapter_dense.engine.command_line import errors_as_message, read_config
-from vitadapter_dense.engine.inference import Predictor
-from vitadapter_dense.engine.output_files import check_outputs, is_made_by
-from vitadapter_dense.engine.picture_files import picture_names
-from vitadapter_dense.engine.pictures import draw_sample, read_rgb
-from vitadapter_dense.engine.progress import track
-from vitadapter_dense.engine.run_files import find_checkpoint
+from vitadapter_dense.command_line.arguments import errors_as_message, read_config
+from vitadapter_dense.command_line.run_files import find_checkpoint
+from vitadapter_dense.inference.predictor import Predictor
+from vitadapter_dense.reports.output_files import check_outputs, is_made_by
+from vitadapter_dense.reports.picture_files import picture_names
+from vitadapter_dense.reports.pictures import draw_sample, read_rgb
+from vitadapter_dense.reports.progress import track
 
 COMMAND = 'image_demo'
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')

@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from mmengine.config import DictAction
 
-from vitadapter_dense.engine.command_line import errors_as_message, read_config
-from vitadapter_dense.engine.inference import Predictor
-from vitadapter_dense.engine.output_files import check_outputs, write_output
-from vitadapter_dense.engine.pictures import render_prediction
-from vitadapter_dense.engine.progress import track
-from vitadapter_dense.engine.run_files import find_checkpoint
+from vitadapter_dense.command_line.arguments import errors_as_message, read_config
+from vitadapter_dense.command_line.run_files import find_checkpoint
+from vitadapter_dense.inference.predictor import Predictor
+from vitadapter_dense.reports.output_files import check_outputs, write_output
+from vitadapter_dense.reports.pictures import render_prediction
+from vitadapter_dense.reports.progress import track
 
 COMMAND = 'video_demo'
 CODES = {'.mp4': 'mp4v', '.m4v': 'mp4v', '.mov': 'mp4v', '.avi': 'MJPG', '.mkv': 'MJPG'}

@@ -34,10 +34,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import vitadapter_dense  # noqa: F401  (registers)
+from vitadapter_dense.checkpoints.files import atomic_write
 from vitadapter_dense.datasets.shapes import SHAPES_CLASSES
 from vitadapter_dense.datasets.shapes_scene import render_scene
-from vitadapter_dense.engine.checkpoint_files import atomic_write
-from vitadapter_dense.engine.output_files import OutputError, check_outputs, write_output
+from vitadapter_dense.reports.output_files import OutputError, check_outputs, write_output
 
 SIZE, CROP = 96, 64
 BACKBONES = dict(

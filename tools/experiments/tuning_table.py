@@ -20,8 +20,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from vitadapter_dense.engine.delta import frozen_names
-from vitadapter_dense.engine.inference import build_model
+from vitadapter_dense.inference.predictor import build_model
+from vitadapter_dense.tuning.delta import frozen_names
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / 'docs' / 'tuning.md'

@@ -6,22 +6,10 @@ from vitadapter_dense.encoders.cached import CachedEncoder
 from vitadapter_dense.encoders.timm_stages import TimmStages
 from vitadapter_dense.encoders.timm_vit import TimmViT
 from vitadapter_dense.encoders.tokens import Tokens
-from vitadapter_dense.encoders.weights import (
-    LoadReport,
-    WeightsError,
-    load_checked,
-    read_checkpoint,
-    state_dict_of,
-)
 
 __all__ = [
     'CachedEncoder',
-    'LoadReport',
     'TimmStages',
     'TimmViT',
     'Tokens',
-    'WeightsError',
-    'load_checked',
-    'read_checkpoint',
-    'state_dict_of',
 ]

@@ -17,9 +17,9 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from vitadapter_dense.checkpoints.checked_loading import hash_of
 from vitadapter_dense.encoders.feature_folder import FeatureFolder
 from vitadapter_dense.encoders.tokens import Tokens
-from vitadapter_dense.encoders.weights import hash_of
 
 _SETTINGS = ('model_name', 'patch_size', 'num_prefix', 'window_sizes', 'window_pad')
 

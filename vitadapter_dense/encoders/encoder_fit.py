@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
-from vitadapter_dense.encoders.weights import WeightsError
+from vitadapter_dense.checkpoints.checked_loading import WeightsError
 
 _MEND = 'Choose the checkpoint of this architecture, or the config of this checkpoint'
 _LAYER_SCALE = re.compile(r'blocks\.\d+\.(ls[12]\.gamma|gamma_[12])$')

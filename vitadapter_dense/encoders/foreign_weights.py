@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitadapter_dense.encoders.weights import WeightsError
+from vitadapter_dense.checkpoints.checked_loading import WeightsError
 
 Format = Literal['augreg', 'adapter', 'baseline', 'clip', 'beit', 'dinov2', 'eva', 'vit']
 _BLOCK = re.compile(r'(?:^|\.)blocks\.(\d+)\.(.+)$')

@@ -11,6 +11,13 @@ import timm
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from vitadapter_dense.checkpoints.checked_loading import (
+    LoadReport,
+    WeightsError,
+    load_checked,
+    read_checkpoint,
+    state_dict_of,
+)
 from vitadapter_dense.encoders.families import is_plain_vit
 from vitadapter_dense.encoders.foreign_weights import (
     format_of,
@@ -19,13 +26,6 @@ from vitadapter_dense.encoders.foreign_weights import (
     without_prefix,
 )
 from vitadapter_dense.encoders.relative_position import TABLE
-from vitadapter_dense.encoders.weights import (
-    LoadReport,
-    WeightsError,
-    load_checked,
-    read_checkpoint,
-    state_dict_of,
-)
 
 # A hub or file state dict covers everything but what the user added (layer scale); below this it is
 # another architecture.

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitadapter_dense.encoders.weights import (
+from vitadapter_dense.checkpoints.checked_loading import (
     WeightsError,
     check_fit,
     converted_for,

@@ -1,0 +1,244 @@
+"""Checkpoints are whole on the disk at any moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.toys import LossRecorder, build_runner, evaluation
+from vitadapter_dense.checkpoints.checked_loading import read_checkpoint
+from vitadapter_dense.checkpoints.files import (
+    atomic_write,
+    latest_checkpoint,
+    remove_partial_files,
+    write_checkpoint,
+    write_pointer,
+)
+
+# Trains; the second checkpoint's write stops half-way and waits to be killed.
+SLOW_WRITER = """
+import io, sys, time
+from pathlib import Path
+import torch
+from tests.training.toys import build_runner
+
+folder, save, count = Path(sys.argv[1]), torch.save, 0
+
+def slow_save(checkpoint, file):
+    global count
+    count += 1
+    if count < 2:
+        return save(checkpoint, file)
+    whole = io.BytesIO()
+    save(checkpoint, whole)
+    file.write(whole.getvalue()[: whole.tell() // 2])
+    file.flush()
+    (folder / 'writing').touch()
+    time.sleep(60)
+
+torch.save = slow_save
+build_runner(folder, length=3, checkpoint=dict(max_keep_ckpts=1)).train()
+"""
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.suffix in ('.pth', '.partial')}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / 'file'
+    with atomic_write(path) as file:
+        file.write(b'old')
+
+    def interrupted_write():
+        with atomic_write(path) as file:
+            file.write(b'new')
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_write()
+    assert path.read_bytes() == b'old'
+    assert os.listdir(tmp_path) == ['file']
+
+
+def test_a_termination_waits_for_the_end_of_a_write(tmp_path):
+    """With that signal a launcher ends the other processes when one has failed."""
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append((tmp_path / 'file').exists()))
+    try:
+        with atomic_write(tmp_path / 'file') as file:
+            file.write(b'first half')
+            os.kill(os.getpid(), signal.SIGTERM)
+            file.write(b', second half')
+            assert came == []
+        assert came == [True]
+        assert (tmp_path / 'file').read_bytes() == b'first half, second half'
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path):
+    path = tmp_path / 'file'
+    with atomic_write(path) as file:
+        file.write(b'old')
+    with atomic_write(path) as file:
+        file.write(b'new')
+        file.flush()
+        assert path.read_bytes() == b'old'
+    assert path.read_bytes() == b'new'
+
+
+def test_partial_files_are_removed_and_nothing_else(tmp_path):
+    for name in ('.epoch_1.pth.partial', 'epoch_1.pth', '.hidden'):
+        (tmp_path / name).touch()
+    assert remove_partial_files(tmp_path) == [tmp_path / '.epoch_1.pth.partial']
+    assert set(os.listdir(tmp_path)) == {'epoch_1.pth', '.hidden'}
+
+
+def test_the_latest_checkpoint_is_found_in_a_moved_folder(tmp_path):
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    assert latest_checkpoint(folder) is None
+    write_checkpoint(dict(weight=torch.zeros(1)), folder / 'epoch_1.pth')
+    write_pointer(folder, str(folder / 'epoch_1.pth'))
+    moved = folder.rename(tmp_path / 'moved')
+    assert latest_checkpoint(moved) == str(moved / 'epoch_1.pth')
+    (moved / 'epoch_1.pth').unlink()
+    with pytest.raises(FileNotFoundError, match='which does not exist; pass the checkpoint'):
+        latest_checkpoint(moved)
+
+
+def test_a_run_killed_while_it_writes_resumes_from_the_last_whole_checkpoint(tmp_path):
+    folder = tmp_path / 'killed'
+    folder.mkdir()
+    root = Path(__file__).parents[2]
+    paths = (root, root / 'ops', Path(__file__).parent)
+    process = subprocess.Popen(
+        [sys.executable, '-c', SLOW_WRITER, str(folder)],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, paths))},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(1200):
+            if (folder / 'writing').exists() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert process.poll() is None, 'the run ended before it was killed'
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert names(folder) == {'epoch_1.pth', '.epoch_2.pth.partial'}
+    assert latest_checkpoint(folder) == str(folder / 'epoch_1.pth')
+    assert read_checkpoint(folder / 'epoch_1.pth')['meta']['epoch'] == 1
+
+    whole, resumed = LossRecorder(), LossRecorder()
+    build_runner(tmp_path / 'whole', length=3, recorder=whole).train()
+    build_runner(
+        folder, length=3, recorder=resumed, resume=True, checkpoint=dict(max_keep_ckpts=1)
+    ).train()
+    assert resumed.losses == {i: loss for i, loss in whole.losses.items() if i >= 4}
+    assert names(folder) == {'epoch_3.pth'}
+
+
+def test_the_old_checkpoint_outlives_the_writing_of_the_new_one(tmp_path, monkeypatch):
+    seen, save = [], torch.save
+
+    def watched_save(checkpoint, file):
+        seen.append({path.name for path in tmp_path.glob('*.pth')})
+        save(checkpoint, file)
+
+    monkeypatch.setattr(torch, 'save', watched_save)
+    build_runner(tmp_path, length=4, checkpoint=dict(max_keep_ckpts=1)).train()
+    assert seen == [set(), {'epoch_1.pth'}, {'epoch_2.pth'}, {'epoch_3.pth'}]
+    assert names(tmp_path) == {'epoch_4.pth'}
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    save = torch.save
+
+    def failing_save(checkpoint, file):
+        if checkpoint['meta']['epoch'] == 2:
+            file.write(b'half')
+            raise OSError('No space left on device')
+        save(checkpoint, file)
+
+    monkeypatch.setattr(torch, 'save', failing_save)
+    with pytest.raises(OSError, match='No space left'):
+        build_runner(tmp_path, length=3, checkpoint=dict(max_keep_ckpts=1)).train()
+    assert names(tmp_path) == {'epoch_1.pth'}
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
+
+
+@pytest.mark.parametrize('save_best', ['score', ['score']])
+def test_the_best_checkpoint_outlives_the_writing_of_the_next(tmp_path, monkeypatch, save_best):
+    seen, save = [], torch.save
+
+    def watched_save(checkpoint, file):
+        seen.append({path.name for path in tmp_path.glob('best*.pth')})
+        save(checkpoint, file)
+
+    monkeypatch.setattr(torch, 'save', watched_save)
+    build_runner(
+        tmp_path,
+        length=4,
+        checkpoint=dict(save_best=save_best, rule='greater', max_keep_ckpts=1),
+        **evaluation([0.1, 0.5, 0.4, 0.6]),
+    ).train()
+    first, second, last = (f'best_score_epoch_{i}.pth' for i in (1, 2, 4))
+    # Epochs 1, 2 and 4 are the best so far: checkpoint, best, checkpoint again to record it.
+    assert seen == [
+        *(set(), set(), {first}),
+        *({first}, {first}, {first, second}),
+        {second},
+        *({second}, {second}, {second, last}),
+    ]
+    assert names(tmp_path) == {'epoch_4.pth', last}
+    hub = read_checkpoint(tmp_path / 'epoch_4.pth')['message_hub']['runtime_info']
+    assert hub['best_ckpt'] == str(tmp_path / last)
+
+
+def test_several_best_checkpoints(tmp_path):
+    class TwoScores:
+        def __init__(self) -> None:
+            self.values = [dict(a=0.1, b=0.9), dict(a=0.2, b=0.8), dict(a=0.3, b=0.7)]
+
+        def evaluate(self, size):
+            return self.values.pop(0)
+
+    options = evaluation([])
+    options['val_evaluator'].evaluate = TwoScores().evaluate
+    build_runner(
+        tmp_path,
+        length=3,
+        checkpoint=dict(save_best=['a', 'b'], rule='greater', max_keep_ckpts=1),
+        **options,
+    ).train()
+    assert names(tmp_path) == {'epoch_3.pth', 'best_a_epoch_3.pth', 'best_b_epoch_1.pth'}
+
+
+def test_a_resumed_run_removes_what_the_killed_one_had_to(tmp_path):
+    """The new checkpoint is whole, the old one not yet deleted: the resume deletes it."""
+    options = dict(checkpoint=dict(max_keep_ckpts=1))
+    build_runner(tmp_path, length=1, **options).train()
+    first = (tmp_path / 'epoch_1.pth').read_bytes()
+    build_runner(tmp_path, length=2, resume=True, **options).train()
+    (tmp_path / 'epoch_1.pth').write_bytes(first)
+    build_runner(tmp_path, length=3, resume=True, **options).train()
+    assert names(tmp_path) == {'epoch_3.pth'}
+
+
+def test_published_checkpoints_hold_the_published_keys(tmp_path):
+    build_runner(tmp_path, length=1, checkpoint=dict(published_keys=['state_dict'])).train()
+    published = [path for path in tmp_path.glob('*.pth') if path.name != 'epoch_1.pth']
+    assert len(published) == 1
+    assert published[0].name.startswith('epoch_1-')
+    assert set(read_checkpoint(published[0])) == {'state_dict'}

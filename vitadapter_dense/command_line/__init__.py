@@ -1,0 +1,1 @@
+"""What the tools share: configurations, arguments, the environment, the files of a run."""

@@ -1,0 +1,136 @@
+"""What the command-line tools share: arguments of a configuration, errors, launchers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmengine.config import Config, DictAction
+from mmengine.dist import master_only
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from vitadapter_dense.checkpoints.checked_loading import WeightsError
+from vitadapter_dense.command_line.config import (
+    auto_backend,
+    load_config,
+    override_data_root,
+)
+from vitadapter_dense.command_line.environment import TOOLBOXES, require_openmmlab
+from vitadapter_dense.command_line.run_files import write_config
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+RANK_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+
+
+def config_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the arguments that every tool with a configuration takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', help='configuration file')
+    parser.add_argument(
+        '--data-root', help='data folder, in place of the one in the configuration (everywhere)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change the configuration: model.backbone.with_cp=True, a.list="[1,2]", loaders.0.x=3',
+    )
+    return parser
+
+
+def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--launcher`, which the distributed scripts set."""
+    parser.add_argument(
+        '--launcher',
+        choices=LAUNCHERS,
+        default='none',
+        help='how the processes were started; tools/dist_*.sh and tools/slurm_train.sh set it',
+    )
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """Reads the configuration that the arguments of `config_parser` describe.
+
+    Stops with the mend when the toolbox that the configuration is written for is missing.
+    """
+    require_openmmlab()
+    cfg = load_config(args.config, options=args.cfg_options)
+    scope = cfg.get('default_scope')
+    if scope in TOOLBOXES:
+        require_openmmlab([scope])
+    if args.data_root:
+        override_data_root(cfg, args.data_root)
+    return cfg
+
+
+def prepare_launch(cfg: Config, launcher: str) -> None:
+    """Writes the launcher and a backend that runs on this machine into the configuration.
+
+    Raises:
+        ValueError: when the launcher's environment variables are not set.
+    """
+    variable = RANK_VARIABLES.get(launcher)
+    if variable and variable not in os.environ:
+        raise ValueError(
+            f'--launcher {launcher} needs the environment variable {variable}, which the launcher '
+            'sets: start with tools/dist_train.sh, tools/dist_test.sh or tools/slurm_train.sh.'
+        )
+    cfg.launcher = launcher
+    auto_backend(cfg)
+
+
+def is_first_process(launcher: str) -> bool:
+    """Whether this is the process that reports; known before the processes are connected."""
+    return os.environ.get(RANK_VARIABLES.get(launcher, ''), '0') == '0'
+
+
+def build_runner(cfg: Config, *, evaluation: bool = False) -> Runner:
+    """Builds the runner that the configuration names, MMEngine's own where it names none.
+
+    It writes the configuration over no file of another hand.
+
+    Args:
+        cfg: the whole configuration.
+        evaluation: of a model in a work directory whose configuration is that of its training.
+
+    Raises:
+        ValueError: for a `runner_type` that is not known.
+    """
+    name = cfg.get('runner_type', 'Runner')
+    kind = RUNNERS.get(name) if isinstance(name, str) else name
+    if kind is None:
+        raise ValueError(f'runner_type={name!r} is not registered: is custom_imports complete?')
+
+    @master_only
+    def dump_config(runner: Runner) -> None:
+        write_config(runner.cfg, runner.work_dir, runner.log_dir, evaluation=evaluation)
+
+    return type(kind.__name__, (kind,), dict(dump_config=dump_config)).from_cfg(cfg)
+
+
+@contextmanager
+def errors_as_message(*kinds: type[Exception]) -> Iterator[None]:
+    """Ends the program with the message alone when what the user gave cannot be used.
+
+    Args:
+        *kinds: the errors that say so; default: those of reading a configuration and building what
+            it describes. While a model runs, only errors of files do: any other is a fault of a
+            program, and needs its traceback.
+    """
+    kinds = kinds or (OSError, ValueError, WeightsError)
+    try:
+        yield
+    except kinds as error:
+        raise SystemExit(f'error: {message_of(error)}') from error
+
+
+def message_of(error: Exception) -> str:
+    """What an error says; around that of a worker process torch's loader puts its traceback."""
+    text, kind = str(error), type(error).__name__
+    if not text.startswith(f'Caught {kind} in DataLoader worker process'):
+        return text
+    return text.rpartition(f'{kind}: ')[2].strip()

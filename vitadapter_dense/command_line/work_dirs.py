@@ -1,0 +1,151 @@
+"""Work directories: where a configuration's lies, and that one run alone writes to it.
+
+A directory says in `run.json` which configuration file it was made from. Two runs in one directory
+would write over each other's checkpoints, and a resume of the one would go on from the other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.config import Config
+
+from vitadapter_dense.checkpoints.files import atomic_write
+from vitadapter_dense.command_line.run_files import best_checkpoint, last_checkpoint, scalar_files
+
+RECORD = 'run.json'
+_LOCK = '.in_use'
+
+
+def default_work_dir(config_path: str | Path) -> Path:
+    """Names the work directory of a configuration file, relative to the current folder.
+
+    Args:
+        config_path: `configs/ade20k/name.py` gives `work_dirs/ade20k/name`; outside of a folder
+            `configs`, the folder that the file lies in stands for the data set. The copy that a run
+            left in its work directory belongs to that directory.
+    """
+    path = Path(os.path.abspath(config_path))
+    if (path.parent / RECORD).is_file():
+        return Path(config_path).parent
+    folders = path.parent.parts[1:]
+    if 'configs' in folders:
+        last = len(folders) - folders[::-1].index('configs')
+        return Path('work_dirs', *folders[last:], path.stem)
+    return Path('work_dirs', *folders[-1:], path.stem)
+
+
+def check_work_dir(
+    work_dir: str | Path, config_path: str | Path, *, start: str | Path | None = None
+) -> None:
+    """Raises unless a run may write to a directory: an empty one, or its own that it goes on with.
+
+    Args:
+        work_dir: the directory; it may be missing.
+        config_path: configuration file of the run.
+        start: the checkpoint that the run is resumed from.
+
+    Raises:
+        ValueError: another configuration's run is there, or one that would not be gone on with.
+    """
+    work_dir = Path(work_dir)
+    found = last_checkpoint(work_dir) or best_checkpoint(work_dir)
+    if found is None and not scalar_files(work_dir):
+        return
+    made_from = _other_config(work_dir, config_path)
+    if made_from is not None:
+        raise ValueError(
+            f'{work_dir} holds a run of another configuration file, {made_from}, and would be '
+            f'mixed with {config_path}. Give another --work-dir, or remove that one.'
+        )
+    if found is None:
+        return
+    own = {os.path.realpath(folder) for folder in (work_dir, found.parent)}
+    if start is None or os.path.realpath(Path(start).parent) not in own:
+        begun = 'a new run' if start is None else f'a run that goes on from {start}'
+        raise ValueError(
+            f'{work_dir} holds a run already, whose checkpoints ({found.name}) {begun} would write '
+            'over. Go on with it (--resume), give another --work-dir, or remove that one.'
+        )
+
+
+@contextmanager
+def hold_work_dir(work_dir: str | Path, config_path: str | Path) -> Iterator[None]:
+    """Keeps a work directory to this process within the block, and records the configuration.
+
+    The process's end, however it comes, frees the directory.
+
+    Raises:
+        ValueError: another process trains in it.
+    """
+    work_dir = Path(work_dir)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    with (work_dir / _LOCK).open('a+') as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            file.seek(0)
+            raise ValueError(
+                f'{work_dir} is in use: {file.read() or "another process"} trains there. Wait for '
+                'it, or give another --work-dir.'
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {socket.gethostname()}')
+        file.flush()
+        _write_record(work_dir, config_path)
+        yield
+        file.truncate(0)
+
+
+def _write_record(work_dir: Path, config_path: str | Path) -> None:
+    if _is_own_copy(work_dir, config_path, _read_record(work_dir)):
+        return
+    record = dict(config=os.path.realpath(config_path), sha256=_content(config_path))
+    with atomic_write(work_dir / RECORD) as file:
+        file.write((json.dumps(record, indent=2) + '\n').encode())
+
+
+def _read_record(work_dir: Path) -> dict[str, str]:
+    try:
+        return json.loads((work_dir / RECORD).read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ValueError(f'{work_dir / RECORD} cannot be read: {error}') from error
+
+
+def _other_config(work_dir: Path, config_path: str | Path) -> str | None:
+    """The file that a directory was made from, if that is another one."""
+    record = _read_record(work_dir)
+    if not record or _is_own_copy(work_dir, config_path, record):
+        return None
+    recorded = record['config']
+    if recorded == os.path.realpath(config_path) or record['sha256'] == _content(config_path):
+        return None
+    # A checkout that was moved, and the file edited since.
+    moved = not os.path.exists(recorded)
+    if moved and default_work_dir(recorded) == default_work_dir(config_path):
+        return None
+    return recorded
+
+
+def _is_own_copy(work_dir: Path, config_path: str | Path, record: dict[str, str]) -> bool:
+    """Whether a file is the configuration as its run has written it to the work directory."""
+    path = Path(os.path.realpath(config_path))
+    recorded = Path(record.get('config', ''))
+    return path.parent == Path(os.path.realpath(work_dir)) and path.name == recorded.name
+
+
+def _content(config_path: str | Path) -> str:
+    """A hash of what a configuration file says, with all that it inherits."""
+    text = repr(Config.fromfile(config_path).to_dict())
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,17 @@
+"""What people look at: pictures, progress, tables; and the files that hold them."""
+
+from __future__ import annotations
+
+from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.reports.dump_predictions import DumpPredictions
+from vitadapter_dense.reports.pictures import PredictionPicturesHook
+from vitadapter_dense.reports.progress import ProgressBarHook
+from vitadapter_dense.reports.tuning_report import TuningReportHook
+
+__all__ = [
+    'ConfusionMatrix',
+    'DumpPredictions',
+    'PredictionPicturesHook',
+    'ProgressBarHook',
+    'TuningReportHook',
+]

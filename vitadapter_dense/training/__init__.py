@@ -1,0 +1,31 @@
+"""The runner and what it needs to repeat itself: loops, resume, hooks, precision."""
+
+from __future__ import annotations
+
+from vitadapter_dense.training.amp import AutocastOptimWrapper
+from vitadapter_dense.training.check_labels import CheckLabelsHook
+from vitadapter_dense.training.finite import FiniteLossHook
+from vitadapter_dense.training.float32_predictions import Float32PredictionsHook
+from vitadapter_dense.training.hooks import AtomicCheckpointHook, EvaluationRandomStateHook
+from vitadapter_dense.training.idle_parameters import IdleParametersHook
+from vitadapter_dense.training.layer_decay import LayerDecayOptimWrapperConstructor
+from vitadapter_dense.training.loops import ResumableEpochLoop, ResumableIterLoop
+from vitadapter_dense.training.normalised_values import NormalisedValuesHook
+from vitadapter_dense.training.runner import DenseRunner
+from vitadapter_dense.training.tuned_checkpoint import TunedCheckpointHook
+
+__all__ = [
+    'AtomicCheckpointHook',
+    'AutocastOptimWrapper',
+    'CheckLabelsHook',
+    'DenseRunner',
+    'EvaluationRandomStateHook',
+    'FiniteLossHook',
+    'Float32PredictionsHook',
+    'IdleParametersHook',
+    'LayerDecayOptimWrapperConstructor',
+    'NormalisedValuesHook',
+    'ResumableEpochLoop',
+    'ResumableIterLoop',
+    'TunedCheckpointHook',
+]
