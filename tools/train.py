@@ -38,7 +38,11 @@ from vitadapter_dense.command_line.config import (
     enable_auto_scale_lr,
     set_work_dir,
 )
-from vitadapter_dense.command_line.run_files import last_checkpoint, written_files
+from vitadapter_dense.command_line.run_files import (
+    checkpoint_to_resume,
+    last_checkpoint,
+    written_files,
+)
 from vitadapter_dense.command_line.work_dirs import check_work_dir, hold_work_dir
 from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
 from vitadapter_dense.datasets.errors import DatasetError
@@ -105,33 +109,6 @@ def configure(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def checkpoint_to_resume(work_dir: str, *, resume: str | None, load_from: str | None) -> str | None:
-    """The checkpoint that the command line wants to go on from.
-
-    It stays out of the configuration, which is written to the work directory: a new run of that
-    file must be a new run.
-
-    Raises:
-        FileNotFoundError: when the checkpoint is not there.
-        ValueError: when both a resume and other weights are asked for.
-    """
-    if resume and load_from:
-        raise ValueError(
-            '--resume goes on with a run and --load-from starts one: give one of them.'
-        )
-    if not resume:
-        return None
-    source = last_checkpoint(work_dir) if resume == 'auto' else Path(resume)
-    if source is not None and source.is_dir():
-        source = last_checkpoint(source) or source
-    if source is None:
-        print(f'No checkpoint to resume from in {work_dir}: the run starts from the beginning.')
-        return None
-    if not source.is_file():
-        raise FileNotFoundError(f'There is no checkpoint to resume from at {source}.')
-    return str(source)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the training that the command line describes."""
     with closed_in_order(), ExitStack() as held:
@@ -148,6 +125,11 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
     with errors_as_message():
         cfg, remarks = configure(args), []
         start = checkpoint_to_resume(cfg.work_dir, resume=args.resume, load_from=args.load_from)
+        if start is None and args.resume:
+            print(
+                f'No checkpoint to resume from in {cfg.work_dir}: '
+                'the run starts from the beginning.'
+            )
         if start is None and cfg.get('resume'):
             start = cfg.get('load_from') or last_checkpoint(cfg.work_dir)
         if is_first_process(args.launcher):

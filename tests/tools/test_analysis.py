@@ -10,11 +10,14 @@ import cv2
 import pytest
 import torch
 from matplotlib import pyplot
-from tiny_detection import ROOT, TinyTask, load_tool, run_tool
+from tiny_detection import ROOT, TinyTask, run_tool
 from torch import nn
 
 from msda import MSDeformAttn
 from vitadapter_dense.checkpoints import read_checkpoint
+from vitadapter_dense.command_line.run_files import scalar_files
+from vitadapter_dense.reports.curves import draw_curve, read_curves
+from vitadapter_dense.reports.flops import count_flops
 
 
 def test_curves_are_drawn_beside_the_run(tiny_task: TinyTask) -> None:
@@ -39,7 +42,7 @@ def test_resumed_logs_make_one_curve_and_half_a_line_is_left_out(tmp_path: Path)
         folder.mkdir(parents=True)
         metric = json.dumps({'coco/bbox_mAP': 0.25, 'step': 1})
         (folder / 'scalars.json').write_text('\n'.join([*records, metric, '{"loss": 0.', '']))
-    curves = load_tool('analysis/plot_logs.py').read_curves(tmp_path)
+    curves = read_curves(tmp_path, scalar_files(tmp_path))
     assert {step: record['loss'] for step, record in curves.train.items()} == {1: 3, 2: 2, 3: 1}
     assert curves.metrics[1]['coco/bbox_mAP'] == 0.25
     assert curves.step_name == 'epoch'
@@ -48,7 +51,6 @@ def test_resumed_logs_make_one_curve_and_half_a_line_is_left_out(tmp_path: Path)
 
 def test_single_point_is_seen() -> None:
     figure, axes = pyplot.subplots()
-    draw_curve = load_tool('analysis/plot_logs.py').draw_curve
     draw_curve(axes, [(1, 0.5)], label='one')
     draw_curve(axes, [(step, 0.5) for step in range(500)], label='many')
     draw_curve(axes, [], label='none')
@@ -94,8 +96,7 @@ def test_flops_of_known_layers_are_told_by_module() -> None:
     layers.add_module('conv', nn.Conv2d(3, 8, 3, padding=1, bias=False))
     layers.add_module('pool', nn.AdaptiveAvgPool2d(1))
     layers.add_module('head', nn.Sequential(nn.Flatten(), nn.Linear(8, 5, bias=False)))
-    count = load_tool('analysis/get_flops.py').count_flops
-    flops = count(layers, lambda: layers(torch.zeros(1, 3, 16, 16)))
+    flops = count_flops(layers, lambda: layers(torch.zeros(1, 3, 16, 16)))
     conv, head = 2 * 16 * 16 * 8 * 3 * 9, 2 * 8 * 5
     assert flops[''] == conv + head
     assert flops['conv'] == conv
@@ -121,8 +122,7 @@ def test_flops_of_deformable_attention_are_its_own() -> None:
     attention = MSDeformAttn(16, n_levels=1, n_heads=2, n_points=4)
     query, references = torch.zeros(1, 9, 16), torch.zeros(1, 9, 1, 2)
     feat = torch.zeros(1, 16, 16)
-    count = load_tool('analysis/get_flops.py').count_flops
-    flops = count(attention, lambda: attention(query, references, feat, [(4, 4)]))
+    flops = count_flops(attention, lambda: attention(query, references, feat, [(4, 4)]))
     value, output = 2 * 16 * 16 * 16, 2 * 9 * 16 * 16
     offsets, weights = 2 * 9 * 16 * (2 * 4 * 2), 2 * 9 * 16 * (2 * 4)
     # each of 9 queries x 2 heads x 4 points reads and weighs at least 8 channels

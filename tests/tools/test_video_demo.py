@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_detection import TinyTask, load_tool, run_tool
+from tiny_detection import TinyTask, run_tool
 
+from vitadapter_dense.inference.video import open_video, written_whole
 from vitadapter_dense.reports.output_files import OutputError
 
 DEMO = 'demo/video_demo.py'
@@ -28,7 +29,7 @@ def test_frames_rate_and_size_are_kept(tiny_task: TinyTask, tmp_path: Path) -> N
     status, printed = run_tool(DEMO, tmp_path / 'in.avi', *command, '--max-frames', 2)
     assert status == 0
     assert '2 frames' in printed
-    video = load_tool(DEMO).open_video(out)
+    video = open_video(out)
     assert (video.size, video.rate) == ((80, 64), 8.0)
     assert len(list(video.frames())) == 2
     assert [path.name for path in out.parent.glob('[!.]*')] == ['out.avi']
@@ -37,25 +38,23 @@ def test_frames_rate_and_size_are_kept(tiny_task: TinyTask, tmp_path: Path) -> N
 
 
 def test_what_is_no_video_is_an_error(tmp_path: Path) -> None:
-    tool = load_tool(DEMO)
     with pytest.raises(FileNotFoundError, match=r'no video .*missing\.mp4'):
-        tool.open_video(tmp_path / 'missing.mp4')
+        open_video(tmp_path / 'missing.mp4')
     (tmp_path / 'text.mp4').write_text('not a video')
     with pytest.raises(ValueError, match=r'text\.mp4 cannot be read as a video'):
-        tool.open_video(tmp_path / 'text.mp4')
+        open_video(tmp_path / 'text.mp4')
     with (
-        pytest.raises(ValueError, match='--out must end with'),
-        tool.written_whole(tmp_path / 'out.gif', size=(80, 64), rate=8.0),
+        pytest.raises(ValueError, match=r"\.mp4, .* not 'out\.gif'"),
+        written_whole(tmp_path / 'out.gif', size=(80, 64), rate=8.0, command='test'),
     ):
         pass
 
 
 def test_stopped_run_leaves_the_old_file(tmp_path: Path) -> None:
     out = tmp_path / 'out.avi'
-    tool = load_tool(DEMO)
 
     def draw(*, stop: bool) -> None:
-        with tool.written_whole(out, size=(80, 64), rate=8.0) as writer:
+        with written_whole(out, size=(80, 64), rate=8.0, command='test') as writer:
             writer.write(np.full((64, 80, 3), 255 * stop, np.uint8))
             if stop:
                 raise KeyboardInterrupt

@@ -17,12 +17,6 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-import matplotlib
-
-matplotlib.use('Agg')
-
-import numpy as np
-from matplotlib import pyplot as plt
 from mmengine.config import Config
 
 from vitadapter_dense.checkpoints.checked_loading import WeightsError
@@ -38,12 +32,12 @@ from vitadapter_dense.command_line.run_files import find_checkpoint
 from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.reports.confusion_plot import draw_confusions, worst_confusions
 from vitadapter_dense.reports.output_files import write_output
 from vitadapter_dense.reports.plots import check_plot
 from vitadapter_dense.reports.progress import ProgressBarHook
 
 COMMAND = 'confusion_matrix'
-WRITTEN_NUMBERS = 20  # with more classes the cells are too small for them
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -83,57 +77,6 @@ def configure(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def draw(matrix: np.ndarray, classes: Sequence[str], *, out: Path) -> None:
-    """Writes the matrix as a picture, each row in percent of the class's pixels.
-
-    A class without pixels has an empty row; one that is not predicted either is left out.
-    """
-    present = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1))
-    matrix, names = matrix[np.ix_(present, present)], [classes[index] for index in present]
-    with np.errstate(invalid='ignore'):
-        percent = 100 * matrix / matrix.sum(axis=1, keepdims=True)
-    number, absent = len(names), len(classes) - len(names)
-    side = max(5.0, 0.24 * number + 2)  # inches
-    figure, axes = plt.subplots(figsize=(side + 1, side), layout='constrained')
-    shown = axes.imshow(percent, cmap='Blues', vmin=0, vmax=100)
-    large = 8 + side / 3
-    bar = figure.colorbar(shown, fraction=0.3 / side, aspect=3 * side, pad=0.02)
-    bar.set_label("% of the class's pixels", fontsize=large)
-    bar.ax.tick_params(labelsize=large)
-    size = 9 if number <= WRITTEN_NUMBERS else 7
-    axes.set_xticks(range(number), names, rotation=90, fontsize=size)
-    axes.set_yticks(range(number), names, fontsize=size)
-    axes.set_xlabel('predicted', fontsize=large)
-    axes.set_ylabel('true', fontsize=large)
-    if absent:
-        axes.set_title(f'{absent} classes that are nowhere are left out', fontsize=large)
-    if number <= WRITTEN_NUMBERS:
-        for row, column in zip(*np.nonzero(~np.isnan(percent)), strict=True):
-            value = percent[row, column]
-            colour = 'white' if value > 50 else 'black'
-            text = f'{value:.0f}'
-            axes.text(column, row, text, ha='center', va='center', color=colour, fontsize=size)
-    with write_output(out, command=COMMAND) as partial:
-        figure.savefig(partial, dpi=110)
-    plt.close(figure)
-
-
-def worst_confusions(
-    matrix: np.ndarray, classes: Sequence[str], *, count: int
-) -> list[tuple[str, str, int, float]]:
-    """The most frequent confusions: true and predicted class, pixels, share of the true class."""
-    wrong = matrix.copy()
-    np.fill_diagonal(wrong, 0)
-    total = matrix.sum(axis=1)
-    places = np.argsort(-wrong, axis=None, kind='stable')[:count]
-    pairs = zip(*np.unravel_index(places, wrong.shape), strict=True)
-    return [
-        (classes[true], classes[found], int(wrong[true, found]), wrong[true, found] / total[true])
-        for true, found in pairs
-        if wrong[true, found]
-    ]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
     args = parse_args(argv)
@@ -144,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metrics = runner.test()
     matrix = runner.test_evaluator.metrics[0].matrix
     classes = runner.test_dataloader.dataset.metainfo['classes']
-    draw(matrix, classes, out=args.out)
+    draw_confusions(matrix, classes, out=args.out, command=COMMAND)
     table = args.out.with_suffix('.csv')
     with (
         write_output(table, command=COMMAND) as partial,

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,7 +31,7 @@ from mmengine.config import Config
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vitadapter_dense.backbones.official_names import backbone_name, head_name
+from vitadapter_dense.backbones.official_checkpoint import convert_encoder, convert_model, sizes_of
 from vitadapter_dense.checkpoints.checked_loading import (
     WeightsError,
     check_fit,
@@ -40,130 +39,16 @@ from vitadapter_dense.checkpoints.checked_loading import (
     read_checkpoint,
     state_dict_of,
 )
+from vitadapter_dense.checkpoints.conversion_report import report, traceable
 from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
 from vitadapter_dense.encoders import TimmViT
-from vitadapter_dense.encoders.foreign_weights import (
-    Format,
-    format_of,
-    resample_patches,
-    without_momentum,
-)
-from vitadapter_dense.encoders.hub import check_model_name, in_timm_names
+from vitadapter_dense.encoders.foreign_weights import Format, format_of, without_momentum
+from vitadapter_dense.encoders.hub import check_model_name
 from vitadapter_dense.inference.predictor import build_model_on_meta
 from vitadapter_dense.reports.output_files import check_outputs, write_output
 
 COMMAND = 'official_checkpoint'
-_PATCHES = 'patch_embed.proj.weight'
 MODELS = ('adapter', 'baseline')  # of the original code; all other formats are encoders
-
-
-def convert_model(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names of an original detector, segmentor or backbone -> ours, without derived indices."""
-    whole = any(name.startswith('backbone.') for name in state_dict)
-    prefix = 'backbone.' if whole else ''
-    ours = {}
-    for name, tensor in state_dict.items():
-        if name.endswith('relative_position_index'):
-            continue
-        in_backbone = name.startswith(prefix)
-        renamed = (
-            prefix + backbone_name(name.removeprefix(prefix)) if in_backbone else head_name(name)
-        )
-        ours[renamed] = tensor
-    return ours
-
-
-def sizes_of(state_dict: Mapping[str, Tensor]) -> dict[str, int]:
-    """Patch and image size that an encoder's weights are made for, as far as they tell."""
-    patches, positions = state_dict.get(_PATCHES), state_dict.get('pos_embed')
-    if patches is None or patches.ndim != 4:
-        return {}
-    sizes = dict(patch_size=patches.shape[-1])
-    if positions is not None and positions.ndim == 3:
-        side = round((positions.shape[1] - positions.shape[1] % 2) ** 0.5)
-        sizes['img_size'] = side * patches.shape[-1]
-    return sizes
-
-
-def convert_encoder(
-    state_dict: Mapping[str, Tensor], model_name: str, source: str, patch_size: int | None
-) -> dict[str, Tensor]:
-    """Weights of an encoder in its authors' names -> timm's names, as `encoder.pretrained` reads.
-
-    Args:
-        state_dict: of the file.
-        model_name: timm's name of the encoder.
-        source: the file, for messages.
-        patch_size: resample the patch embedding to it, as ViT-Adapter did for DINOv2.
-    """
-    ours_size = sizes_of(state_dict)
-    ours_size.pop('patch_size', None)  # positions stay as they are, patches become timm's
-    ours = in_timm_names(model_name, state_dict, source, ours_size)
-    if patch_size is not None and _PATCHES in ours and ours[_PATCHES].shape[-1] != patch_size:
-        ours[_PATCHES] = resample_patches(ours[_PATCHES], patch_size)
-    return ours
-
-
-def traceable(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors as autograd's leaves, so that what is made of them leads back to them."""
-    return {
-        name: tensor.detach().requires_grad_(tensor.is_floating_point())
-        for name, tensor in state_dict.items()
-    }
-
-
-def origins(tensor: Tensor, names: Mapping[int, str]) -> set[str]:
-    """Which tensors of the file one of the result was made of; `names` by the tensors' ids."""
-    if id(tensor) in names:
-        return {names[id(tensor)]}
-    found, seen, pending = set(), set(), [tensor.grad_fn]
-    while pending:
-        node = pending.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if (leaf := getattr(node, 'variable', None)) is not None and id(leaf) in names:
-            found.add(names[id(leaf)])
-        pending += [parent for parent, _ in node.next_functions]
-    return found
-
-
-def report(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> list[str]:
-    """One line a key of the file, one for each key that is only in the result, and a summary.
-
-    Args:
-        before: of the file, made `traceable`.
-        after: what became of it.
-    """
-    names = {id(tensor): name for name, tensor in before.items()}
-    made_of = {
-        name: origins(tensor, names) or ({name} & before.keys()) for name, tensor in after.items()
-    }
-    lines = []
-    for name, tensor in sorted(before.items()):
-        shape = tuple(tensor.shape)
-        targets = [target for target, sources in made_of.items() if name in sources]
-        if not targets:
-            lines.append(f'left out   {name} {shape}')
-        for target in targets:
-            new = after[target]
-            if len(made_of[target]) > 1:
-                change = 'joined'
-            elif new.numel() != tensor.numel():
-                change = 'resized'
-            elif new.shape != tensor.shape:
-                change = 'reshaped'
-            else:
-                change = 'kept' if target == name else 'renamed'
-            arrow = '' if change == 'kept' else f' -> {target} {tuple(new.shape)}'
-            lines.append(f'{change:<10} {name} {shape}{arrow}')
-    lines += [
-        f'made       {name} {tuple(after[name].shape)}'
-        for name in sorted(after)
-        if not made_of[name]
-    ]
-    counts = Counter(line[:10].strip() for line in lines)
-    return [*lines, 'keys: ' + ', '.join(f'{count} {word}' for word, count in counts.items())]
 
 
 def write(state_dict: Mapping[str, Tensor], out: Path, meta: Mapping[str, str]) -> None:

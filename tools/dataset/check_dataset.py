@@ -13,18 +13,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 # A checkout that is not installed works too; an installed package goes first.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-import matplotlib
-
-matplotlib.use('Agg')
-
-from matplotlib import pyplot as plt
 from mmengine.config import Config
 
 from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
@@ -36,7 +31,7 @@ from vitadapter_dense.datasets.check_overlap import find_shared_images
 from vitadapter_dense.datasets.dataset_configs import UsedDataset, evaluated_leaves, list_datasets
 from vitadapter_dense.datasets.split_report import SplitReport, report_split
 from vitadapter_dense.encoders.image_statistics import find_other_statistics
-from vitadapter_dense.reports.output_files import write_output
+from vitadapter_dense.reports.class_shares import draw_class_shares
 from vitadapter_dense.reports.plots import check_plot
 
 COMMAND = 'check_dataset'
@@ -91,33 +86,6 @@ def print_findings(warnings: Sequence[str], errors: Sequence[str]) -> None:
             print(f'  {kind}: {line}')
 
 
-def draw(reports: Mapping[str, SplitReport], *, out: Path) -> None:
-    """Writes a bar for every class and split: its share, on a logarithmic scale."""
-    drawn = {split: report for split, report in reports.items() if report.classes}
-    if not drawn:
-        return
-    classes = max((report.classes for report in drawn.values()), key=len)
-    figure, axes = plt.subplots(figsize=(8, max(2.5, 0.28 * len(classes) + 1)))
-    height = 0.8 / len(drawn)
-    for number, (split, report) in enumerate(drawn.items()):
-        total = max(1, sum(count for _, count, _ in report.classes))
-        shares = [100 * count / total for _, count, _ in report.classes]
-        places = [index + number * height for index in range(len(shares))]
-        axes.barh(places, shares, height=height, label=f'{split} ({report.images} images)')
-    middle = height * (len(drawn) - 1) / 2
-    axes.set_yticks([index + middle for index in range(len(classes))], [c[0] for c in classes])
-    axes.set_ylim(len(classes), -1)  # the first class on top
-    axes.set_xscale('symlog', linthresh=0.01)
-    axes.set_xlim(0, 100)
-    axes.set(xlabel=f'% of the {next(iter(drawn.values())).unit}', title='How often classes occur')
-    axes.grid(axis='x', alpha=0.3)
-    axes.legend(fontsize='small', loc='upper left', bbox_to_anchor=(1, 1))
-    figure.tight_layout()
-    with write_output(out, command=COMMAND) as partial:
-        figure.savefig(partial, dpi=110)
-    plt.close(figure)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
     args = parse_args(argv)
@@ -143,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if found.errors or warnings:
         print('\nconfiguration')
         print_findings(warnings, found.errors)
-    draw(reports, out=out)
+    draw_class_shares(reports, out=out, command=COMMAND)
     if any(report.classes for report in reports.values()):
         print(f'\nPlot written to {out}')
     broken += ['the configuration'] if found.errors else []

@@ -102,3 +102,29 @@ def _numbered(work_dir: Path) -> list[tuple[int, Path]]:
 def _newest(folder: Path, *patterns: str) -> Path | None:
     files = [file for pattern in patterns for file in folder.glob(pattern)]
     return max(files, key=lambda file: file.stat().st_mtime, default=None)
+
+
+def checkpoint_to_resume(work_dir: str, *, resume: str | None, load_from: str | None) -> str | None:
+    """The checkpoint that the command line wants to go on from; None starts from the beginning.
+
+    It stays out of the configuration, which is written to the work directory: a new run of that
+    file must be a new run.
+
+    Raises:
+        FileNotFoundError: when the checkpoint is not there.
+        ValueError: when both a resume and other weights are asked for.
+    """
+    if resume and load_from:
+        raise ValueError(
+            '--resume goes on with a run and --load-from starts one: give one of them.'
+        )
+    if not resume:
+        return None
+    source = last_checkpoint(work_dir) if resume == 'auto' else Path(resume)
+    if source is not None and source.is_dir():
+        source = last_checkpoint(source) or source
+    if source is None:
+        return None
+    if not source.is_file():
+        raise FileNotFoundError(f'There is no checkpoint to resume from at {source}.')
+    return str(source)

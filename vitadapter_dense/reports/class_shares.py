@@ -1,0 +1,48 @@
+"""How often each class occurs in the splits of a data set, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from vitadapter_dense.datasets.split_report import SplitReport
+from vitadapter_dense.reports.output_files import write_output
+
+
+def draw_class_shares(reports: Mapping[str, SplitReport], *, out: Path, command: str) -> None:
+    """Writes a bar for every class and split: its share, on a logarithmic scale.
+
+    Args:
+        reports: by the name of the split.
+        out: the picture; nothing is written over that ``command`` did not make, and nothing at all
+            without classes.
+        command: name of the command that writes.
+
+    Raises:
+        OutputError: another hand made the file that is there.
+    """
+    drawn = {split: report for split, report in reports.items() if report.classes}
+    if not drawn:
+        return
+    classes = max((report.classes for report in drawn.values()), key=len)
+    figure = Figure(figsize=(8, max(2.5, 0.28 * len(classes) + 1)))
+    axes = figure.subplots()
+    height = 0.8 / len(drawn)
+    for number, (split, report) in enumerate(drawn.items()):
+        total = max(1, sum(count for _, count, _ in report.classes))
+        shares = [100 * count / total for _, count, _ in report.classes]
+        places = [index + number * height for index in range(len(shares))]
+        axes.barh(places, shares, height=height, label=f'{split} ({report.images} images)')
+    middle = height * (len(drawn) - 1) / 2
+    axes.set_yticks([index + middle for index in range(len(classes))], [c[0] for c in classes])
+    axes.set_ylim(len(classes), -1)  # the first class on top
+    axes.set_xscale('symlog', linthresh=0.01)
+    axes.set_xlim(0, 100)
+    axes.set(xlabel=f'% of the {next(iter(drawn.values())).unit}', title='How often classes occur')
+    axes.grid(axis='x', alpha=0.3)
+    axes.legend(fontsize='small', loc='upper left', bbox_to_anchor=(1, 1))
+    figure.tight_layout()
+    with write_output(out, command=command) as partial:
+        figure.savefig(partial, dpi=110)
