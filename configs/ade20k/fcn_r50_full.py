@@ -7,11 +7,5 @@ _base_ = [
     '../_base_/runtime/segmentation.py',
 ]
 
-model = dict(
-    backbone=_base_.preset.backbone,
-    decode_head=dict(_delete_=True, **_base_.preset.decode_head),
-    auxiliary_head=_base_.preset.auxiliary_head,
-)
-
 # Beside every checkpoint a small one with what was tuned.
 default_hooks = dict(checkpoint=dict(type='TunedCheckpointHook'))

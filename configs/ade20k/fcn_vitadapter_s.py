@@ -5,13 +5,13 @@ Schedule and backbone are those of upernet_vitadapter_s.
 
 _base_ = [
     '../_base_/models/fcn.py',
-    '../_base_/models/seg_vitadapter_s.py',
+    '../_base_/encoders/deit.py',
     '../_base_/datasets/ade20k.py',
     '../_base_/schedules/adamw_poly_160k.py',
     '../_base_/runtime/segmentation.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').s.segmentation
 
 # float16 with dynamic loss scaling from 512, as in the original. No `dtype` is float16 on a GPU;
 # on a CPU it is bfloat16, which needs no scaling, or float32 where that has no instructions for it.

@@ -6,17 +6,14 @@ models on other data.
 
 _base_ = [
     '../_base_/models/mask2former.py',
-    '../_base_/models/seg_vitadapter_b_augreg.py',
+    '../_base_/encoders/augreg.py',
     '../_base_/datasets/ade20k.py',
     '../_base_/schedules/adamw_poly_160k.py',
     '../_base_/runtime/mask2former.py',
 ]
 
-model = dict(
-    data_preprocessor=_base_.preset.data_preprocessor,
-    backbone=_base_.preset.backbone,
-    decode_head=_base_.preset.decode_head,
-)
+model = _base_.pop('presets').b.segmentation
+del model.auxiliary_head  # Mask2Former has none
 
 # As for the B models of the original (segmentation/configs/coco_stuff10k/mask2former_*_base_*.py).
 optim_wrapper = dict(

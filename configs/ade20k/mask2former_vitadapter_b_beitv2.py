@@ -2,16 +2,14 @@
 
 _base_ = [
     '../_base_/models/mask2former.py',
-    '../_base_/models/seg_vitadapter_b_beitv2.py',
+    '../_base_/encoders/beitv2.py',
     '../_base_/datasets/ade20k.py',
     '../_base_/schedules/adamw_poly_160k.py',
     '../_base_/runtime/mask2former.py',
 ]
 
-model = dict(
-    backbone=_base_.preset.backbone,
-    decode_head=_base_.preset.decode_head,
-)
+model = _base_.pop('presets').b.segmentation
+del model.auxiliary_head  # Mask2Former has none
 
 # As for the BEiT-B models of the original, segmentation/configs/coco_stuff10k/*_base_*.
 optim_wrapper = dict(

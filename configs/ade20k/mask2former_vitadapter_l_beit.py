@@ -5,18 +5,16 @@ Published: 58.3 / 59.0 mIoU (single scale / multi-scale).
 
 _base_ = [
     '../_base_/models/mask2former_wide.py',
-    '../_base_/models/seg_vitadapter_l_beit.py',
+    '../_base_/encoders/beit.py',
     '../_base_/datasets/ade20k_640.py',
     '../_base_/schedules/adamw_poly_160k.py',
     '../_base_/runtime/mask2former.py',
 ]
 
-model = dict(
-    data_preprocessor=dict(size=(640, 640), **_base_.preset.data_preprocessor),
-    backbone=_base_.preset.backbone,
-    decode_head=_base_.preset.decode_head,
-    test_cfg=dict(crop_size=(640, 640), stride=(426, 426)),
-)
+model = _base_.pop('presets').l.segmentation
+del model.auxiliary_head  # Mask2Former has none
+model.data_preprocessor.size = (640, 640)
+model.test_cfg = dict(crop_size=(640, 640), stride=(426, 426))
 
 # segmentation/configs/ade20k/mask2former_beit_adapter_large_640_160k_ade20k_ss.py
 optim_wrapper = dict(

@@ -3,7 +3,7 @@
 The original has it at crop 896, without a number.
 """
 
-_base_ = './mask2former_vitadapter_l_beit.py'
+_base_ = ['./mask2former_vitadapter_l_beit.py', '../_base_/encoders/beitv2.py']
 
-encoder = dict(model_name='beitv2_large_patch16_224.in1k_ft_in22k')
-model = dict(backbone=dict(encoder=encoder))
+model = _base_.pop('presets').l.segmentation
+del model.auxiliary_head  # Mask2Former has none

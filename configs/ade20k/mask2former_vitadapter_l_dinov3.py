@@ -2,17 +2,14 @@
 
 _base_ = [
     '../_base_/models/mask2former_wide.py',
-    '../_base_/models/seg_vitadapter_l_dinov3.py',
+    '../_base_/encoders/dinov3.py',
     '../_base_/datasets/ade20k.py',
     '../_base_/schedules/adamw_poly_160k.py',
     '../_base_/runtime/mask2former.py',
 ]
 
-model = dict(
-    data_preprocessor=_base_.preset.data_preprocessor,
-    backbone=_base_.preset.backbone,
-    decode_head=_base_.preset.decode_head,
-)
+model = _base_.pop('presets').l.segmentation
+del model.auxiliary_head  # Mask2Former has none
 
 # Ours; the rate of decay follows the original on other self-supervised weights.
 optim_wrapper = dict(

@@ -5,13 +5,13 @@ The schedule is that of the model with the adapter of the same size.
 
 _base_ = [
     '../_base_/models/upernet.py',
-    '../_base_/models/seg_simple_pyramid_t.py',
+    '../_base_/encoders/deit.py',
     '../_base_/datasets/ade20k.py',
     '../_base_/schedules/adamw_poly_160k.py',
     '../_base_/runtime/segmentation.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').t.baseline_segmentation
 
 # float16 with dynamic loss scaling from 512, as in the original. No `dtype` is float16 on a GPU;
 # on a CPU it is bfloat16, which needs no scaling, or float32 where that has no instructions for it.

@@ -2,13 +2,13 @@
 
 _base_ = [
     '../_base_/models/upernet.py',
-    '../_base_/models/seg_vitadapter_b_augreg.py',
+    '../_base_/encoders/augreg.py',
     '../_base_/datasets/ade20k.py',
     '../_base_/schedules/adamw_poly_160k.py',
     '../_base_/runtime/segmentation.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').b.segmentation
 
 # The one config of the original without layer-wise decay: heads learn ten times as fast
 # (segmentation/configs/ade20k/upernet_augreg_adapter_base_512_160k_ade20k.py).

@@ -2,13 +2,13 @@
 
 _base_ = [
     '../_base_/models/upernet.py',
-    '../_base_/models/seg_vitadapter_b_beitv2.py',
+    '../_base_/encoders/beitv2.py',
     '../_base_/datasets/ade20k.py',
     '../_base_/schedules/adamw_poly_160k.py',
     '../_base_/runtime/segmentation.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').b.segmentation
 
 # As for the BEiT-B models of the original, segmentation/configs/coco_stuff10k/*_base_*.
 optim_wrapper = dict(

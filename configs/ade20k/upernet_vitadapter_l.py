@@ -2,13 +2,13 @@
 
 _base_ = [
     '../_base_/models/upernet.py',
-    '../_base_/models/seg_vitadapter_l.py',
+    '../_base_/encoders/augreg.py',
     '../_base_/datasets/ade20k.py',
     '../_base_/schedules/adamw_poly_160k.py',
     '../_base_/runtime/segmentation.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').l.segmentation
 
 # segmentation/configs/ade20k/upernet_augreg_adapter_large_512_160k_ade20k.py; in float32.
 optim_wrapper = dict(

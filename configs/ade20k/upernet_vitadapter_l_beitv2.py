@@ -3,7 +3,6 @@
 The original has no such model.
 """
 
-_base_ = './upernet_vitadapter_l_beit.py'
+_base_ = ['./upernet_vitadapter_l_beit.py', '../_base_/encoders/beitv2.py']
 
-encoder = dict(model_name='beitv2_large_patch16_224.in1k_ft_in22k')
-model = dict(backbone=dict(encoder=encoder))
+model = _base_.pop('presets').l.segmentation

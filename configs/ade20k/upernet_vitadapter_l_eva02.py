@@ -2,13 +2,13 @@
 
 _base_ = [
     '../_base_/models/upernet.py',
-    '../_base_/models/seg_vitadapter_l_eva02.py',
+    '../_base_/encoders/eva02.py',
     '../_base_/datasets/ade20k.py',
     '../_base_/schedules/adamw_poly_160k.py',
     '../_base_/runtime/segmentation.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').l.segmentation
 
 # Ours; the rate of decay follows the original on other self-supervised weights.
 optim_wrapper = dict(

@@ -2,13 +2,13 @@
 
 _base_ = [
     '../_base_/models/upernet.py',
-    '../_base_/models/seg_vitadapter_s_dinov3_frozen.py',
+    '../_base_/encoders/dinov3.py',
     '../_base_/datasets/ade20k.py',
     '../_base_/schedules/adamw_poly_160k.py',
     '../_base_/runtime/segmentation.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').s.frozen_segmentation
 
 # Ours: no layer of the encoder trains, so that nothing decays from layer to layer.
 optim_wrapper = dict(

@@ -2,13 +2,13 @@
 
 _base_ = [
     '../_base_/models/upernet.py',
-    '../_base_/models/seg_vitadapter_t.py',
+    '../_base_/encoders/deit.py',
     '../_base_/datasets/ade20k.py',
     '../_base_/schedules/adamw_poly_160k.py',
     '../_base_/runtime/segmentation.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').t.segmentation
 
 # The T models have twice the rate of the others (segmentation/configs/ade20k/upernet_*_tiny_*.py).
 # float16 with dynamic loss scaling from 512, as in the original. No `dtype` is float16 on a GPU;

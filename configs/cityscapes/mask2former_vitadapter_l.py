@@ -7,23 +7,21 @@ of AugReg; all else is as it was there.
 
 _base_ = [
     '../_base_/models/mask2former_wide.py',
-    '../_base_/models/seg_vitadapter_l.py',
+    '../_base_/encoders/augreg.py',
     '../_base_/datasets/cityscapes.py',
     '../_base_/schedules/adamw_poly_80k.py',
     '../_base_/runtime/mask2former.py',
 ]
 
 num_classes = 19
-model = dict(
-    data_preprocessor=dict(size=(896, 896), **_base_.preset.data_preprocessor),
-    backbone=_base_.preset.backbone,
-    decode_head=dict(
-        num_classes=num_classes,
-        loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
-        **_base_.preset.decode_head,
-    ),
-    test_cfg=dict(crop_size=(896, 896), stride=(512, 512)),
+model = _base_.pop('presets').l.segmentation
+del model.auxiliary_head  # Mask2Former has none
+model.data_preprocessor.size = (896, 896)
+model.decode_head.update(
+    num_classes=num_classes,
+    loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
 )
+model.test_cfg = dict(crop_size=(896, 896), stride=(512, 512))
 
 # segmentation/configs/cityscapes/mask2former_beit_adapter_large_896_80k_cityscapes_ss.py
 optim_wrapper = dict(

@@ -2,13 +2,13 @@
 
 _base_ = [
     '../_base_/models/cascade_mask_rcnn_fpn.py',
-    '../_base_/models/vitadapter_b.py',
+    '../_base_/encoders/deit.py',
     '../_base_/datasets/coco_instance_ms.py',
     '../_base_/schedules/adamw_3x.py',
     '../_base_/runtime/detection.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').b.detection
 
 # float16 with dynamic loss scaling from 512 (ViT-Adapter, detection/configs/cascade_rcnn/*.py). No
 # `dtype` is float16 on a GPU, and bfloat16, which needs no scaling, on the CPU.

@@ -5,13 +5,13 @@ The original published BEiT v2 with HTC++ and the L model alone.
 
 _base_ = [
     '../_base_/models/mask_rcnn_fpn.py',
-    '../_base_/models/vitadapter_b_beitv2.py',
+    '../_base_/encoders/beitv2.py',
     '../_base_/datasets/coco_instance_ms.py',
     '../_base_/schedules/adamw_3x.py',
     '../_base_/runtime/detection.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').b.detection
 
 # Layer-wise learning-rate decay
 # (ViT-Adapter's of the L model, detection/configs/htc++/*_beitv2_*.py).

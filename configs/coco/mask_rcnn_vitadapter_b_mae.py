@@ -6,10 +6,10 @@ The original's backbone in the plain recipe: its published 50.3 / 44.7 (25 epoch
 
 _base_ = [
     '../_base_/models/mask_rcnn_fpn.py',
-    '../_base_/models/vitadapter_b_mae.py',
+    '../_base_/encoders/mae.py',
     '../_base_/datasets/coco_instance_ms.py',
     '../_base_/schedules/adamw_3x.py',
     '../_base_/runtime/detection.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').b.detection

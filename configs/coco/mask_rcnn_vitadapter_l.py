@@ -2,13 +2,13 @@
 
 _base_ = [
     '../_base_/models/mask_rcnn_fpn.py',
-    '../_base_/models/vitadapter_l.py',
+    '../_base_/encoders/augreg.py',
     '../_base_/datasets/coco_instance_ms.py',
     '../_base_/schedules/adamw_3x.py',
     '../_base_/runtime/detection.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').l.detection
 
 # Layer-wise learning-rate decay
 # (ViT-Adapter, detection/configs/mask_rcnn/mask_rcnn_augreg_adapter_large_fpn_*_coco.py).

@@ -6,13 +6,13 @@ issue 184), and tested with ImageNet's; here both are ImageNet's.
 
 _base_ = [
     '../_base_/models/mask_rcnn_fpn.py',
-    '../_base_/models/vitadapter_l_dinov2.py',
+    '../_base_/encoders/dinov2.py',
     '../_base_/datasets/coco_instance_ms.py',
     '../_base_/schedules/adamw_3x.py',
     '../_base_/runtime/detection.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').l.detection
 
 # Layer-wise learning-rate decay
 # (ViT-Adapter, detection/configs/mask_rcnn/dinov2/README.md).

@@ -5,20 +5,18 @@ Published: 50.0 / 50.5 mIoU (single scale / multi-scale).
 
 _base_ = [
     '../_base_/models/mask2former.py',
-    '../_base_/models/seg_vitadapter_b_beit.py',
+    '../_base_/encoders/beit.py',
     '../_base_/datasets/coco_stuff10k.py',
     '../_base_/schedules/adamw_poly_40k.py',
     '../_base_/runtime/mask2former.py',
 ]
 
 num_classes = 171
-model = dict(
-    backbone=_base_.preset.backbone,
-    decode_head=dict(
-        num_classes=num_classes,
-        loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
-        **_base_.preset.decode_head,
-    ),
+model = _base_.pop('presets').b.segmentation
+del model.auxiliary_head  # Mask2Former has none
+model.decode_head.update(
+    num_classes=num_classes,
+    loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
 )
 
 # segmentation/configs/coco_stuff10k/mask2former_beit_adapter_base_512_40k_*.py

@@ -6,21 +6,18 @@ with the weights, normalisation and drop path, is that of AugReg; all else is as
 
 _base_ = [
     '../_base_/models/mask2former_wide.py',
-    '../_base_/models/seg_vitadapter_l.py',
+    '../_base_/encoders/augreg.py',
     '../_base_/datasets/coco_stuff10k.py',
     '../_base_/schedules/adamw_poly_40k.py',
     '../_base_/runtime/mask2former.py',
 ]
 
 num_classes = 171
-model = dict(
-    data_preprocessor=_base_.preset.data_preprocessor,
-    backbone=_base_.preset.backbone,
-    decode_head=dict(
-        num_classes=num_classes,
-        loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
-        **_base_.preset.decode_head,
-    ),
+model = _base_.pop('presets').l.segmentation
+del model.auxiliary_head  # Mask2Former has none
+model.decode_head.update(
+    num_classes=num_classes,
+    loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
 )
 
 # segmentation/configs/coco_stuff10k/mask2former_beit_adapter_large_512_40k_*.py

@@ -5,26 +5,23 @@ Published: 51.7 / 52.0 mIoU (single scale / multi-scale).
 
 _base_ = [
     '../_base_/models/mask2former_wide.py',
-    '../_base_/models/seg_vitadapter_l_beit.py',
+    '../_base_/encoders/beit.py',
     '../_base_/datasets/coco_stuff164k_896.py',
     '../_base_/schedules/adamw_poly_80k.py',
     '../_base_/runtime/mask2former.py',
 ]
 
 num_classes = 171
-backbone = _base_.preset.backbone
-backbone.encoder.img_size = 896
-model = dict(
-    data_preprocessor=dict(size=(896, 896), **_base_.preset.data_preprocessor),
-    backbone=backbone,
-    decode_head=dict(
-        num_classes=num_classes,
-        loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
-        num_queries=200,
-        **_base_.preset.decode_head,
-    ),
-    test_cfg=dict(crop_size=(896, 896), stride=(512, 512)),
+model = _base_.pop('presets').l.segmentation
+del model.auxiliary_head  # Mask2Former has none
+model.backbone.encoder.img_size = 896
+model.data_preprocessor.size = (896, 896)
+model.decode_head.update(
+    num_classes=num_classes,
+    loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
+    num_queries=200,
 )
+model.test_cfg = dict(crop_size=(896, 896), stride=(512, 512))
 
 # segmentation/configs/coco_stuff164k/mask2former_beit_adapter_large_896_80k_*.py
 optim_wrapper = dict(

@@ -6,13 +6,13 @@ the weights, normalisation and drop path, is that of AugReg; all else is as it w
 
 _base_ = [
     '../_base_/models/upernet.py',
-    '../_base_/models/seg_vitadapter_l.py',
+    '../_base_/encoders/augreg.py',
     '../_base_/datasets/coco_stuff164k_640.py',
     '../_base_/schedules/adamw_poly_80k.py',
     '../_base_/runtime/segmentation.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').l.segmentation
 model.decode_head.update(channels=1024, num_classes=171)
 model.auxiliary_head.num_classes = 171
 model.data_preprocessor.size = (640, 640)

@@ -6,23 +6,21 @@ with the weights, normalisation and drop path, is that of AugReg; all else is as
 
 _base_ = [
     '../_base_/models/mask2former_wide.py',
-    '../_base_/models/seg_vitadapter_l.py',
+    '../_base_/encoders/augreg.py',
     '../_base_/datasets/pascal_context_59.py',
     '../_base_/schedules/adamw_poly_40k.py',
     '../_base_/runtime/mask2former.py',
 ]
 
 num_classes = 59
-model = dict(
-    data_preprocessor=dict(size=(480, 480), **_base_.preset.data_preprocessor),
-    backbone=_base_.preset.backbone,
-    decode_head=dict(
-        num_classes=num_classes,
-        loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
-        **_base_.preset.decode_head,
-    ),
-    test_cfg=dict(crop_size=(480, 480), stride=(320, 320)),
+model = _base_.pop('presets').l.segmentation
+del model.auxiliary_head  # Mask2Former has none
+model.data_preprocessor.size = (480, 480)
+model.decode_head.update(
+    num_classes=num_classes,
+    loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
 )
+model.test_cfg = dict(crop_size=(480, 480), stride=(320, 320))
 
 # segmentation/configs/pascal_context/mask2former_beit_adapter_large_480_40k_*.py
 optim_wrapper = dict(

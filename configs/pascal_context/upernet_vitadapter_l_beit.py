@@ -5,13 +5,13 @@ Published: 67.0 / 67.5 mIoU (single scale / multi-scale).
 
 _base_ = [
     '../_base_/models/upernet.py',
-    '../_base_/models/seg_vitadapter_l_beit.py',
+    '../_base_/encoders/beit.py',
     '../_base_/datasets/pascal_context_59.py',
     '../_base_/schedules/adamw_poly_80k.py',
     '../_base_/runtime/segmentation.py',
 ]
 
-model = _base_.preset
+model = _base_.pop('presets').l.segmentation
 model.backbone.encoder.img_size = 480
 model.decode_head.update(channels=1024, num_classes=59)
 model.auxiliary_head.num_classes = 59

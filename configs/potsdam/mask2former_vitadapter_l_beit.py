@@ -5,24 +5,20 @@ Published: 80.0 mIoU (single scale).
 
 _base_ = [
     '../_base_/models/mask2former.py',
-    '../_base_/models/seg_vitadapter_l_beit.py',
+    '../_base_/encoders/beit.py',
     '../_base_/datasets/potsdam.py',
     '../_base_/schedules/adamw_poly_80k.py',
     '../_base_/runtime/mask2former.py',
 ]
 
 num_classes = 6
-backbone = _base_.preset.backbone
-backbone.encoder.img_size = 512
-model = dict(
-    data_preprocessor=_base_.preset.data_preprocessor,
-    backbone=backbone,
-    decode_head=dict(
-        num_classes=num_classes,
-        loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
-        pixel_decoder=dict(encoder=dict(layer_cfg=dict(ffn_cfg=dict(feedforward_channels=2048)))),
-        **_base_.preset.decode_head,
-    ),
+model = _base_.pop('presets').l.segmentation
+del model.auxiliary_head  # Mask2Former has none
+model.backbone.encoder.img_size = 512
+model.decode_head.update(
+    num_classes=num_classes,
+    loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
+    pixel_decoder=dict(encoder=dict(layer_cfg=dict(ffn_cfg=dict(feedforward_channels=2048)))),
 )
 
 # segmentation/configs/potsdam/mask2former_beit_adapter_large_512_80k_potsdam_ss.py

@@ -6,8 +6,11 @@ import keyword
 import re
 from pathlib import Path
 
-import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
+
+from vitadapter_dense.encoders.image_statistics import find_other_statistics
 
 # What a name says, and the types in the file. A new framework or backbone gets its line here.
 FRAMEWORKS = {
@@ -60,15 +63,30 @@ def test_bases_are_our_own(configs_root):
         assert not re.search(r"'mm\w+::", path.read_text()), path
 
 
-@pytest.mark.parametrize('name', ['data_root', 'preset'])
-def test_variables_of_the_bases_arrive_in_the_parts(name, read_config):
+def test_variables_of_the_bases_arrive_in_the_parts(read_config):
     """`_base_` variables are copies: what a file reads from them is what it shows."""
     cfg = read_config('coco/mask_rcnn_vitadapter_s.py')
-    if name == 'data_root':
-        assert cfg.train_dataloader.dataset.data_root == cfg.data_root
-        assert cfg.val_evaluator.ann_file.startswith(cfg.data_root)
-    else:
-        assert cfg.model.backbone == cfg.preset.backbone
+    assert cfg.train_dataloader.dataset.data_root == cfg.data_root
+    assert cfg.val_evaluator.ann_file.startswith(cfg.data_root)
+
+
+def test_encoder_of_the_page_is_one_base_and_its_config(configs_root, tmp_path):
+    """`docs/encoders.md`, "Add an encoder": both files as they stand there."""
+    page = (configs_root.parent / 'docs' / 'encoders.md').read_text()
+    section = page.partition('## Add an encoder')[2].partition('\n## ')[0]
+    base, leaf = re.findall(r'```python\n(.*?)```', section, flags=re.DOTALL)
+    (tmp_path / 'clip.py').write_text(base.replace('..', str(configs_root / '_base_')))
+    leaf = leaf.replace('../_base_/encoders', str(tmp_path))
+    path = tmp_path / 'upernet_vitadapter_b_clip.py'
+    path.write_text(leaf.replace('../_base_', str(configs_root / '_base_')))
+    cfg = Config.fromfile(path)
+    assert not find_other_statistics(cfg)
+    deit = Config.fromfile(configs_root / 'ade20k' / 'upernet_vitadapter_b.py')
+    deit.model.backbone.encoder.model_name = 'vit_base_patch16_clip_224.openai'
+    del deit.model.backbone.encoder.init_values  # CLIP has no layer scale
+    assert cfg.model.backbone == deit.model.backbone
+    with torch.device('meta'):
+        assert MODELS.build(cfg.model.backbone).encoder.embed_dim == 768
 
 
 def test_config_of_the_readme_can_be_read(configs_root, tmp_path):

@@ -9,9 +9,9 @@ from vitadapter_dense.encoders.image_statistics import find_other_statistics
 
 #: where the original normalises otherwise, and the file that says so
 OF_THE_ORIGINAL = {
-    'beit_base_patch16_224.in22k_ft_in22k': '_base_/models/seg_vitadapter_b_beit.py',
-    'beit_large_patch16_224.in22k_ft_in22k': '_base_/models/seg_vitadapter_l_beit.py',
-    'vit_tiny_patch16_224.augreg_in21k_ft_in1k': 'ade20k/upernet_vitadapter_t_augreg.py',
+    'beit_base_patch16_224.in22k_ft_in22k': '_base_/encoders/beit.py',
+    'beit_large_patch16_224.in22k_ft_in22k': '_base_/encoders/beit.py',
+    'vit_tiny_patch16_224.augreg_in21k_ft_in1k': '_base_/encoders/augreg.py',
 }
 
 

@@ -118,3 +118,4 @@ def test_runtime(config, read_config):
     assert cfg.default_hooks.checkpoint.save_best == best
     assert cfg.load_from is None
     assert cfg.resume is False
+    assert 'presets' not in cfg, 'those of other sizes and tasks would go into work directories'

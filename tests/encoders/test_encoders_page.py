@@ -131,7 +131,7 @@ def test_the_page_has_every_encoder_of_the_tool_and_of_the_configs():
     assert [name for name, *_ in encoders_page.ENCODERS] == NAMES
     configured = set()
     for file in (ROOT / 'configs').rglob('*.py'):
-        configured.update(re.findall(r"model_name='(\w+\.\w+)'", file.read_text()))
+        configured.update(re.findall(r"'(\w+_patch\w+\.\w+)'", file.read_text()))
     assert len(configured) > 20
     assert configured <= set(NAMES)
 

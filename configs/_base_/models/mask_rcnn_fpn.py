@@ -1,4 +1,4 @@
-"""Mask R-CNN with FPN; the backbone comes from a preset beside this file.
+"""Mask R-CNN with FPN; the backbone comes from a preset of `../encoders`.
 
 The numbers are those of Mask R-CNN R50-FPN in MMDetection 2.22, on which ViT-Adapter was trained
 (ViT-Adapter, detection/configs/_base_/models/mask_rcnn_r50_fpn.py). The detector expects four maps

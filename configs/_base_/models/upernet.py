@@ -1,4 +1,4 @@
-"""UperNet with an auxiliary FCN head; the backbone comes from a preset beside this file.
+"""UperNet with an auxiliary FCN head; the backbone comes from a preset of `../encoders`.
 
 The numbers are those of UperNet R50 in MMSegmentation 0.20, on which ViT-Adapter was trained
 (ViT-Adapter, segmentation/configs/ade20k/upernet_*.py). The heads expect four maps of one width at
