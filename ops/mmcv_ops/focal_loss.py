@@ -6,13 +6,15 @@ its own, and no class weight is its.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from mmcv_ops.precision import wide
 
-_LOG_TINY = float(torch.tensor(torch.finfo(torch.float32).tiny).log())
+_LOG_TINY = math.log(torch.finfo(torch.float32).tiny)
 
 
 def _of_labels(weight: Tensor, target: Tensor) -> Tensor | None:

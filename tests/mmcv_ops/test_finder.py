@@ -47,8 +47,10 @@ def test_importing_it_imports_no_torch():
 
 
 def test_stands_in_for_the_missing_module(other_mmcv):
+    """Also where a model is built on the meta device, as the first that imports it."""
     code = (
-        'import mmcv_ops; import mmcv._ext as ext; print(ext.nms.__module__, ext.__spec__.origin)'
+        'import mmcv_ops, torch; torch.set_default_device("meta"); import mmcv._ext as ext; '
+        'print(ext.nms.__module__, ext.__spec__.origin)'
     )
     done = run(code, other_mmcv)
     assert done.stdout.split() == ['mmcv_ops.boxes', 'mmcv_ops'], done.stderr
