@@ -2,44 +2,53 @@
 pyproject.toml.
 
 `mmcv_ops.pth` is installed beside the packages, from a wheel and editable alike: Python reads it
-when it starts, so that every program finds mmcv's operators.
+when it starts, so that every program finds mmcv's operators. A wheel carries `configs/` inside of
+`vitadapter_dense`, where `config_path` looks.
 
-The kernels are optional: whatever hinders their compilation is told, and the packages are installed
-without (msda then computes with its PyTorch reference). They need torch at build time, so pip must
-be run with ``--no-build-isolation``. Environment variables: ``MSDA_CUDA=0`` leaves the CUDA kernels
-out (they are built when there is an nvcc, GPU or not), ``TORCH_CUDA_ARCH_LIST`` names the
-architectures, ``MAX_JOBS`` bounds the compiler processes.
+The kernels need torch at build time, which pip's and build's isolation hides. Without torch a wheel
+is pure Python (`py3-none-any`), and msda computes with its PyTorch reference. With torch it holds
+the kernels (`cp311-abi3`), or is not written at all. An editable installation is there for work on
+the sources: whatever hinders its compilation is told, and it is made without. Environment
+variables: ``MSDA_CUDA=0`` leaves the CUDA kernels out (they are built when there is an nvcc, GPU or
+not), ``TORCH_CUDA_ARCH_LIST`` names the architectures, ``MAX_JOBS`` bounds the compiler processes.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from setuptools import Distribution, setup
+from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError
 
 from distutils.command.install_data import install_data  # isort: skip  (setuptools brings it)
 
+PACKAGE = 'vitadapter_dense'
 SOURCES = Path('ops/csrc')
 DEFINES = ['-DTORCH_TARGET_VERSION=0x020a000000000000']  # torch's stable ABI as of 2.10
 COMPILE = ['-O3', '-ffp-contract=fast', '-g0', '-Wno-psabi', '-fvisibility=hidden', *DEFINES]
 ARCHITECTURES = '8.0;8.6;8.9;9.0+PTX'
+NO_TORCH = (
+    'the kernels are left out: no torch can be imported here. The PyTorch reference will serve, '
+    'which is slow. Mend: install torch, then this with `pip install --no-build-isolation`'
+)
+MEND = (
+    'The kernels could not be compiled, see above, and a wheel without them would be another one. '
+    'Mend: install a C++ compiler; MSDA_CUDA=0 leaves the CUDA kernels out; '
+    '`pip install .` and `python -m build`, which build in isolation, leave out all of them.'
+)
 
 
 def say(message: str) -> None:
     """A line for the log of the installation."""
     sys.stderr.write(f'[msda] {message}\n')
-
-
-def no_kernels(reason: str) -> dict[str, Any]:
-    """The arguments of an installation without kernels."""
-    say(f'the kernels are left out: {reason}; the PyTorch reference will serve, which is slow')
-    return {}
 
 
 def toolkit(home: str | None) -> str | None:
@@ -111,36 +120,27 @@ def extensions(cpp_extension: Any) -> list[Any]:
 
 def kernels() -> dict[str, Any]:
     """The arguments of `setup` that concern the kernels."""
-    if not SOURCES.is_dir():
-        return no_kernels(f'{SOURCES} is not there')
-    try:
-        from torch.utils import cpp_extension
-    except ImportError:
-        return no_kernels('torch cannot be imported (run pip with --no-build-isolation)')
+    if find_spec('torch') is None:
+        return {}
+    from torch.utils import cpp_extension
 
     class BuildKernels(cpp_extension.BuildExtension):
-        """Compiles one library after the other; what fails is told, and left out."""
+        """Compiles one library after the other."""
 
         def build_extensions(self) -> None:
             wanted, self.extensions = self.extensions, []
             for extension in wanted:
-                extension.optional = True
                 self.extensions = [extension]
                 try:
                     super().build_extensions()
                 except (Exception, SystemExit) as error:
+                    if not self.editable_mode:
+                        raise CompileError(f'{extension.name}: {error}\n{MEND}') from error
                     self.leave_out(extension, error)
             self.extensions = wanted
 
-        def build_extension(self, extension: Any) -> None:
-            try:
-                super().build_extension(extension)
-            except Exception as error:
-                # what is declared optional is left out upon this class of errors
-                self.leave_out(extension, error)
-                raise CompileError(f'{extension.name} was not built') from error
-
         def leave_out(self, extension: Any, error: BaseException) -> None:
+            extension.optional = True  # setuptools asks for its file otherwise
             path = Path(self.get_ext_fullpath(extension.name))
             path.unlink(missing_ok=True)  # an older build would not fit the sources
             say(f'{extension.name} could not be compiled: {error}')
@@ -151,6 +151,22 @@ def kernels() -> dict[str, Any]:
         'cmdclass': {'build_ext': BuildKernels},
         'options': {'bdist_wheel': {'py_limited_api': 'cp311'}},
     }
+
+
+class BuildWithConfigs(build_py):
+    """Packs the packages and `configs/`, and nothing that an earlier build has left."""
+
+    def run(self) -> None:
+        """Fills the build folder; an editable installation has none."""
+        if not self.distribution.has_ext_modules():
+            say(NO_TORCH)
+        if self.editable_mode:
+            return super().run()
+        for package in {name.partition('.')[0] for name in self.packages}:
+            shutil.rmtree(Path(self.build_lib, package), ignore_errors=True)
+        super().run()
+        caches = shutil.ignore_patterns('__pycache__')
+        shutil.copytree('configs', Path(self.build_lib, PACKAGE, 'configs'), ignore=caches)
 
 
 class InstallBesidePackages(install_data):
@@ -171,5 +187,6 @@ class WithData(Distribution):
 
 
 arguments = kernels()
-arguments.setdefault('cmdclass', {})['install_data'] = InstallBesidePackages
+commands = arguments.setdefault('cmdclass', {})
+commands |= {'build_py': BuildWithConfigs, 'install_data': InstallBesidePackages}
 setup(distclass=WithData, data_files=[('', ['ops/mmcv_ops.pth'])], **arguments)

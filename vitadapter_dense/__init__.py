@@ -8,24 +8,128 @@ find them by their bare names. A config asks for it with
 from __future__ import annotations
 
 import mmcv_ops  # noqa: F401  (before anything imports mmcv.ops: operators for an mmcv without)
-from vitadapter_dense import datasets, heads, inference, reports, training, tuning
-from vitadapter_dense.backbones import PlainViT, SimplePyramid, ViTAdapter
-from vitadapter_dense.encoders import TimmStages, TimmViT, Tokens
+from vitadapter_dense.adapter import (
+    ConvFFN,
+    Extractor,
+    Geometry,
+    Injector,
+    Interaction,
+    SpatialPriorModule,
+)
+from vitadapter_dense.backbones import PlainViT, SimplePyramid, TunedBackbone, ViTAdapter
+from vitadapter_dense.command_line.config import load_config
+from vitadapter_dense.command_line.config_files import config_path
+from vitadapter_dense.datasets import LoadAnnotationsChecked, LoadImageChecked
+from vitadapter_dense.encoders import CachedEncoder, TimmStages, TimmViT, Tokens
+from vitadapter_dense.heads import PixelCrossEntropyLoss
+from vitadapter_dense.inference import (
+    InstanceTTAModel,
+    MultiTaskModel,
+    Predictor,
+    SegmentationTTAModel,
+    inferencer_config,
+)
+from vitadapter_dense.reports import (
+    ConfusionMatrix,
+    DumpPredictions,
+    PredictionPicturesHook,
+    ProgressBarHook,
+    TuningReportHook,
+)
+from vitadapter_dense.training import (
+    AtomicCheckpointHook,
+    AutocastOptimWrapper,
+    CheckLabelsHook,
+    DenseRunner,
+    EvaluationRandomStateHook,
+    FiniteLossHook,
+    Float32PredictionsHook,
+    IdleParametersHook,
+    LayerDecayOptimWrapperConstructor,
+    NormalisedValuesHook,
+    ResumableEpochLoop,
+    ResumableIterLoop,
+    TunedCheckpointHook,
+)
+from vitadapter_dense.tuning import (
+    SSF,
+    Adapter,
+    AdaptFormer,
+    BiasTuning,
+    Convpass,
+    FullTuning,
+    HeadOnly,
+    LoRA,
+    MLPHead,
+    Mona,
+    NormTuning,
+    PartialTuning,
+    ProTuning,
+    SideTuning,
+    Tuning,
+    VisualPromptTuning,
+)
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 __all__ = [
+    'AdaptFormer',
+    'Adapter',
+    'AtomicCheckpointHook',
+    'AutocastOptimWrapper',
+    'BiasTuning',
+    'CachedEncoder',
+    'CheckLabelsHook',
+    'ConfusionMatrix',
+    'ConvFFN',
+    'Convpass',
+    'DenseRunner',
+    'DumpPredictions',
+    'EvaluationRandomStateHook',
+    'Extractor',
+    'FiniteLossHook',
+    'Float32PredictionsHook',
+    'FullTuning',
+    'Geometry',
+    'HeadOnly',
+    'IdleParametersHook',
+    'Injector',
+    'InstanceTTAModel',
+    'Interaction',
+    'LayerDecayOptimWrapperConstructor',
+    'LoRA',
+    'LoadAnnotationsChecked',
+    'LoadImageChecked',
+    'MLPHead',
+    'Mona',
+    'MultiTaskModel',
+    'NormTuning',
+    'NormalisedValuesHook',
+    'PartialTuning',
+    'PixelCrossEntropyLoss',
     'PlainViT',
+    'PredictionPicturesHook',
+    'Predictor',
+    'ProTuning',
+    'ProgressBarHook',
+    'ResumableEpochLoop',
+    'ResumableIterLoop',
+    'SSF',
+    'SegmentationTTAModel',
+    'SideTuning',
     'SimplePyramid',
+    'SpatialPriorModule',
     'TimmStages',
     'TimmViT',
     'Tokens',
+    'TunedBackbone',
+    'TunedCheckpointHook',
+    'Tuning',
+    'TuningReportHook',
     'ViTAdapter',
+    'VisualPromptTuning',
     '__version__',
-    'datasets',
-    'heads',
-    'inference',
-    'reports',
-    'training',
-    'tuning',
+    'config_path',
+    'inferencer_config',
+    'load_config',
 ]

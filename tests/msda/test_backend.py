@@ -87,23 +87,31 @@ torch.save(results, {str(outputs)!r})
 
 
 @pytest.mark.slow
-def test_failing_compiler_is_told_and_leaves_the_reference(tmp_path):
-    for name in ('ops', 'vitadapter_dense'):
+def test_without_a_compiler_an_editable_installation_has_the_reference_and_no_wheel_is_written(
+    tmp_path,
+):
+    for name in ('ops', 'vitadapter_dense', 'configs'):
         ignored = shutil.ignore_patterns('*.so', '__pycache__')
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE'):
         shutil.copy(ROOT / name, tmp_path)
-    environment = {**os.environ, 'CXX': 'no-such-compiler', 'CC': 'no-such-compiler'}
-    command = [sys.executable, 'setup.py', 'build_ext', '--inplace']
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env={**environment, 'MSDA_CUDA': '0'},
-        capture_output=True,
-        text=True,
-        check=False,
+    nowhere = {'CXX': 'no-such-compiler', 'CC': 'no-such-compiler', 'MSDA_CUDA': '0'}
+    editable, wheel = (
+        subprocess.run(
+            [sys.executable, 'setup.py', command, '--dist-dir', 'dist'],
+            cwd=tmp_path,
+            env={**os.environ, **nowhere},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for command in ('editable_wheel', 'bdist_wheel')
     )
-    assert done.returncode == 0, done.stderr
-    assert '[msda] msda._cpu could not be compiled' in done.stderr
+    assert wheel.returncode != 0
+    assert 'error: msda._cpu: ' in wheel.stderr
+    assert 'Mend: install a C++ compiler' in wheel.stderr
+    assert editable.returncode == 0, editable.stderr
+    assert '[msda] msda._cpu could not be compiled' in editable.stderr
+    assert len(list((tmp_path / 'dist').glob('*.whl'))) == 1
     done = run(USE, packages=tmp_path / 'ops', MSDA_BACKEND='')
     assert done.stdout.startswith('reference (no compiled library _cpu')

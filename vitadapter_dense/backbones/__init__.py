@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vitadapter_dense.backbones.plain_vit import PlainViT
 from vitadapter_dense.backbones.simple_pyramid import SimplePyramid
-from vitadapter_dense.backbones.tuned_backbone import tuned_backbone
+from vitadapter_dense.backbones.tuned_backbone import TunedBackbone
 from vitadapter_dense.backbones.vit_adapter import ViTAdapter
 
-__all__ = ['PlainViT', 'SimplePyramid', 'ViTAdapter', 'tuned_backbone']
+__all__ = ['PlainViT', 'SimplePyramid', 'TunedBackbone', 'ViTAdapter']

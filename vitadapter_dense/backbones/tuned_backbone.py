@@ -26,11 +26,37 @@ from vitadapter_dense.tuning.base_weights import complete_delta
 from vitadapter_dense.tuning.stages import idle_modules
 
 
-class Tuned(Mixin):
-    """What a tuned backbone does differently; mixed into the backbone's class."""
+@MODELS.register_module()
+class TunedBackbone(Mixin):
+    """A backbone with a tuning method: called, it gives that backbone, with a child ``tuning``.
+
+    Every tuned backbone is an instance of it, and of its own class.
+
+    Args:
+        backbone: config of a backbone (``mmdet.ResNet``, ``mmseg.SwinTransformer``,
+            ``TimmStages``, ``PlainViT``, ...), or the backbone itself. Its ``frozen_stages`` and
+            ``frozen`` have no effect: the method says what trains. Of a backbone with an
+            ``encoder`` the method concerns the encoder, and the rest always trains.
+        tuning: config of a method, or a list of them.
+
+    Raises:
+        ValueError: the method cannot work on this backbone, would train stages that give no map,
+            or the backbone is tuned already.
+    """
 
     name_prefix = 'Tuned'
     tuning: Tuning
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> TunedBackbone:
+        """The backbone; a copy of one, whose class is made on the fly, begins without state."""
+        return _tune(*args, **kwargs) if cls is TunedBackbone else super().__new__(cls)
+
+    def __init__(
+        self,
+        backbone: dict[str, Any] | nn.Module,
+        tuning: dict[str, Any] | Sequence[dict[str, Any]] | Tuning,
+    ) -> None:
+        """Nothing is left to do: Python hands this the backbone that is tuned already."""
 
     @property
     def tuned_part(self) -> nn.Module:
@@ -44,7 +70,7 @@ class Tuned(Mixin):
             return type(maps)(dense(own) if own.dim() == 4 else own for own in maps)
         return maps
 
-    def train(self, mode: bool = True) -> Tuned:
+    def train(self, mode: bool = True) -> TunedBackbone:
         """Frozen parts stay in eval mode; ``norm_eval`` of the backbone is none of the method's."""
         super().train(mode)
         self.tuning.train(mode)
@@ -107,27 +133,11 @@ def _check_all_used(model: nn.Module, part: nn.Module, method: Tuning) -> None:
         )
 
 
-@MODELS.register_module(name='TunedBackbone')
-def tuned_backbone(
+def _tune(
     backbone: dict[str, Any] | nn.Module,
     tuning: dict[str, Any] | Sequence[dict[str, Any]] | Tuning,
 ) -> nn.Module:
-    """Makes ``type='TunedBackbone'``.
-
-    Args:
-        backbone: config of a backbone (``mmdet.ResNet``, ``mmseg.SwinTransformer``,
-            ``TimmStages``, ``PlainViT``, ...), or the backbone itself. Its ``frozen_stages`` and
-            ``frozen`` have no effect: the method says what trains. Of a backbone with an
-            ``encoder`` the method concerns the encoder, and the rest always trains.
-        tuning: config of a method, or a list of them.
-
-    Returns:
-        The backbone, with a child ``tuning``.
-
-    Raises:
-        ValueError: the method cannot work on this backbone, would train stages that give no map,
-            or the backbone is tuned already.
-    """
+    """Mixes ``TunedBackbone`` into a backbone; its arguments and errors."""
     model = MODELS.build(backbone) if isinstance(backbone, dict) else backbone
     if getattr(model, 'tuning', None) is not None:
         raise ValueError(
@@ -142,7 +152,7 @@ def tuned_backbone(
     _recompute_safely(model)  # what the method does in a block, too
     if hasattr(part, 'block_hooks'):
         part.block_hooks.append(method)
-    mix_in(model, Tuned)
+    mix_in(model, TunedBackbone)
     model.tuning = method
     model.register_load_state_dict_pre_hook(complete_delta)
     freeze_all_but(part, method)

@@ -18,6 +18,7 @@ from vitadapter_dense.command_line.config import (
     load_config,
     override_data_root,
 )
+from vitadapter_dense.command_line.config_files import config_path
 from vitadapter_dense.command_line.environment import TOOLBOXES, require_openmmlab
 from vitadapter_dense.command_line.run_files import write_config
 
@@ -28,7 +29,7 @@ RANK_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_
 def config_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the arguments that every tool with a configuration takes."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='configuration file')
+    parser.add_argument('config', help="configuration file; the project's own from any folder")
     parser.add_argument(
         '--data-root', help='data folder, in place of the one in the configuration (everywhere)'
     )
@@ -55,9 +56,11 @@ def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
 def read_config(args: argparse.Namespace) -> Config:
     """Reads the configuration that the arguments of `config_parser` describe.
 
+    Where it names one of the project's own from another folder, `args.config` becomes its file.
     Stops with the mend when the toolbox that the configuration is written for is missing.
     """
     require_openmmlab()
+    args.config = str(config_path(args.config))
     cfg = load_config(args.config, options=args.cfg_options)
     scope = cfg.get('default_scope')
     if scope in TOOLBOXES:

@@ -18,6 +18,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from vitadapter_dense.command_line.config_files import config_path
 from vitadapter_dense.command_line.work_dirs import default_work_dir
 from vitadapter_dense.training.float32_predictions import Float32PredictionsHook
 
@@ -29,18 +30,14 @@ def load_config(path: str | Path, *, options: Mapping[str, Any] | None = None) -
     """Reads a configuration file and merges command-line options into it.
 
     Args:
-        path: a `.py`, `.json` or `.yaml` configuration.
+        path: a `.py`, `.json` or `.yaml` configuration, or the name of one of the project's own, as
+            `config_path` finds it.
         options: dotted keys and their values, as `--cfg-options` gives them.
 
     Raises:
         FileNotFoundError: names the configurations with similar names.
     """
-    path = Path(path)
-    if not path.is_file():
-        near = _near_files(path)
-        hint = f' Did you mean: {", ".join(near)}?' if near else ''
-        raise FileNotFoundError(f'There is no configuration file {path}.{hint}')
-    cfg = Config.fromfile(path)
+    cfg = Config.fromfile(config_path(path))
     if options:
         apply_options(cfg, options)
     for name in LOADERS:
@@ -244,16 +241,6 @@ def _keys_beside(cfg: Config, dotted: str) -> list[str] | None:
         else:
             return []
     return None
-
-
-def _near_files(path: Path) -> list[str]:
-    root = next((parent for parent in path.parents if parent.is_dir()), Path('.'))
-    if root == Path('.') and Path('configs').is_dir():
-        root = Path('configs')
-    names = {}
-    for file in root.rglob('*.py'):
-        names.setdefault(file.name, str(file))
-    return [names[name] for name in difflib.get_close_matches(path.name, names, n=3)]
 
 
 def _warn(message: str) -> None:
