@@ -22,7 +22,7 @@ PYTHON := $(firstword $(foreach p,$(RUN) python3.12 python3.11 python3,$(shell \
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env train test test-all lint clean clean-env
+.PHONY: help env train test test-all lint docs clean clean-env
 
 help:
 	@echo 'make train     set up, train the quick start, evaluate it, draw pictures and curves (30 minutes)'
@@ -35,6 +35,7 @@ help:
 	@echo "               mmcv's own operators (10 minutes more)"
 	@echo '               TORCH=oldest, also for the targets above: .venv-oldest with torch 2.11'
 	@echo 'make lint      ruff, rules and format'
+	@echo 'make docs      the site: site/index.html'
 	@echo 'make clean     remove caches and what was built; data/, work_dirs/ and .venv stay'
 	@echo 'make clean-env remove .venv'
 
@@ -60,8 +61,13 @@ test-all: lint
 	@echo '[make] all tests, the slow ones included (30 minutes at most on 2 cores)'
 	@$(RUN) -m pytest
 
+docs: env
+	@echo '[make] site (some seconds)'
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build  # the variable: no advertisement of other generators
+	@echo '[make] site/index.html'
+
 clean:
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find . -path './.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo '[make] caches and build folders removed'
 

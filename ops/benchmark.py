@@ -34,12 +34,13 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from benchmark_cases import DTYPES, HEADS, Case, contenders, modules, reductions
+from benchmark_chart import CHART_MARK, draw, is_foreign
 
 import msda
 from msda import reference
 
 # what a file of ours begins with; no other is written over
-CSV_MARK, CHART_MARK = 'size,image,operator,dtype,pass', 'msda/benchmark.py'
+CSV_MARK = 'size,image,operator,dtype,pass'
 COPIES = 3  # inputs take turns, so that no run finds its own in the cache
 
 Run = Callable[[], Any]
@@ -189,28 +190,6 @@ def summarise(rows: list[dict[str, Any]], columns: list[str]) -> None:
                     print(f'geometric mean of {column}, {dtype}, {name}: {mean:.2f}')
 
 
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Bars: times relative to ours, for each row."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-
-    names = [n for n in ('reference', 'mmcv_pytorch', 'mmcv_compiled') if any(n in r for r in rows)]
-    figure, axes = pyplot.subplots(figsize=(max(6, len(rows) * 0.45), 5))
-    for i, name in enumerate(names):
-        heights = [row.get(f'{name}/ours') or 0 for row in rows]
-        places = [j + i / (len(names) + 1) for j in range(len(rows))]
-        axes.bar(places, heights, width=1 / (len(names) + 1), label=name)
-    labels = [' '.join(r[k] for k in ('size', 'image', 'operator', 'dtype', 'pass')) for r in rows]
-    axes.set_xticks(range(len(rows)), labels, rotation=90, fontsize=7)
-    axes.axhline(1, color='black', linewidth=0.8)
-    axes.set_ylabel('time / ours')
-    axes.legend()
-    mark = dict(Title=CHART_MARK)
-    figure.savefig(path, dpi=120, bbox_inches='tight', metadata=mark)  # grows with the labels
-
-
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -227,7 +206,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--backbone', action='store_true', help='ViT-Adapter-S instead')
     options = parser.parse_args()
     for path, mark in ((options.csv, CSV_MARK), (options.chart, CHART_MARK)):
-        if path and path.exists() and mark.encode() not in path.read_bytes()[:4096]:
+        if path and is_foreign(path, mark):
             parser.error(f'{path} was not made here, and is not written over: give another name')
     return options
 

@@ -75,10 +75,11 @@ def test_examples_of_the_readme_run() -> None:
     assert scope['out'].shape == (1, 1280, 256)
 
 
-@pytest.mark.parametrize('page', ['README.md', 'docs/faq.md', 'configs/coco/README.md'])
+@pytest.mark.parametrize('page', ['README.md', 'docs/faq.md', 'docs/results.md', 'ops/README.md'])
 def test_files_named_in_a_page_exist(page: str) -> None:
-    text = (ROOT / page).read_text()
-    linked = [link for link in re.findall(r'\]\(([^)#]+)\)', text) if '://' not in link]
-    assert [link for link in linked if not ((ROOT / page).parent / link).exists()] == []
-    named = set(re.findall(r'\b(?:configs|tools)/[\w/]+\.(?:py|sh)\b', text))
+    """In commands; links are followed where the site is built (test_docs.py)."""
+    named = re.findall(
+        r'\b(?:configs|tools|ops|tests)/[\w/]+\.(?:py|sh)\b', (ROOT / page).read_text()
+    )
+    assert named
     assert [name for name in named if not (ROOT / name).exists()] == []

@@ -76,7 +76,8 @@ def generate_shapes(
 
     Args:
         out_dir: folder of the set; made when it is not there.
-        num_train, num_val: number of pictures of a split, at least 1.
+        num_train: number of pictures for training, at least 1.
+        num_val: for validation, as well.
         size: side of the square pictures or (height, width), in pixels; at least 64.
         seed: other seeds give other pictures.
         workers: processes that draw; the result does not depend on it.

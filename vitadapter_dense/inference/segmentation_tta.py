@@ -17,10 +17,8 @@ class SegmentationTTAModel(BaseTTAModel):
     """Takes the class of the largest mean probability over the views of an image.
 
     The views are at the image's size and turned back already. One view alone gives what the model
-    gives without test-time augmentation.
-
-    Args:
-        **kwargs: `module`, the segmentor, and `data_preprocessor`, as in `BaseTTAModel`.
+    gives without test-time augmentation. The arguments are `BaseTTAModel`'s: `module`, the
+    segmentor, and `data_preprocessor`.
     """
 
     def merge_preds(self, data_samples_list: list[list[BaseDataElement]]) -> list[BaseDataElement]:
