@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -99,6 +99,15 @@ def test_what_is_broken_fails_the_build(tmp_path: Path) -> None:
 def test_links(hooks: ModuleType, target: str, source: str, place: str, expected: str) -> None:
     found = hooks.link(target, source=source, place=place, repository='https://h/o/r')
     assert found == expected
+
+
+def test_code_holds_no_links(hooks: ModuleType) -> None:
+    config = SimpleNamespace(repo_url=None)
+    page = SimpleNamespace(file=SimpleNamespace(src_uri='index.md'))
+    code = '`a[0](b)` and ``x`[0](y)``\n```python\nf[0](1)\n```\n'
+    text = f'{code}`over\ntwo` [`LICENSE`](LICENSE) [u](https://u) [`q`](docs/faq.md) {code}'
+    expected = f'{code}`over\ntwo` `LICENSE` [u](https://u) [`q`](faq.md) {code}'
+    assert hooks.on_page_markdown(text, page, config, files=None) == expected
 
 
 def test_a_link_out_of_the_site_is_text_where_no_address_is_known(hooks: ModuleType) -> None:

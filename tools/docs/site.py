@@ -20,8 +20,8 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[2]
 log = get_plugin_logger('site')
 
-# a block of code, where nothing is a link; or a link: its text, its target
-LINKS = re.compile(r'(```.*?```)|\[([^\[\]]*)\]\(([^)\s]+)\)', re.DOTALL)
+# code between equal rows of backticks, where nothing is a link; or a link: its text, its target
+LINKS = re.compile(r'(`+)(?!`).*?(?<!`)\1(?!`)|\[([^\[\]]*)\]\(([^)\s]+)\)', re.DOTALL)
 # git@host:path, https://user:secret@host/path.git, ...; a remote that is a folder has no address
 REMOTE = re.compile(r'(?:https?://|ssh://|git@)(?:[^@/]*@)?([^/:]+)(?::\d+/|[:/])(.+?)(?:\.git)?/?')
 
@@ -87,8 +87,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     source = readmes().get(place, f'docs/{place}')
 
     def turned(match: re.Match[str]) -> str:
-        code, text, target = match.groups()
-        if code or '://' in target or target.startswith(('#', 'mailto:')):
+        backticks, text, target = match.groups()
+        if backticks or '://' in target or target.startswith(('#', 'mailto:')):
             return match[0]
         found = link(target, source=source, place=place, repository=config.repo_url)
         return f'[{text}]({found})' if found else text
