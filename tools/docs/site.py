@@ -7,6 +7,7 @@ address; one to a file that isn't there fails the build.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -24,6 +25,10 @@ log = get_plugin_logger('site')
 LINKS = re.compile(r'(`+)(?!`).*?(?<!`)\1(?!`)|\[([^\[\]]*)\]\(([^)\s]+)\)', re.DOTALL)
 # git@host:path, https://user:secret@host/path.git, ...; a remote that is a folder has no address
 REMOTE = re.compile(r'(?:https?://|ssh://|git@)(?:[^@/]*@)?([^/:]+)(?::\d+/|[:/])(.+?)(?:\.git)?/?')
+
+# options of mkdocstrings
+OWN_TEXT_ALONE = '    options: {members: false}'
+WITH_HEADING = '    options: {show_root_heading: true, show_root_toc_entry: true}'
 
 
 def readmes() -> dict[str, str]:
@@ -74,9 +79,25 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages whose text isn't in `docs/`."""
     pages = {place: (ROOT / source).read_text() for place, source in readmes().items()}
     pages |= {f'api/{name}.md': f'# {name}\n\n::: {name}\n' for name in packages()}
+    pages['api/vitadapter_dense.md'] = overview()
     for place, text in pages.items():
         files.append(File.generated(config, place, content=text))
     return files
+
+
+def overview() -> str:
+    """The page of the whole package: its names, each described on the page of its own package."""
+    lines, apart = ['# vitadapter_dense', '', '::: vitadapter_dense', OWN_TEXT_ALONE, ''], []
+    for node in ast.parse((ROOT / 'vitadapter_dense' / '__init__.py').read_text()).body:
+        if not isinstance(node, ast.ImportFrom) or not node.module.startswith('vitadapter_dense.'):
+            continue
+        names = [f'{node.module}.{alias.name}' for alias in node.names]
+        if node.module in packages():
+            links = ', '.join(f'[`{name.rpartition(".")[2]}`][{name}]' for name in names)
+            lines.append(f'- [{node.module}]({node.module}.md): {links}')
+        else:
+            apart += [f'::: {name}\n{WITH_HEADING}\n' for name in names]
+    return '\n'.join([*lines, '', *apart])
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
