@@ -138,7 +138,7 @@ def test_a_link_out_of_the_site_is_text_where_no_address_is_known(hooks: ModuleT
         ('https://user:secret@host.org/o/r.git', 'host.org/o/r'),
         ('https://host.org/o/r/', 'host.org/o/r'),
         ('ssh://git@host.org:2222/o/r', 'host.org/o/r'),
-        ('/home/me/r.git', None),
+        ('/srv/me/r.git', None),
         ('', None),
     ],
 )

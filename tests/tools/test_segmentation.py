@@ -8,8 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 from tiny_detection import ROOT, TinyTask, losses_by_iteration, run_tool
 from tiny_segmentation import CLASSES, CONFIG, write_images
+
+from vitadapter_dense import Predictor
 
 pytestmark = pytest.mark.slow
 
@@ -161,3 +164,23 @@ def test_one_image_behind_a_pooled_map_is_refused_before_the_first_step(tmp_path
     with pytest.raises(SystemExit, match=message):
         run_tool('train.py', config, *arguments, '--cfg-options', 'train_dataloader.batch_size=1')
     assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+def test_predictors_of_both_toolboxes_work_side_by_side(
+    seg_task: TinyTask, tiny_task: TinyTask
+) -> None:
+    """MMEngine's default scope is one for the whole process."""
+    detector = Predictor(tiny_task.work_dir, device='cpu')
+    segmentor = Predictor(seg_task.work_dir, device='cpu')
+    image = cv2.imread(str(tiny_task.data / 'val' / 'val_0.jpg'))
+    found = [detector(image), segmentor(image), detector(image), segmentor([image, image])[1]]
+    assert np.array_equal(found[0].boxes, found[2].boxes)
+    assert np.array_equal(found[1].label_map, found[3].label_map)
+    assert found[1].label_map.shape == image.shape[:2]
+    assert found[1].boxes is None
+    assert found[0].plot().shape == found[1].plot().shape == image.shape
+    entries = found[1].to_json()
+    assert sum(entry['area'] for entry in entries) == image.shape[0] * image.shape[1]
+    for entry in entries:
+        mask = coco_mask.decode(entry['segmentation']).astype(bool)
+        assert np.array_equal(mask, found[1].label_map == entry['category_id'])

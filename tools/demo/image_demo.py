@@ -1,6 +1,7 @@
 """Draws predictions on images: a file, a folder or a pattern in, annotated PNGs out.
 
-    python tools/demo/image_demo.py photos CONFIG CHECKPOINT --out-dir drawn
+    python tools/demo/image_demo.py photo.jpg work_dirs/coco/mask_rcnn_vitadapter_s --out-dir drawn
+    python tools/demo/image_demo.py photos more/*.png CONFIG CHECKPOINT
 
 Works with any configuration whose test pipeline reads images from files, detection and segmentation
 alike. An image that cannot be read is named and left out; the exit status is then 1. No file is
@@ -23,23 +24,24 @@ import torch
 from mmengine.config import DictAction
 
 from vitadapter_dense.command_line.arguments import errors_as_message, read_config
-from vitadapter_dense.command_line.run_files import find_checkpoint
+from vitadapter_dense.command_line.work_dirs import config_of
 from vitadapter_dense.inference.predictor import Predictor
 from vitadapter_dense.reports.output_files import check_outputs, is_made_by
 from vitadapter_dense.reports.picture_files import picture_names
-from vitadapter_dense.reports.pictures import draw_sample, read_rgb
 from vitadapter_dense.reports.progress import track
 
 COMMAND = 'image_demo'
+CONFIG_SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description='Draw predictions on images.')
-    parser.add_argument('images', help='image file, folder, or quoted pattern such as "a/*.jpg"')
-    parser.add_argument('config', help='configuration file')
-    parser.add_argument('checkpoint', help='checkpoint, or a work directory (its best or last one)')
+    parser.add_argument(
+        'images', nargs='+', help='image files, folders, or patterns, quoted or not; then the model'
+    )
+    parser.add_argument('model', help='work directory, or configuration file and its checkpoint')
     parser.add_argument(
         '--out-dir', default='demo_out', help='folder of the PNGs (replaces those of earlier runs)'
     )
@@ -53,6 +55,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     args = parser.parse_args(argv)
+    if Path(args.images[-1]).suffix in CONFIG_SUFFIXES:
+        args.config, args.checkpoint = args.images.pop(), args.model
+    else:
+        args.config, args.checkpoint = None, args.model
+    if not args.images:
+        parser.error('no images: give files, folders or patterns before the model')
     args.data_root = None
     return args
 
@@ -101,31 +109,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     with errors_as_message():
         out_dir = Path(args.out_dir)
-        images = find_images(args.images)
-        if not Path(args.images).is_file():
-            images = without_own(images, out_dir)
+        images = []
+        for source in args.images:
+            found = find_images(source)
+            images += found if Path(source).is_file() else without_own(found, out_dir)
+        images = list(dict.fromkeys(images))
         names = picture_names(images)
         check_outputs((out_dir / name for name in names), command=COMMAND, inputs=images)
-        cfg = read_config(args)
-        predictor = Predictor(cfg, find_checkpoint(args.checkpoint), device=args.device)
-    visualizer = predictor.make_visualizer()
+        if args.config is None:
+            args.config = config_of(args.model)
+        predictor = Predictor(read_config(args), args.checkpoint, device=args.device)
     unreadable = []
     for image, name in track(list(zip(images, names, strict=True)), 'images'):
         try:
-            inputs = predictor.prepare(image)
+            array = predictor.read(image)
         except Exception as error:
             unreadable.append(f'{image} ({error})')
             continue
-        sample = predictor.predict(inputs)
-        draw_sample(
-            visualizer,
-            read_rgb(image),
-            sample=sample,
-            out_file=out_dir / name,
-            command=COMMAND,
-            score_thr=args.score_thr,
-            ground_truth=False,
-        )
+        found = predictor(array)
+        found.save(out_dir / name, score_thr=args.score_thr, command=COMMAND)
     print(f'{len(images) - len(unreadable)} of {len(images)} pictures written to {out_dir}')
     for line in unreadable:
         print(f'not readable, left out: {line}', file=sys.stderr)

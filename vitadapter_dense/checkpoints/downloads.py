@@ -47,8 +47,8 @@ def fetch(address: str) -> Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _download(address, path)
-    except (OSError, ValueError, http.client.HTTPException) as error:
+        download(address, path)
+    except (OSError, ValueError) as error:
         raise WeightsError(
             f'cannot download {address!r} ({error}); download it elsewhere and pass the file'
         ) from error
@@ -56,8 +56,13 @@ def fetch(address: str) -> Path:
     return path
 
 
-def _download(address: str, path: Path) -> None:
-    """Writes beside the target and renames, so that no one sees a part of a file."""
+def download(address: str, path: Path) -> Path:
+    """Writes beside the target and renames, so that no one sees a part of a file.
+
+    Raises:
+        OSError: it cannot be had, or not whole.
+        ValueError: it is no address.
+    """
     request = urllib.request.Request(address, headers={'User-Agent': 'vitadapter_dense'})
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix='.partial', delete=False) as partial:
         try:
@@ -70,6 +75,9 @@ def _download(address: str, path: Path) -> None:
             partial.close()
             os.chmod(partial.name, 0o644)  # temporary files are the user's alone
             os.replace(partial.name, path)
-        except BaseException:  # Ctrl-C too must leave nothing behind
+            return path
+        except BaseException as error:  # Ctrl-C too must leave nothing behind
             Path(partial.name).unlink(missing_ok=True)
+            if isinstance(error, http.client.HTTPException):
+                raise OSError(f'the server broke off ({error!r})') from error
             raise

@@ -138,6 +138,24 @@ def _other_config(work_dir: Path, config_path: str | Path) -> str | None:
     return recorded
 
 
+def config_of(work_dir: str | Path) -> Path:
+    """The configuration that a training left in its work directory.
+
+    Raises:
+        FileNotFoundError: there is none, or which it is cannot be told.
+    """
+    work_dir = Path(work_dir)
+    recorded = _read_record(work_dir).get('config')
+    found = [work_dir / Path(recorded).name] if recorded else sorted(work_dir.glob('*.py'))
+    found = [path for path in found if path.is_file()]
+    if len(found) != 1:
+        raise FileNotFoundError(
+            f'{work_dir} holds {len(found) or "no"} configurations of a training; name the '
+            'configuration file and the checkpoint'
+        )
+    return found[0]
+
+
 def _is_own_copy(work_dir: Path, config_path: str | Path, record: dict[str, str]) -> bool:
     """Whether a file is the configuration as its run has written it to the work directory."""
     path = Path(os.path.realpath(config_path))

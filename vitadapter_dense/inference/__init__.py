@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from vitadapter_dense.inference.instance_tta import InstanceTTAModel
 from vitadapter_dense.inference.multi_task import MultiTaskModel
+from vitadapter_dense.inference.prediction import Prediction
 from vitadapter_dense.inference.predictor import Predictor, inferencer_config
 from vitadapter_dense.inference.segmentation_tta import SegmentationTTAModel
 
 __all__ = [
     'InstanceTTAModel',
     'MultiTaskModel',
+    'Prediction',
     'Predictor',
     'SegmentationTTAModel',
     'inferencer_config',

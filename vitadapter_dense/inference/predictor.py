@@ -8,11 +8,17 @@ pre-trained weights.
 from __future__ import annotations
 
 import copy
+import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import compress
+from operator import not_
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
@@ -23,10 +29,17 @@ from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
 from vitadapter_dense.checkpoints.checked_loading import load_checked, read_checkpoint
-from vitadapter_dense.command_line.config import iter_datasets
+from vitadapter_dense.checkpoints.downloads import download, is_address
+from vitadapter_dense.command_line.config import iter_datasets, load_config
+from vitadapter_dense.command_line.run_files import find_checkpoint
+from vitadapter_dense.command_line.work_dirs import config_of
 from vitadapter_dense.datasets.loading import value_range_of
+from vitadapter_dense.inference.prediction import Prediction
 from vitadapter_dense.reports.label_pictures import full_palette
+from vitadapter_dense.training.float32_predictions import keep_predictions_float32
 from vitadapter_dense.tuning.delta import complete_state_dict
+
+Image: TypeAlias = str | Path | np.ndarray | PIL.Image.Image
 
 _TOOLBOX_NAMES = {'LoadImageChecked': 'LoadImageFromFile'}
 
@@ -82,30 +95,115 @@ def _for_toolboxes(pipeline: Sequence[dict]) -> list[dict]:
 class Predictor:
     """A trained model with the pipeline that its images need.
 
+        predictor = Predictor('work_dirs/coco/mask_rcnn_vitadapter_s')
+        found = predictor('photo.jpg')
+        print(found.boxes, [found.names[label] for label in found.labels])
+        found.save('drawn.png')
+
     Args:
-        cfg: the configuration; its test loader names the pipeline.
-        checkpoint: file with the whole model's weights, or a delta.
-        device: where to compute.
+        model: a work directory, which holds configuration and checkpoint (its best or last one); a
+            configuration file, the project's own from any folder; or a parsed configuration, whose
+            test loader names the pipeline.
+        checkpoint: file with the whole model's weights, a delta, or a work directory.
+        device: where to compute; default: the GPU if there is one.
+        precision: what layers compute in; parameters and predictions stay float32.
 
     Raises:
-        WeightsError: when the checkpoint does not fit the model.
+        FileNotFoundError: no such configuration or checkpoint.
+        ValueError: no checkpoint is named, or a precision that the device does not have.
+        WeightsError: the checkpoint does not fit the model.
     """
 
-    def __init__(self, cfg: Config, checkpoint: str | Path, *, device: str = 'cpu') -> None:
-        model = revert_sync_batchnorm(build_model(cfg))
-        content = read_checkpoint(str(checkpoint))
-        what = f'checkpoint {checkpoint}'
-        state = complete_state_dict(model, content, checkpoint)
-        load_checked(model, state, min_share=1.0, what=what)
-        self.model = model.to(device).eval()
+    def __init__(
+        self,
+        model: Config | str | Path,
+        checkpoint: str | Path | None = None,
+        *,
+        device: str | None = None,
+        precision: Literal['float32', 'bfloat16', 'float16'] = 'float32',
+    ) -> None:
+        cfg, checkpoint = _found(model, checkpoint)
+        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.precision = _checked_precision(precision, self.device)
+        content = read_checkpoint(checkpoint)
+        self.model = _loaded(cfg, content, checkpoint).to(self.device).eval()
+        if self.precision != torch.float32:
+            keep_predictions_float32(self.model)
         dataset = next(iter_datasets(cfg.test_dataloader.dataset))
         steps = _without_annotations(dataset.pipeline)
         self.pipeline = Compose(steps)
-        self._pipeline_of_arrays = Compose(
-            [step for step in steps if not step['type'].startswith('LoadImage')]
-        )
-        self.dataset_meta = dataset_meta(content, dataset, number=getattr(model, 'num_classes', 0))
+        is_loader = [step['type'].startswith('LoadImage') for step in steps]
+        self._load_file = Compose(compress(steps, is_loader))
+        self._pipeline_of_arrays = Compose(compress(steps, map(not_, is_loader)))
+        number = getattr(self.model, 'num_classes', 0)
+        self.dataset_meta = dataset_meta(content, dataset, number=number)
         self._visualizer_cfg = cfg.get('visualizer') or dict(type='Visualizer')
+        self._scope = cfg.get('default_scope', 'mmengine')
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+        return tuple(self.dataset_meta.get('classes') or ())
+
+    def __call__(
+        self, images: Image | Sequence[Image], *, batch_size: int = 1
+    ) -> Prediction | list[Prediction]:
+        """Predicts on an image, or on each of a list.
+
+        Args:
+            images: a file, an http(s) address, an array (H, W, 3) uint8 in BGR as OpenCV reads it,
+                a PIL image; or a list of such.
+            batch_size: images of a list that are computed at once, where they come out of the
+                pipeline in one size; others would be padded, and predicted on otherwise.
+
+        Raises:
+            DatasetError: an image that cannot be read.
+            OSError: an address that cannot be reached.
+            ValueError: an array of another type or shape.
+        """
+        if not isinstance(images, (list, tuple)):
+            return self._predict_batch([images])[0]
+        if batch_size < 1:
+            raise ValueError(f'batch_size={batch_size}; it must be 1 or more')
+        starts = range(0, len(images), batch_size)
+        return [found for i in starts for found in self._predict_batch(images[i : i + batch_size])]
+
+    def _predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
+        visualizer = self.make_visualizer()
+        arrays = [self.read(image) for image in images]
+        prepared = [self.prepare_array(array) for array in arrays]
+        groups = defaultdict(list)
+        for index, (array, inputs) in enumerate(zip(arrays, prepared, strict=True)):
+            groups[array.shape, inputs['inputs'][0].shape].append(index)
+        samples = {}
+        for indices in groups.values():
+            batch = {
+                key: [prepared[index][key][0] for index in indices] for key in prepared[indices[0]]
+            }
+            samples |= zip(indices, self._run(batch), strict=True)
+        return [
+            Prediction(
+                array[..., ::-1],
+                samples[index],
+                self.names,
+                visualizer,
+                str(image) if isinstance(image, (str, Path)) else None,
+            )
+            for index, (image, array) in enumerate(zip(images, arrays, strict=True))
+        ]
+
+    def read(self, image: Image) -> np.ndarray:
+        """Reads an image as the pipeline does: (H, W, 3) uint8, BGR. Errors as of a call."""
+        if isinstance(image, np.ndarray):
+            return image
+        if isinstance(image, PIL.Image.Image):
+            turned = PIL.ImageOps.exif_transpose(image).convert('RGB')
+            return np.asarray(turned)[..., ::-1].copy()
+        if is_address(image):
+            with tempfile.TemporaryDirectory() as folder:
+                return self.read(download(str(image), Path(folder, 'image')))
+        array = self._load_file(dict(img_path=str(image), img_id=0))['img']
+        return array if array.dtype == np.uint8 else array.round().clip(0, 255).astype(np.uint8)
 
     def prepare(self, image_file: str | Path) -> dict[str, Any]:
         """Reads an image and makes the model's input.
@@ -133,17 +231,56 @@ class Predictor:
         data = dict(img=image, img_path='', img_id=0, img_shape=shape, ori_shape=shape)
         return {key: [value] for key, value in self._pipeline_of_arrays(data).items()}
 
-    @torch.no_grad()
     def predict(self, inputs: dict[str, Any]) -> BaseDataElement:
         """The data sample of one prepared image, predictions in the image's original size."""
-        return self.model.test_step(inputs)[0]
+        return self._run(inputs)[0]
+
+    @torch.no_grad()
+    def _run(self, inputs: dict[str, Any]) -> Sequence[BaseDataElement]:
+        narrow = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision, enabled=narrow):
+            return self.model.test_step(inputs)
 
     def make_visualizer(self) -> Visualizer:
         """The configuration's visualizer, without storage, knowing the class names and colours."""
         options = dict(self._visualizer_cfg, vis_backends=None, name='predictor')
+        options.setdefault('_scope_', self._scope)  # another predictor may be of the other toolbox
         visualizer = VISUALIZERS.build(options)
         visualizer.dataset_meta = self.dataset_meta
         return visualizer
+
+
+def _found(model: Config | str | Path, checkpoint: str | Path | None) -> tuple[Config, str | Path]:
+    """Configuration and checkpoint."""
+    if isinstance(model, Config):
+        cfg = model
+    elif Path(model).is_dir():
+        cfg, checkpoint = load_config(config_of(model)), checkpoint or model
+    else:
+        cfg = load_config(model)
+    if checkpoint is None:
+        named = 'the configuration' if isinstance(model, Config) else repr(str(model))
+        raise ValueError(
+            f'{named} has no weights: name a checkpoint too, Predictor(config, checkpoint), or the '
+            'work directory of a training instead'
+        )
+    return cfg, checkpoint if is_address(checkpoint) else find_checkpoint(checkpoint)
+
+
+def _loaded(cfg: Config, content: dict[str, Any], checkpoint: str | Path) -> torch.nn.Module:
+    model = revert_sync_batchnorm(build_model(cfg))
+    state = complete_state_dict(model, content, checkpoint)
+    load_checked(model, state, min_share=1.0, what=f'checkpoint {checkpoint}')
+    return model
+
+
+def _checked_precision(precision: str, device: torch.device) -> torch.dtype:
+    known = ('float32', 'bfloat16', 'float16')
+    if precision not in known:
+        raise ValueError(f'precision={precision!r}; it must be one of {", ".join(known)}')
+    if precision == 'float16' and device.type == 'cpu':
+        raise ValueError("precision='float16' needs a GPU; on a CPU, 'bfloat16' is the narrow type")
+    return getattr(torch, precision)
 
 
 def _without_annotations(pipeline: Sequence[dict]) -> list[dict]:
