@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import cv2
@@ -77,6 +79,25 @@ def test_a_list_gives_what_one_at_a_time_gives(predictor, tiny_task):
     assert predictor([]) == []
     with pytest.raises(ValueError, match='batch_size=0'):
         predictor(images, batch_size=0)
+
+
+def test_the_example_of_the_readme_runs(tiny_task, tmp_path, capsys):
+    page = (Path(__file__).parents[2] / 'README.md').read_text()
+    (code,) = [
+        block
+        for block in re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+        if 'Predictor' in block
+    ]
+    for theirs, ours in (
+        ('work_dirs/shapes/mask_rcnn_vitadapter_xs', tiny_task.work_dir),
+        ('data/shapes/val/000000.jpg', tiny_task.data / 'val' / 'val_0.jpg'),
+        ('drawn.png', tmp_path / 'drawn.png'),
+    ):
+        assert theirs in code
+        code = code.replace(theirs, str(ours))
+    exec(code, {})
+    assert capsys.readouterr().out.startswith('[(')
+    assert (tmp_path / 'drawn.png').is_file()
 
 
 def test_models_are_named_by_work_directory_file_or_config(predictor, tiny_task, tmp_path):
