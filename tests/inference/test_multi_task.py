@@ -11,12 +11,13 @@ import pytest
 pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
 
 import torch
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, ImgDataPreprocessor
 from torch import Tensor, nn
 
 from tests.tuning.toys import METHODS, VIT, build, images, layer_calls
+from vitadapter_dense.encoders import Tokens
 from vitadapter_dense.inference.multi_task import MultiTaskModel
-from vitadapter_dense.inference.shared_pass import LastResult
+from vitadapter_dense.tuning import Tuning
 
 
 class Task(BaseModel):
@@ -100,7 +101,7 @@ def test_shares_memory_and_what_stands_before_the_first_change(
             assert [count(called, model, name) for model in models.values()] == [1, 1], name
     stored = {p.data_ptr() for p in together.parameters()}
     assert len(stored) < sum(1 for m in alone.values() for _ in m.parameters())
-    # other inputs, no shared results; on its own a model is as before
+    # other images, nothing shared; on its own a model is as before
     other_batch = dict(inputs=images() + 1)
     found = together.predict(dict(detect=batch, segment=other_batch))
     with torch.no_grad():
@@ -109,7 +110,7 @@ def test_shares_memory_and_what_stands_before_the_first_change(
         assert torch.equal(models['segment'].test_step(other_batch), after)
 
 
-def test_other_settings_of_the_same_weights_are_no_twins():
+def test_other_settings_of_the_same_weights_are_other_functions():
     """A segmentor's dilated ResNet has the detector's parameters and gives other maps."""
     models = from_one_base('head_only', 'head_only', 'resnet')
     dilated = Task('head_only', 2, 'resnet', strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4))
@@ -121,19 +122,83 @@ def test_other_settings_of_the_same_weights_are_no_twins():
     found = together.predict(dict(detect=batch, segment=batch))
     assert torch.equal(found['segment'], expected)
     (shared,) = together.shared.values()
-    assert shared['layer2'].reused == 1
-    assert 'layer3' not in shared
+    assert shared[-1] == 'layer2.3'
 
 
-def test_three_tasks_and_a_backbone_frozen_by_its_own_switch():
+@pytest.fixture
+def encoders() -> dict[str, Task]:
+    """Tasks on a ViT-Adapter's encoder that is frozen by its own switch."""
     encoder = dict(VIT, frozen=True)
-    options = dict(injector=False, encoder=encoder)
-    models = from_one_base(None, None, 'vitadapter', **options)
-    models['more'] = copy.deepcopy(models['segment'])
-    together = MultiTaskModel(models)
+    return from_one_base(None, None, 'vitadapter', injector=False, encoder=encoder)
+
+
+def calls_of_last_block(together: MultiTaskModel, inputs: dict[str, Any]) -> list[int]:
     with layer_calls() as called:
-        together.predict(dict.fromkeys(models, dict(inputs=images())))
-    assert [count(called, m, 'encoder.blocks.3') for m in models.values()] == [1, 0, 0]
+        together.predict(inputs)
+    return [count(called, model, 'encoder.blocks.3') for model in together.models.values()]
+
+
+def test_images_are_the_same_by_construction_only(encoders):
+    """The same tensor and the same preprocessing; no values are compared."""
+    together, batch = MultiTaskModel(encoders), dict(inputs=images())
+    assert calls_of_last_block(together, dict(detect=batch, segment=dict(batch))) == [1, 0]
+    copied = dict(inputs=batch['inputs'].clone())
+    assert calls_of_last_block(together, dict(detect=batch, segment=copied)) == [1, 1]
+    with torch.inference_mode():
+        assert calls_of_last_block(together, dict(detect=batch, segment=batch)) == [1, 0]
+    given = [dict(mean=[1], std=[2]), dict(mean=[1], std=[3])]
+    for model, options in zip(encoders.values(), given, strict=True):
+        model.data_preprocessor = ImgDataPreprocessor(**options)
+    assert MultiTaskModel(encoders).shared == {('detect', 'segment'): []}
+
+
+def test_three_tasks_one_of_which_takes_parts_of_the_images(encoders):
+    class Sliding(Task):
+        def forward(self, inputs: Tensor, mode: str = 'tensor') -> list[Tensor]:
+            return [super(Sliding, self).forward(part) for part in inputs.chunk(2, dim=-1)]
+
+    encoders['more'] = copy.deepcopy(encoders['segment'])
+    encoders['segment'].__class__ = Sliding
+    batch = dict(inputs=images())
+    with torch.no_grad():
+        expected = encoders['segment'].eval().test_step(batch)
+    together = MultiTaskModel(encoders)
+    inputs = dict.fromkeys(encoders, batch)
+    assert calls_of_last_block(together, inputs) == [1, 2, 0]
+    found = together.predict(inputs)['segment']
+    assert all(torch.equal(part, own) for part, own in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize('place', ['before', 'behind', 'inside', 'block_hooks'])
+def test_what_others_do_to_a_model_is_its_own(encoders, place):
+    """Hooks that are no tuning method's act on their task alone."""
+    backbone = encoders['segment'].backbone
+    block = backbone.encoder.blocks[2]
+    if place == 'before':
+        block.register_forward_pre_hook(lambda _module, args: (args[0] + 1, *args[1:]))
+    elif place == 'behind':
+        block.register_forward_hook(lambda _module, _args, out: out + 1)
+    elif place == 'inside':
+        block.mlp.register_forward_hook(lambda _module, _args, out: out + 1)
+    else:
+        backbone.encoder.block_hooks.append(METHODS_OF_BLOCKS)
+    batch = dict(inputs=images())
+    with torch.no_grad():
+        expected = {name: model.eval().test_step(batch) for name, model in encoders.items()}
+    together = MultiTaskModel(encoders)
+    for order in (['detect', 'segment'], ['segment', 'detect']):
+        found = together.predict(dict.fromkeys(order, batch))
+        assert all(torch.equal(found[name], own) for name, own in expected.items())
+    ((*_, last),) = together.shared.values() if place != 'block_hooks' else [['']]
+    assert last == dict(behind='encoder.blocks.2', block_hooks='').get(place, 'encoder.blocks.1')
+
+
+class _AddsOne(Tuning):
+    def after_block(self, index: int, tokens: Tokens) -> Tokens:
+        return tokens.with_x(tokens.x + 1)
+
+
+METHODS_OF_BLOCKS = _AddsOne()
 
 
 def test_other_base_weights_are_refused():
@@ -142,25 +207,26 @@ def test_other_base_weights_are_refused():
         models['b'].backbone.conv1.weight.add_(1)
     with pytest.raises(ValueError, match=r"'conv1.weight' in the backbones of 'a' and 'b'"):
         MultiTaskModel(models)
-    with pytest.raises(ValueError, match="'b' has no backbone with frozen"):
+    with pytest.raises(ValueError, match="'b' .Linear. has no backbone with frozen"):
         MultiTaskModel(dict(a=models['a'], b=nn.Linear(2, 2)))
 
 
-def test_threads_share_no_results():
-    """Each keeps its own, and one that is done takes nothing from another."""
-    result, images = LastResult(), torch.ones(2)
+def test_threads_share_no_results(encoders):
+    """Two that serve one model at a time, each image in the midst of the other."""
+    together = MultiTaskModel(encoders)
+    batches = [dict(inputs=images()), dict(inputs=images().mT)]
+    expected = [together.predict(dict.fromkeys(encoders, batch)) for batch in batches]
+    meeting, found = threading.Barrier(2, timeout=60), {}
+    block = together.models['detect'].backbone.encoder.blocks[0].mlp
+    block.register_forward_hook(lambda *_: (meeting.wait(), None)[1])
 
-    def serve() -> None:
-        result.open()
-        result.of(lambda x: x + 1, (images,), {})
-        result.close()
+    def serve(index: int) -> None:
+        found[index] = together.predict(dict.fromkeys(encoders, batches[index]))
 
-    with torch.no_grad():
-        result.open()
-        output = result.of(lambda x: x + 2, (images,), {})
-        thread = threading.Thread(target=serve)
+    threads = [threading.Thread(target=serve, args=(index,)) for index in range(2)]
+    for thread in threads:
         thread.start()
+    for thread in threads:
         thread.join()
-        assert result.of(lambda x: x + 3, (images,), {}) is output
-        assert (result.computed, result.reused) == (1, 1)
-        assert copy.deepcopy(result).computed == 0
+    for index, own in enumerate(expected):
+        assert all(torch.equal(found[index][name], maps) for name, maps in own.items())

@@ -26,6 +26,8 @@ class PlainViT(BaseModule):
         ValueError: ``out_indices`` empty, not rising or beyond the encoder.
     """
 
+    encoder_apart = True  # nothing changes its tokens between the blocks
+
     def __init__(
         self, encoder: dict[str, Any] | nn.Module, out_indices: Sequence[int] | None = None
     ) -> None:

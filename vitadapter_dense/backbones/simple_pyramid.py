@@ -55,6 +55,8 @@ class SimplePyramid(BaseModule):
         ValueError: unknown style, or ``out_indices`` that do not fit the encoder or the style.
     """
 
+    encoder_apart = True  # nothing changes its tokens between the blocks
+
     def __init__(
         self,
         encoder: dict[str, Any] | nn.Module,

@@ -98,6 +98,9 @@ class ViTAdapter(BaseModule):
         with_cp: recompute injectors and extractors in the backward pass (the encoder has its own
             switch).
 
+    Attributes:
+        encoder_apart: nothing of the adapter changes the encoder's tokens.
+
     Raises:
         ValueError: spans that do not cover the encoder in order, or an unknown ``vit_feature``.
     """
@@ -182,7 +185,7 @@ class ViTAdapter(BaseModule):
         self._init_adapter()
         if zero_init_extractors:
             self._zero_extractors()
-        self._injects = injector
+        self.encoder_apart = not injector
         self.tuning = None if tuning is None else self._tune_encoder(build_tuning(tuning))
         self.register_load_state_dict_pre_hook(rename_official_keys)
         self.register_load_state_dict_pre_hook(complete_delta)
@@ -267,8 +270,8 @@ class ViTAdapter(BaseModule):
 
     def _call_encoder(self, function: Callable[..., Tokens], *args: Any) -> Tokens:
         """Calls the encoder; one that nothing reaches and nothing trains, without gradients."""
-        apart = self.tuning is None and getattr(self.encoder, 'frozen', False)
-        if self._injects or not apart:
+        fixed = self.tuning is None and getattr(self.encoder, 'frozen', False)
+        if not (self.encoder_apart and fixed):
             return function(*args)
         device = self.level_embed.device.type
         with torch.no_grad():

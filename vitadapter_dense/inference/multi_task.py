@@ -1,9 +1,9 @@
 """``MultiTaskModel``: several tasks from one frozen backbone.
 
 A detector and a segmentor that were tuned from the same base weights differ in their deltas alone.
-Here their frozen tensors are stored once. Where the tasks see the same batch, what stands before
-the first change that a tuning method makes is also computed once
-(:mod:`vitadapter_dense.inference.shared_pass`).
+Here their frozen tensors are stored once. Where the tasks are given the same images, the front that
+their backbones have in common (:mod:`vitadapter_dense.inference.frozen_front`) is also computed
+once: the first task goes through it, and the others go on from what it gave.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitadapter_dense.inference.shared_pass import LastResult, share_passes
+from vitadapter_dense.inference.frozen_front import front_of, in_common
+from vitadapter_dense.inference.going_on import Outputs, going_on
 
 
 class MultiTaskModel(nn.Module):
@@ -24,11 +25,11 @@ class MultiTaskModel(nn.Module):
     Args:
         models: whole models by the names of their tasks, weights loaded, each with a child
             ``backbone`` in which something is frozen: by a tuning method, or by its own switch.
-            They are put in eval mode and are not to be trained on.
+            They are put in eval mode, stay what they are, and are not to be trained on.
 
     Attributes:
         shared: for each pair of tasks the modules of the backbone that run once for the same
-            batch, by name; ``''`` is the whole backbone.
+            images, by name; ``''`` is the whole backbone.
 
     Raises:
         ValueError: a model without a frozen backbone, or frozen tensors that differ.
@@ -38,13 +39,17 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         for name, model in models.items():
             if not _frozen(model):
-                raise ValueError(f'the model {name!r} has no backbone with frozen parameters')
+                raise ValueError(
+                    f'the model {name!r} ({type(model).__name__}) has no backbone with frozen '
+                    f'parameters'
+                )
         self.models = nn.ModuleDict(models).eval()
         first, *others = models
         for name in others:
             self._store_once(first, name)
-        self.shared: dict[tuple[str, str], dict[str, LastResult]] = {
-            (one, other): share_passes(models[one].backbone, models[other].backbone)
+        self._fronts = in_common({name: front_of(model) for name, model in models.items()})
+        self.shared: dict[tuple[str, str], list[str]] = {
+            (one, other): self._fronts[one].shared_with(self._fronts[other])
             for one, other in combinations(models, 2)
         }
 
@@ -70,19 +75,22 @@ class MultiTaskModel(nn.Module):
         """Predictions by task.
 
         Args:
-            inputs: for each task what its model's ``test_step`` takes.
+            inputs: for each task what its model's ``test_step`` takes. Images are the same for two
+                tasks where they are the same tensors, not where their values are equal; see
+                :func:`vitadapter_dense.inference.same_images.prepare_together`.
         """
-        results = [result for pair in self.shared.values() for result in pair.values()]
-        for result in results:
-            result.open()
-        try:
-            return {name: self.models[name].test_step(data) for name, data in inputs.items()}
-        finally:
-            for result in results:
-                result.close()
+        # Run once: the steps in `self.shared`, by the first task that comes to them. For each task:
+        # preprocessing, what its backbone does behind them, neck and heads.
+        known: Outputs = {}
+        predictions = {}
+        with torch.inference_mode(False):  # a tensor of that mode does not tell that it was changed
+            for name, data in inputs.items():
+                task = going_on(self.models[name], self._fronts[name], known, data)
+                predictions[name] = task.test_step(data)
+        return predictions
 
 
 def _frozen(model: nn.Module) -> dict[str, nn.Parameter]:
     """The frozen parameters of a model's backbone, by their names in it."""
-    backbone = getattr(model, 'backbone', nn.Module())
+    backbone = model._modules.get('backbone', nn.Module())
     return {name: p for name, p in backbone.named_parameters() if not p.requires_grad}

@@ -130,11 +130,11 @@ class Predictor:
         if self.precision != torch.float32:
             keep_predictions_float32(self.model)
         dataset = next(iter_datasets(cfg.test_dataloader.dataset))
-        steps = _without_annotations(dataset.pipeline)
-        self.pipeline = Compose(steps)
-        is_loader = [step['type'].startswith('LoadImage') for step in steps]
-        self._load_file = Compose(compress(steps, is_loader))
-        self._pipeline_of_arrays = Compose(compress(steps, map(not_, is_loader)))
+        self.steps = _without_annotations(dataset.pipeline)
+        self.pipeline = Compose(self.steps)
+        is_loader = [step['type'].startswith('LoadImage') for step in self.steps]
+        self._load_file = Compose(compress(self.steps, is_loader))
+        self._pipeline_of_arrays = Compose(compress(self.steps, map(not_, is_loader)))
         number = getattr(self.model, 'num_classes', 0)
         self.dataset_meta = dataset_meta(content, dataset, number=number)
         self._visualizer_cfg = cfg.get('visualizer') or dict(type='Visualizer')

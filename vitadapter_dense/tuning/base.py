@@ -28,12 +28,14 @@ class Tuning(nn.Module):
             weights or is plain weights already.
         alone: it makes no sense beside other methods.
         adds_tokens: the method changes the number of tokens, and must do so before others look.
+        acts_behind: what its sites compute is as pre-trained, and changed behind them only.
     """
 
     identity_at_start: ClassVar[bool] = True
     mergeable: ClassVar[bool] = False
     alone: ClassVar[bool] = False
     adds_tokens: ClassVar[bool] = False
+    acts_behind: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -20,6 +20,8 @@ from vitadapter_dense.tuning.stages import is_plain_vit, output_channels, output
 class OutputTuning(Tuning):
     """A method that acts on the maps which the backbone returns."""
 
+    acts_behind = True
+
     def __init__(self) -> None:
         super().__init__()
         self._last_block = -1

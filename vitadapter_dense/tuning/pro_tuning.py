@@ -136,6 +136,8 @@ class ProTuning(Tuning):
         ValueError: an unknown option.
     """
 
+    acts_behind = True
+
     def __init__(
         self,
         *,
