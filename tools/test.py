@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         cfg, remarks = configure(args), []
         if is_first_process(args.launcher):
             remarks = check_config_datasets(cfg, loaders=('test',))
-        runner = build_runner(cfg, evaluation=True)
+        runner = build_runner(cfg, evaluation=True, verbose=args.verbose)
     log_remarks(remarks, logger=runner.logger)
     with errors_as_message(DatasetError, OutputError, WeightsError):
         metrics = runner.test()

@@ -48,6 +48,7 @@ from vitadapter_dense.datasets.check_coco import check_config_datasets, log_rema
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.encoders.image_statistics import find_other_statistics
 from vitadapter_dense.reports.progress import ProgressBarHook
+from vitadapter_dense.reports.summary import RunSummaryHook
 from vitadapter_dense.training.distributed import closed_in_order
 from vitadapter_dense.training.errors import SettingsError
 from vitadapter_dense.training.finite import NotFiniteError
@@ -137,7 +138,8 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
             remarks = check_config_datasets(cfg, loaders=('train', 'val'))
             remarks += [(logging.WARNING, line) for line in find_other_statistics(cfg)]
             held.enter_context(hold_work_dir(cfg.work_dir, args.config))
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, verbose=args.verbose)
+        runner.register_hook(RunSummaryHook())
         if start is not None:
             go_on_from(runner, start, accept_changes=args.accept_changes)
     log_remarks(remarks, logger=runner.logger)

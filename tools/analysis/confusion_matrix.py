@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     with errors_as_message():
         cfg = configure(args)
-        runner = build_runner(cfg, evaluation=True)
+        runner = build_runner(cfg, evaluation=True, verbose=args.verbose)
     with errors_as_message(DatasetError, WeightsError):
         metrics = runner.test()
     matrix = runner.test_evaluator.metrics[0].matrix

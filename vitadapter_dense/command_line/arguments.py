@@ -6,9 +6,11 @@ import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.dist import master_only
+from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -19,6 +21,7 @@ from vitadapter_dense.command_line.config import (
     override_data_root,
 )
 from vitadapter_dense.command_line.config_files import config_path
+from vitadapter_dense.command_line.console import quiet, quiet_imports
 from vitadapter_dense.command_line.environment import TOOLBOXES, require_openmmlab
 from vitadapter_dense.command_line.run_files import write_config
 
@@ -40,6 +43,9 @@ def config_parser(description: str) -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help='change the configuration: model.backbone.with_cp=True, a.list="[1,2]", loaders.0.x=3',
     )
+    parser.add_argument(
+        '--verbose', action='store_true', help='show on the terminal all that is in the log file'
+    )
     return parser
 
 
@@ -59,6 +65,8 @@ def read_config(args: argparse.Namespace) -> Config:
     Where it names one of the project's own from another folder, `args.config` becomes its file.
     Stops with the mend when the toolbox that the configuration is written for is missing.
     """
+    if not getattr(args, 'verbose', False):
+        quiet_imports()
     require_openmmlab()
     args.config = str(config_path(args.config))
     cfg = load_config(args.config, options=args.cfg_options)
@@ -91,7 +99,7 @@ def is_first_process(launcher: str) -> bool:
     return os.environ.get(RANK_VARIABLES.get(launcher, ''), '0') == '0'
 
 
-def build_runner(cfg: Config, *, evaluation: bool = False) -> Runner:
+def build_runner(cfg: Config, *, evaluation: bool = False, verbose: bool = False) -> Runner:
     """Builds the runner that the configuration names, MMEngine's own where it names none.
 
     It writes the configuration over no file of another hand.
@@ -99,6 +107,7 @@ def build_runner(cfg: Config, *, evaluation: bool = False) -> Runner:
     Args:
         cfg: the whole configuration.
         evaluation: of a model in a work directory whose configuration is that of its training.
+        verbose: show on the terminal all that goes to the log file.
 
     Raises:
         ValueError: for a `runner_type` that is not known.
@@ -112,7 +121,14 @@ def build_runner(cfg: Config, *, evaluation: bool = False) -> Runner:
     def dump_config(runner: Runner) -> None:
         write_config(runner.cfg, runner.work_dir, runner.log_dir, evaluation=evaluation)
 
-    return type(kind.__name__, (kind,), dict(dump_config=dump_config)).from_cfg(cfg)
+    def build_logger(runner: Runner, *args: Any, **options: Any) -> MMLogger:
+        logger = kind.build_logger(runner, *args, **options)
+        if not verbose:
+            quiet(logger)
+        return logger
+
+    members = dict(dump_config=dump_config, build_logger=build_logger)
+    return type(kind.__name__, (kind,), members).from_cfg(cfg)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
 from vitadapter_dense.reports.dump_predictions import DumpPredictions
 from vitadapter_dense.reports.pictures import PredictionPicturesHook
 from vitadapter_dense.reports.progress import ProgressBarHook
+from vitadapter_dense.reports.summary import RunSummaryHook
 from vitadapter_dense.reports.tuning_report import TuningReportHook
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     'DumpPredictions',
     'PredictionPicturesHook',
     'ProgressBarHook',
+    'RunSummaryHook',
     'TuningReportHook',
 ]

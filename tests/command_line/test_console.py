@@ -1,0 +1,93 @@
+"""What is left out of the terminal, and that nothing else is."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+from mmengine.logging import MMLogger
+
+from vitadapter_dense.command_line.console import TerminalFilter, quiet, quiet_imports
+
+
+def record(message: str, level: int = logging.INFO) -> logging.LogRecord:
+    return logging.LogRecord('mmengine', level, __file__, 1, message, None, None)
+
+
+@pytest.mark.parametrize(
+    'message',
+    [
+        'Config:\nmodel = dict()',
+        'paramwise_options -- neck.bias:weight_decay=0.0',
+        'Hooks will be executed in the following order:\nbefore_run:',
+        '\n------------\nSystem environment:\n    sys.platform: linux',
+        '"FileClient" will be deprecated in future. Please use io functions',
+        'bbox_mAP_copypaste: 0.1 0.2',
+        'Evaluating bbox...',
+    ],
+)
+def test_settings_are_for_the_file(message):
+    assert not TerminalFilter().filter(record(message))
+
+
+@pytest.mark.parametrize(
+    ('message', 'level'),
+    [
+        ('The best checkpoint with 0.5 mIoU is saved', logging.INFO),
+        ('loaded x.pth: matched 3', logging.INFO),
+        ('a setting in Config:\n is odd', logging.WARNING),
+        ('Iter(train) [50/100] loss: nan', logging.WARNING),
+        ('anything', logging.ERROR),
+    ],
+)
+def test_all_else_is_shown(message, level):
+    terminal = TerminalFilter()
+    assert all(terminal.filter(record(message, level)) for _ in range(3))
+
+
+def test_progress_is_shown_once_in_a_while_and_results_always():
+    now = [0.0]
+    terminal = TerminalFilter(progress_s=30, clock=lambda: now[0])
+    shown = []
+    for second in range(0, 100, 10):
+        now[0] = second
+        if terminal.filter(record(f'Iter(train) [{second}/100]  loss: 1.0')):
+            shown.append(second)
+    assert shown == [0, 30, 60, 90]
+    result = record('Iter(val) [75/75]    coco/bbox_mAP: 0.4  data_time: 0.1')
+    assert terminal.filter(result)
+    assert terminal.filter(result)
+    assert not terminal.filter(record('Iter(val) [50/75]    eta: 0:00:07  time: 0.2'))
+
+
+def test_the_file_has_what_the_terminal_lacks(tmp_path, capsys, monkeypatch):
+    coco, cocoeval = (
+        pytest.importorskip('pycocotools.coco'),
+        pytest.importorskip('pycocotools.cocoeval'),
+    )
+    for module in (coco, cocoeval):
+        monkeypatch.setattr(module, 'print', print, raising=False)
+    logger = MMLogger('quiet', log_file=str(tmp_path / 'log.txt'))
+    quiet(logger)
+    logger.info('Config:\nx = 1')
+    logger.info('told')
+    coco.COCO().dataset = {}
+    coco.print('creating index...')
+    for handler in logger.handlers:
+        handler.flush()
+    said = ''.join(capsys.readouterr())
+    assert 'told' in said
+    assert 'x = 1' not in said
+    assert 'creating index' not in said
+    written = (tmp_path / 'log.txt').read_text()
+    assert all(word in written for word in ('x = 1', 'told', 'creating index...'))
+
+
+def test_other_prints_of_mmengine_stay(capsys, monkeypatch):
+    module = sys.modules['mmengine.logging.logger']
+    monkeypatch.setattr(module, 'print', print, raising=False)
+    quiet_imports()
+    module.print_log('Could not import OneDL. Skipping OneDL datasets.')
+    module.print_log('a message')
+    assert capsys.readouterr().out == 'a message\n'

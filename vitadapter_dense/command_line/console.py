@@ -1,0 +1,105 @@
+"""What a tool says on the terminal: what one needs to know now. Everything else is in the log file.
+
+MMEngine and the toolboxes write every setting to terminal and file alike, and COCO's evaluation
+prints. Each kind of line that is left out of the terminal is named here by its cause; a warning or
+an error of any other kind is shown, always.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from mmengine.logging import MMLogger
+
+PROGRESS_S = 30.0  # between two lines of progress
+
+# how a message begins -> whose it is
+FOR_THE_FILE = {
+    r'\n-+\nSystem environment:': "MMEngine's report of the environment",
+    r'Config:\n': 'the whole configuration, which also lies in the work directory',
+    r'Hooks will be executed in the following order': 'the hooks by their stages',
+    r'paramwise_options -- ': 'the options of every single parameter',
+    r'Distributed training is not used, all SyncBatchNorm': 'of every run with one process',
+    r'"FileClient" will be deprecated': "MMEngine's own checkpoint hook asks for its old client",
+    r'"HardDiskBackend" is the alias': 'the same',
+    r'Checkpoints will be saved to ': 'told in the summary',
+    r'Exp name: ': 'the name of the log folder',
+    r'Saving checkpoint at ': 'of every checkpoint',
+    r'the previous best checkpoint .* is removed': 'a file that nobody asked for',
+    r'Evaluating \w+\.\.\.$': "MMDetection's metric",
+    r'\w+_mAP_copypaste: ': 'the metric again, for spreadsheets',
+}
+_FOR_THE_FILE = re.compile('|'.join(FOR_THE_FILE))
+_PROGRESS = re.compile(r'(Iter|Epoch)\((train|val|test)\) ')
+_RESULT = re.compile(r'(Iter|Epoch)\(val\) .*(mAP|mIoU|aAcc)')  # a test ends with a table
+_ONEDL = 'Could not import OneDL. Skipping OneDL datasets.'  # an add-on of the toolboxes
+
+
+class TerminalFilter(logging.Filter):
+    """Lets through what is for the terminal: the first lines of progress, then one in a while.
+
+    Args:
+        progress_s: seconds between two lines of progress.
+        clock: seconds that pass.
+    """
+
+    def __init__(
+        self, *, progress_s: float = PROGRESS_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self._progress_s, self._clock = progress_s, clock
+        self._last = -float('inf')
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is shown."""
+        message = record.getMessage()
+        if getattr(record, 'for_the_file', False) or _FOR_THE_FILE.match(message):
+            return False
+        if record.levelno > logging.INFO or not _PROGRESS.match(message):
+            return True
+        if not _RESULT.match(message) and self._clock() - self._last < self._progress_s:
+            return False
+        self._last = self._clock()
+        return True
+
+
+def quiet(logger: MMLogger) -> None:
+    """Leaves out of the terminal what is for the log file, which keeps all of it."""
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(TerminalFilter())
+    _log_what_is_printed(logger)
+
+
+def _log_what_is_printed(logger: MMLogger) -> None:
+    """COCO's reader and evaluation print; their lines go to the log file."""
+
+    def to_the_file(*words: Any, **_: Any) -> None:
+        logger.info(' '.join(map(str, words)), extra=dict(for_the_file=True))
+
+    for name in ('coco', 'cocoeval'):
+        try:
+            import_module(f'pycocotools.{name}').print = to_the_file
+        except ImportError:  # no detectors here
+            return
+
+
+def quiet_imports() -> None:
+    """Silences what the toolboxes say when they are imported: add-ons that nobody asked for."""
+    module = import_module('mmengine.logging.logger')
+
+    def print_but_that(*words: Any, **options: Any) -> None:
+        if words != (_ONEDL,):
+            print(*words, **options)  # noqa: T201
+
+    module.print = print_but_that
+    # its metric is registered with every import of mmdet.evaluation; ours is pycocotools'
+    warnings.filterwarnings('ignore', message='faster_coco_eval is not installed')
+    # objects of a few pixels at the border, from MMEngine's visualizer
+    warnings.filterwarnings('ignore', message=r'Warning: The (bbox|polygon) is out of bounds')
