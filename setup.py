@@ -141,8 +141,11 @@ def kernels() -> dict[str, Any]:
 
         def leave_out(self, extension: Any, error: BaseException) -> None:
             extension.optional = True  # setuptools asks for its file otherwise
-            path = Path(self.get_ext_fullpath(extension.name))
-            path.unlink(missing_ok=True)  # an older build would not fit the sources
+            built = Path(self.get_ext_fullpath(extension.name))
+            package = extension.name.rpartition('.')[0]
+            folder = self.get_finalized_command('build_py').get_package_dir(package)
+            for path in (built, Path(folder, built.name)):
+                path.unlink(missing_ok=True)  # an older build would not fit the sources
             say(f'{extension.name} could not be compiled: {error}')
             say('installing without it; mend what the compiler says above, and install again')
 

@@ -165,6 +165,36 @@ def test_wheels_hold_the_packages_and_nothing_else(built: Path) -> None:
 
 
 @pytest.mark.slow
+def test_no_kernels_but_those_of_the_sources(tmp_path: Path) -> None:
+    """Where they do not compile there is no wheel, and an editable installation has none of an
+    older build either."""
+    for name in ('pyproject.toml', 'setup.py', 'README.md', 'LICENSE', 'MANIFEST.in'):
+        shutil.copy(ROOT / name, tmp_path)
+    left_out = shutil.ignore_patterns('*.so', '__pycache__')
+    for name in ('vitadapter_dense', 'ops', 'configs'):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=left_out)
+    older = tmp_path / 'ops' / 'msda' / '_cpu.abi3.so'
+    environment = {**os.environ, 'MSDA_CUDA': '0', 'PYTHONPATH': '', 'CXX': '/bin/false'}
+    for kind, written in (('wheel', 0), ('editable', 1)):
+        older.touch()
+        out = tmp_path / kind
+        out.mkdir()
+        code = f'import setuptools.build_meta as backend; backend.build_{kind}({str(out)!r})'
+        done = subprocess.run(
+            [sys.executable, '-c', code],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) == bool(written), done.stderr
+        assert len(list(out.glob('*.whl'))) == written
+        assert 'msda._cpu' in done.stderr
+    assert not older.exists()
+
+
+@pytest.mark.slow
 def test_configs_are_named_after_an_installation_and_nothing_stays_after_it(
     built: Path, tmp_path: Path
 ) -> None:
