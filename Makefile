@@ -37,7 +37,7 @@ help:
 	@echo 'make lint      ruff, rules and format'
 	@echo 'make docs      the site: site/index.html'
 	@echo 'make clean     remove caches and what was built; data/, work_dirs/ and .venv stay'
-	@echo 'make clean-env remove .venv'
+	@echo 'make clean-env remove .venv; with TORCH=oldest .venv-oldest'
 
 env:
 	@'$(PYTHON)' -c '' >/dev/null 2>&1 || { \
