@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmcv_ops.precision import wide
+from mmcv_ops.precision import as_given, wide
 
 
 def carafe_naive_forward(
@@ -33,7 +33,8 @@ def carafe_naive_forward(
     """
     neighbours = _neighbours(wide(features), kernel_size, group_size)
     kernels = _kernels(wide(masks), group_size, scale_factor)
-    summed = torch.einsum('ngckhw,ngkhawb->ngchawb', neighbours, kernels)
+    with as_given(features):
+        summed = torch.einsum('ngckhw,ngkhawb->ngchawb', neighbours, kernels)
     output.copy_(summed.reshape(output.shape))
 
 
@@ -54,9 +55,10 @@ def carafe_naive_backward(
     )
     neighbours = _neighbours(wide(features), kernel_size, group_size)
     kernels = _kernels(wide(masks), group_size, scale_factor)
-    of_kernels = torch.einsum('ngchawb,ngckhw->ngkhawb', grad, neighbours)
+    with as_given(features):
+        of_kernels = torch.einsum('ngchawb,ngckhw->ngkhawb', grad, neighbours)
+        of_neighbours = torch.einsum('ngchawb,ngkhawb->ngckhw', grad, kernels)
     grad_masks.copy_(of_kernels.reshape(grad_masks.shape))
-    of_neighbours = torch.einsum('ngchawb,ngkhawb->ngckhw', grad, kernels)
     grad_input.copy_(
         F.fold(
             of_neighbours.reshape(batch, -1, height * width),

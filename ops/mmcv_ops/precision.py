@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -16,3 +18,14 @@ def wide(tensor: Tensor) -> Tensor:
 def wide_as(tensor: Tensor, other: Tensor) -> Tensor:
     """A tensor in the dtype in which ``other`` is computed."""
     return tensor.to(wide(other).dtype)
+
+
+def as_given(tensor: Tensor) -> AbstractContextManager[object]:
+    """Within it autocast narrows nothing, as it cannot in a compiled operator.
+
+    Needed around matrix products; torchvision's kernels and ``msda`` have rules of their own.
+    """
+    kind = tensor.device.type
+    if not torch.amp.is_autocast_available(kind):
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)

@@ -11,7 +11,7 @@ from mmcv_ops.attention import AttendFunction, attend
 attention = pytest.importorskip('mmcv.ops.multi_scale_deform_attn')
 
 
-def run(reference_size, dtype=torch.float32):
+def run(reference_size, device):
     torch.manual_seed(0)
     module = attention.MultiScaleDeformableAttention(
         embed_dims=24, num_heads=3, num_levels=2, num_points=2, dropout=0.0, batch_first=True
@@ -19,26 +19,29 @@ def run(reference_size, dtype=torch.float32):
     # away from whole pixels, where the gradient is one-sided
     torch.nn.init.normal_(module.sampling_offsets.weight, std=0.05)
     torch.nn.init.normal_(module.attention_weights.weight, std=0.1)
-    module = module.to(dtype)
-    query = torch.randn(2, 5, 24, dtype=dtype, requires_grad=True)
-    value = torch.randn(2, 26, 24, dtype=dtype, requires_grad=True)
+    query, value = torch.randn(2, 5, 24), torch.randn(2, 26, 24)
+    reference_points = torch.rand(2, 5, 2, reference_size).to(device)
+    query, value = (tensor.to(device).requires_grad_() for tensor in (query, value))
+    module.to(device)
     out = module(
         query,
         value=value,
-        reference_points=torch.rand(2, 5, 2, reference_size, dtype=dtype),
-        spatial_shapes=torch.tensor([[4, 5], [2, 3]]),
-        level_start_index=torch.tensor([0, 20]),
+        reference_points=reference_points,
+        spatial_shapes=torch.tensor([[4, 5], [2, 3]]).to(device),
+        level_start_index=torch.tensor([0, 20]).to(device),
     )
-    out.float().square().sum().backward()
-    return [out, query.grad, value.grad, *(p.grad for p in module.parameters())]
+    out.square().sum().backward()
+    results = [out.detach(), query.grad, value.grad, *(p.grad for p in module.parameters())]
+    return [result.cpu() for result in results]
 
 
 @pytest.mark.parametrize('reference_size', [2, 4])
-def test_same_numbers_and_gradients(monkeypatch, reference_size):
+def test_same_numbers_and_gradients(monkeypatch, device, reference_size):
     assert attention.multi_scale_deformable_attn_pytorch is attend
-    ours = run(reference_size)
+    monkeypatch.setattr(attention, 'IS_CUDA_AVAILABLE', True)  # the entry of CUDA tensors
+    ours = run(reference_size, device)
     monkeypatch.setattr(attention, 'multi_scale_deformable_attn_pytorch', attend.replaced)
-    for got, wanted in zip(ours, run(reference_size), strict=True):
+    for got, wanted in zip(ours, run(reference_size, torch.device('cpu')), strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 

@@ -1,4 +1,5 @@
-"""Every operator against a plain loop, its gradient against finite differences, in every width."""
+"""Every operator against a plain loop, its gradient against finite differences, in every width, on
+the CPU and on a GPU (a pretended one where there is none, see :mod:`tests.mmcv_ops.pretend`)."""
 
 from __future__ import annotations
 
@@ -25,19 +26,35 @@ def some_maps(*shape, seed=0):
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
+def check_gradients(function, device, *tensors, fast=False):
+    """Of a function of tensors on a device, against finite differences; the leaves are the CPU's.
+
+    A GPU adds in any order; off the CPU one direction does.
+    """
+    leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+    assert gradcheck(
+        lambda *given: function(*(tensor.to(device) for tensor in given)).cpu(),
+        leaves,
+        nondet_tol=1e-10,
+        fast_mode=fast or device.type != 'cpu',
+    )
+
+
 @pytest.mark.parametrize('offset', [0, 1])
-def test_nms_keeps_what_a_loop_keeps(ops, offset):
+def test_nms_keeps_what_a_loop_keeps(ops, device, offset):
     boxes, scores = some_boxes(60)
-    dets, kept = ops.nms(boxes, scores, 0.4, offset=offset)
+    dets, kept = ops.nms(boxes.to(device), scores.to(device), 0.4, offset=offset)
     assert kept.tolist() == loops.nms(boxes.double().numpy(), scores.numpy(), 0.4, offset)
-    assert torch.equal(dets, torch.cat([boxes[kept], scores[kept, None]], 1))
+    kept = kept.cpu()
+    assert torch.equal(dets.cpu(), torch.cat([boxes[kept], scores[kept, None]], 1))
 
 
 @pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
 @pytest.mark.parametrize('offset', [0, 1])
-def test_soft_nms_lowers_scores_as_a_loop_does(ops, method, offset):
+def test_soft_nms_lowers_scores_as_a_loop_does(ops, device, method, offset):
     boxes, scores = some_boxes(40)
-    dets, kept = ops.soft_nms(boxes, scores, 0.3, 0.5, 0.05, method, offset)
+    dets, kept = ops.soft_nms(boxes.to(device), scores.to(device), 0.3, 0.5, 0.05, method, offset)
+    dets, kept = dets.cpu(), kept.cpu()
     expected = loops.soft_nms(
         boxes.double().numpy(), scores.double().numpy(), 0.3, 0.5, 0.05, method, offset
     )
@@ -47,9 +64,10 @@ def test_soft_nms_lowers_scores_as_a_loop_does(ops, method, offset):
     assert torch.equal(dets[:, :4], boxes[kept])
 
 
-def test_nms_match_groups_around_what_nms_keeps(ops):
+def test_nms_match_groups_around_what_nms_keeps(ops, device):
     boxes, scores = some_boxes(50)
-    groups = ops.nms_match(torch.cat([boxes, scores[:, None]], 1), 0.4)
+    groups = ops.nms_match(torch.cat([boxes, scores[:, None]], 1).to(device), 0.4)
+    groups = [group.cpu() for group in groups]
     assert [int(group[0]) for group in groups] == loops.nms(boxes.numpy(), scores.numpy(), 0.4)
     assert sorted(int(index) for group in groups for index in group) == list(range(50))
     for group in groups:
@@ -57,149 +75,163 @@ def test_nms_match_groups_around_what_nms_keeps(ops):
 
 
 @pytest.mark.parametrize('offset', [0, 1])
-def test_overlaps(ops, offset):
+def test_overlaps(ops, device, offset):
     first, second = some_boxes(6)[0].double(), some_boxes(6, seed=1)[0].double()
     wanted = torch.tensor([[loops.overlap(a, b, offset) for b in second] for a in first])
-    torch.testing.assert_close(ops.bbox_overlaps(first, second, offset=offset), wanted.double())
-    aligned = ops.bbox_overlaps(first, second, aligned=True, offset=offset)
-    torch.testing.assert_close(aligned, wanted.diag().double())
+
+    def overlaps(**options):
+        return ops.bbox_overlaps(
+            first.to(device), second.to(device), offset=offset, **options
+        ).cpu()
+
+    torch.testing.assert_close(overlaps(), wanted.double())
+    torch.testing.assert_close(overlaps(aligned=True), wanted.diag().double())
     areas = (first[:, 2:] - first[:, :2] + offset).prod(1)
     others = (second[:, 2:] - second[:, :2] + offset).prod(1)
     inside = wanted / (1 + wanted) * (areas[:, None] + others)
-    of_first = ops.bbox_overlaps(first, second, mode='iof', offset=offset)
-    torch.testing.assert_close(of_first, (inside / areas[:, None]).double())
+    torch.testing.assert_close(overlaps(mode='iof'), (inside / areas[:, None]).double())
 
 
 @pytest.mark.parametrize('mode', ['avg', 'max'])
 @pytest.mark.parametrize(('ratio', 'aligned'), [(0, True), (2, True), (0, False), (3, False)])
-def test_roi_align(ops, mode, ratio, aligned):
-    maps, rois = some_maps(2, 2, 9, 8).requires_grad_(), torch.tensor(REGIONS).double()
-    out = ops.roi_align(maps, rois, (3, 2), 0.5, ratio, mode, aligned)
-    wanted = loops.roi_align(maps.detach().numpy(), rois.numpy(), (3, 2), 0.5, ratio, mode, aligned)
+def test_roi_align(ops, device, mode, ratio, aligned):
+    maps, rois = some_maps(2, 2, 9, 8), torch.tensor(REGIONS).double()
+
+    def align(maps):
+        return ops.roi_align(maps, rois.to(device), (3, 2), 0.5, ratio, mode, aligned)
+
+    wanted = loops.roi_align(maps.numpy(), rois.numpy(), (3, 2), 0.5, ratio, mode, aligned)
+    out = align(maps.to(device)).cpu()
     torch.testing.assert_close(out, torch.from_numpy(wanted), rtol=1e-6, atol=1e-6)
-    assert gradcheck(
-        lambda maps: ops.roi_align(maps, rois, (3, 2), 0.5, ratio, mode, aligned), maps
-    )
+    check_gradients(align, device, maps)
 
 
-def test_roi_pool(ops):
-    maps = some_maps(2, 2, 9, 8).requires_grad_()
+def test_roi_pool(ops, device):
+    maps = some_maps(2, 2, 9, 8)
     outside = [[1, 30.0, 30.0, 40.0, 40.0], [0, 6.0, 6.0, 2.0, 2.0]]
     rois = torch.tensor(REGIONS + outside).double()
-    out = ops.roi_pool(maps, rois, (3, 2), 0.5)
-    wanted = loops.roi_pool(maps.detach().numpy(), rois.numpy(), (3, 2), 0.5)
-    torch.testing.assert_close(out, torch.from_numpy(wanted))
-    assert gradcheck(lambda maps: ops.roi_pool(maps, rois, (3, 2), 0.5), maps)
+
+    def pool(maps):
+        return ops.roi_pool(maps, rois.to(device), (3, 2), 0.5)
+
+    wanted = loops.roi_pool(maps.numpy(), rois.numpy(), (3, 2), 0.5)
+    torch.testing.assert_close(pool(maps.to(device)).cpu(), torch.from_numpy(wanted))
+    check_gradients(pool, device, maps)
 
 
 @pytest.mark.parametrize('gamma', [2.0, 0.5])
 @pytest.mark.parametrize('weighted', [False, True])
-def test_focal_losses(ops, gamma, weighted):
-    logits = (3 * some_maps(8, 5)).requires_grad_()
+def test_focal_losses(ops, device, gamma, weighted):
+    logits = 3 * some_maps(8, 5)
     labels = torch.tensor([0, 4, 5, 2, 3, 1, 5, 0])  # 5 is background
     weight = torch.rand(5, dtype=torch.float64) if weighted else None
     factor = torch.ones(6).double() if weight is None else F.pad(weight, (0, 1), value=1.0)
     own = F.one_hot(labels, 6)[:, :5].bool()
     p = logits.sigmoid()
     wanted = torch.where(own, -0.25 * (1 - p) ** gamma * p.log(), -0.75 * p**gamma * (1 - p).log())
-    out = ops.sigmoid_focal_loss(logits, labels, gamma, 0.25, weight, 'none')
-    torch.testing.assert_close(out, wanted * factor[labels, None])
-    assert gradcheck(
-        lambda x: ops.sigmoid_focal_loss(x, labels, gamma, 0.25, weight, 'mean'), logits
-    )
 
+    def check(loss, labels, wanted):
+        there = None if weight is None else weight.to(device)
+
+        def reduced(x, reduction):
+            return loss(x, labels.to(device), gamma, 0.25, there, reduction)
+
+        torch.testing.assert_close(reduced(logits.to(device), 'none').cpu(), wanted)
+        check_gradients(lambda x: reduced(x, 'mean'), device, logits)
+
+    check(ops.sigmoid_focal_loss, labels, wanted * factor[labels, None])
     labels = labels.clamp(max=4)
     p = logits.softmax(1).gather(1, labels[:, None])[:, 0]
-    out = ops.softmax_focal_loss(logits, labels, gamma, 0.25, weight, 'none')
-    torch.testing.assert_close(out, -0.25 * (1 - p) ** gamma * p.log() * factor[labels])
-    assert gradcheck(
-        lambda x: ops.softmax_focal_loss(x, labels, gamma, 0.25, weight, 'mean'), logits
-    )
+    wanted = -0.25 * (1 - p) ** gamma * p.log() * factor[labels]
+    check(ops.softmax_focal_loss, labels, wanted)
 
 
 @pytest.mark.parametrize(('groups', 'deform_groups', 'stride'), [(1, 1, 1), (2, 2, 2)])
-def test_deformable_convolutions(ops, groups, deform_groups, stride):
-    maps = some_maps(2, 4, 5, 4).requires_grad_()
-    weight = some_maps(2, 4 // groups, 3, 3, seed=1).requires_grad_()
+def test_deformable_convolutions(ops, device, groups, deform_groups, stride):
+    maps = some_maps(2, 4, 5, 4)
+    weight = some_maps(2, 4 // groups, 3, 3, seed=1)
     size = (-(-5 // stride), -(-4 // stride))
-    offsets = (2 * some_maps(2, 18 * deform_groups, *size, seed=2)).requires_grad_()
-    mask = some_maps(2, 9 * deform_groups, *size, seed=3).requires_grad_()
-    bias = some_maps(2, seed=4).requires_grad_()
-    arrays = [tensor.detach().numpy() for tensor in (maps, offsets, weight)]
+    offsets = 2 * some_maps(2, 18 * deform_groups, *size, seed=2)
+    mask = some_maps(2, 9 * deform_groups, *size, seed=3)
+    bias = some_maps(2, seed=4)
+    arrays = [tensor.numpy() for tensor in (maps, offsets, weight)]
     options = dict(padding=1, stride=stride, groups=groups, deform_groups=deform_groups)
 
-    def plain(maps, offsets, weight):
-        return ops.deform_conv2d(maps, offsets, weight, stride, 1, 1, groups, deform_groups)
-
-    wanted = loops.deform_conv(*arrays, torch.ones_like(mask).numpy(), **options)
-    torch.testing.assert_close(plain(maps, offsets, weight), torch.from_numpy(wanted))
-    assert gradcheck(plain, (maps, offsets, weight), fast_mode=True)
+    def plain(*tensors):
+        return ops.deform_conv2d(*tensors, stride, 1, 1, groups, deform_groups)
 
     def modulated(*tensors):
         return ops.modulated_deform_conv2d(*tensors, stride, 1, 1, groups, deform_groups)
 
-    wanted = loops.deform_conv(*arrays, mask.detach().numpy(), **options)
-    out = modulated(maps, offsets, mask, weight, bias)
-    torch.testing.assert_close(out, torch.from_numpy(wanted) + bias.detach()[:, None, None])
-    assert gradcheck(modulated, (maps, offsets, mask, weight, bias), fast_mode=True)
-    assert gradcheck(lambda *t: modulated(*t, None), (maps, offsets, mask, weight), fast_mode=True)
+    def check(function, tensors, wanted):
+        out = function(*(tensor.to(device) for tensor in tensors)).cpu()
+        torch.testing.assert_close(out, wanted)
+        check_gradients(function, device, *tensors, fast=True)
+
+    wanted = loops.deform_conv(*arrays, torch.ones_like(mask).numpy(), **options)
+    check(plain, (maps, offsets, weight), torch.from_numpy(wanted))
+    wanted = torch.from_numpy(loops.deform_conv(*arrays, mask.numpy(), **options))
+    check(modulated, (maps, offsets, mask, weight, bias), wanted + bias[:, None, None])
+    check(lambda *t: modulated(*t, None), (maps, offsets, mask, weight), wanted)
 
 
 @pytest.mark.parametrize('kind', ['collect', 'distribute'])
-def test_psa_mask(ops, kind):
-    masks = some_maps(2, 15, 4, 3).requires_grad_()
-    out = ops.PSAMask(kind, (3, 5))(masks)
-    wanted = loops.psa_mask(masks.detach().numpy(), (3, 5), kind)
-    assert torch.equal(out, torch.from_numpy(wanted))
-    assert gradcheck(ops.PSAMask(kind, (3, 5)), masks)
+def test_psa_mask(ops, device, kind):
+    masks = some_maps(2, 15, 4, 3)
+    out = ops.PSAMask(kind, (3, 5))(masks.to(device)).cpu()
+    assert torch.equal(out, torch.from_numpy(loops.psa_mask(masks.numpy(), (3, 5), kind)))
+    check_gradients(ops.PSAMask(kind, (3, 5)), device, masks)
 
 
 @pytest.mark.parametrize('name', ['carafe', 'carafe_naive'])
-def test_carafe(ops, name):
+def test_carafe(ops, device, name):
     maps, masks = some_maps(2, 4, 3, 4), some_maps(2, 18, 6, 8, seed=1)
-    out = getattr(ops, name)(maps, masks, 3, 2, 2)
+    leaves = [tensor.to(device, copy=True).requires_grad_() for tensor in (maps, masks)]
+    out = getattr(ops, name)(*leaves, 3, 2, 2)
     wanted = loops.carafe(maps.numpy(), masks.numpy(), 3, 2, 2)
-    torch.testing.assert_close(out, torch.from_numpy(wanted))
+    torch.testing.assert_close(out.detach().cpu(), torch.from_numpy(wanted))
 
     def differentiable(maps, masks):
         unfolded = F.unfold(maps, 3, padding=1).view(2, 2, 2, 9, 3, 4)
         unfolded = unfolded.repeat_interleave(2, 4).repeat_interleave(2, 5)
         return (unfolded * masks.view(2, 2, 1, 9, 6, 8)).sum(3).view(2, 4, 6, 8)
 
-    # mmcv's autograd function takes no CPU tensors in its backward, so the operator is called
     grad = some_maps(2, 4, 6, 8, seed=2)
     _, (of_maps, of_masks) = torch.autograd.functional.vjp(differentiable, (maps, masks), grad)
-    got = torch.empty_like(maps), torch.empty_like(masks)
-    unused = [torch.empty(0)] * (4 if name == 'carafe' else 0)
-    operators.OPERATORS[f'{name}_backward'](grad, maps, masks, *unused, *got, 3, 2, 2)
-    torch.testing.assert_close(got[0], of_maps)
-    torch.testing.assert_close(got[1], of_masks)
+    if device.type == 'cpu':  # which mmcv's autograd function refuses in its backward
+        got = torch.empty_like(maps), torch.empty_like(masks)
+        unused = [torch.empty(0)] * (4 if name == 'carafe' else 0)
+        operators.OPERATORS[f'{name}_backward'](grad, maps, masks, *unused, *got, 3, 2, 2)
+    else:
+        got = torch.autograd.grad(out, leaves, grad.to(device))
+    torch.testing.assert_close(got[0].cpu(), of_maps)
+    torch.testing.assert_close(got[1].cpu(), of_masks)
 
 
-def test_masked_convolution(ops):
-    conv = ops.MaskedConv2d(3, 5, (3, 1), padding=(1, 0)).double()
+def test_masked_convolution(ops, device):
+    weight, bias = some_maps(5, 3, 3, 1, seed=2), some_maps(5, seed=3)
     maps, mask = some_maps(1, 3, 6, 5), some_maps(1, 6, 5, seed=1)
-    with torch.no_grad():
-        wanted = F.conv2d(maps, conv.weight, conv.bias, padding=(1, 0)) * (mask > 0)
-        torch.testing.assert_close(conv(maps, mask), wanted)
-        assert torch.count_nonzero(conv(maps, torch.zeros_like(mask))) == 0
+    wanted = F.conv2d(maps, weight, bias, padding=(1, 0)) * (mask > 0)
+    there = [tensor.to(device) for tensor in (maps, mask, weight, bias)]
+    torch.testing.assert_close(ops.masked_conv2d(*there, (1, 0)).cpu(), wanted)
+    there[1] = torch.zeros_like(there[1])
+    assert torch.count_nonzero(ops.masked_conv2d(*there, (1, 0)).cpu()) == 0
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_16_bits_are_computed_wide(ops, dtype):
-    """Each result is that of float32 for the same numbers, rounded once."""
-    maps, rois = some_maps(2, 4, 9, 8).to(dtype), torch.tensor(REGIONS).to(dtype)
+def test_16_bits_are_computed_wide(ops, device, dtype):
+    """Each result is that of float32 for the same numbers, rounded once; and float32's that of
+    float64 on the CPU."""
     boxes, scores = some_boxes(40, dtype=dtype)
-    assert (
-        ops.nms(boxes, scores, 0.4)[1].tolist()
-        == ops.nms(boxes.float(), scores.float(), 0.4)[1].tolist()
-    )
-    weight, offsets = some_maps(2, 4, 3, 3).to(dtype), some_maps(2, 18, 9, 8).to(dtype)
-    mask, logits = some_maps(2, 9, 9, 8).to(dtype), some_maps(9, 5).to(dtype)
-    labels = torch.arange(9) % 5
+    kept = ops.nms(boxes.to(device), scores.to(device), 0.4)[1]
+    assert kept.tolist() == ops.nms(boxes.float(), scores.float(), 0.4)[1].tolist()
+    maps, rois = some_maps(2, 4, 9, 8), torch.tensor(REGIONS)
+    weight, offsets, mask = some_maps(2, 4, 3, 3), some_maps(2, 18, 9, 8), some_maps(2, 9, 9, 8)
+    tensors = [t.to(dtype) for t in (maps, rois, weight, offsets, mask, some_maps(9, 5))]
 
-    def results(convert):
-        m, r, w, o, k, x = map(convert, (maps, rois, weight, offsets, mask, logits))
+    def results(place, to):
+        m, r, w, o, k, x = (tensor.to(place, to) for tensor in tensors)
+        labels = (torch.arange(9) % 5).to(place)
         m, x = m.requires_grad_(), x.requires_grad_()
         for mode in ('avg', 'max'):
             yield ops.roi_align(m, r, (3, 2), 0.5, 2, mode, True), m
@@ -207,32 +239,57 @@ def test_16_bits_are_computed_wide(ops, dtype):
         yield ops.deform_conv2d(m, o, w, 1, 1), m
         yield ops.modulated_deform_conv2d(m, o, k, w, None, 1, 1), m
         yield ops.sigmoid_focal_loss(x, labels, 2.0, 0.25, None, 'none'), x
-        yield ops.PSAMask('collect', (3, 3))(convert(mask)), None
+        yield ops.PSAMask('collect', (3, 3))(k), None
 
-    for (narrow, leaf), (wide, wide_leaf) in zip(
-        results(torch.Tensor.clone), results(torch.Tensor.float), strict=True
+    for (narrow, leaf), (wide, wide_leaf), (widest, _) in zip(
+        results(device, dtype),
+        results(device, torch.float32),
+        results('cpu', torch.float64),
+        strict=True,
     ):
         assert narrow.dtype == dtype
-        assert torch.equal(narrow, wide.to(dtype))
+        assert torch.equal(narrow.cpu(), wide.to(dtype).cpu())
+        torch.testing.assert_close(wide.cpu(), widest.float(), rtol=1e-4, atol=1e-4)
         if leaf is not None:
             (grad,) = torch.autograd.grad(narrow.sum(), leaf)
             (wide_grad,) = torch.autograd.grad(wide.sum(), wide_leaf)
-            torch.testing.assert_close(grad, wide_grad.to(dtype), rtol=0.02, atol=0.02)
+            close = dict(rtol=0.02, atol=0.02)
+            torch.testing.assert_close(grad.cpu(), wide_grad.to(dtype).cpu(), **close)
 
 
-def test_empty_inputs(ops):
-    none, no_scores = torch.zeros(0, 4), torch.zeros(0)
-    assert ops.nms(none, no_scores, 0.5)[1].shape == (0,)
-    assert ops.soft_nms(none, no_scores)[1].shape == (0,)
-    assert ops.nms_match(torch.zeros(0, 5), 0.5) == []
-    assert ops.bbox_overlaps(none, torch.zeros(3, 4)).shape == (0, 3)
-    maps = torch.randn(2, 3, 5, 5, requires_grad=True)
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_autocast_does_not_reach_into_operators(ops, device, dtype):
+    """They compute in what they are given, as compiled ones do."""
+    maps, masks = some_maps(2, 4, 3, 4).float(), some_maps(2, 18, 6, 8, seed=1).float()
+    offsets, weight = some_maps(2, 18, 3, 4).float(), some_maps(2, 4, 3, 3).float()
+
+    def results():
+        m, k, o, w = (tensor.to(device) for tensor in (maps, masks, offsets, weight))
+        return [ops.carafe(m, k, 3, 2, 2).cpu(), ops.deform_conv2d(m, o, w, 1, 1).cpu()]
+
+    wanted = results()
+    with torch.autocast('cuda' if torch.cuda.is_available() else 'cpu', dtype):
+        got = results()
+    for ours, expected in zip(got, wanted, strict=True):
+        assert torch.equal(ours, expected)
+
+
+def test_empty_inputs(ops, device):
+    def zeros(*shape, **options):
+        return torch.zeros(shape, **options).to(device).requires_grad_()
+
+    with torch.no_grad():
+        assert ops.nms(zeros(0, 4), zeros(0), 0.5)[1].shape == (0,)
+        assert ops.soft_nms(zeros(0, 4), zeros(0))[1].shape == (0,)
+        assert ops.nms_match(zeros(0, 5), 0.5) == []
+        assert ops.bbox_overlaps(zeros(0, 4), zeros(3, 4)).shape == (0, 3)
+    maps, rois = zeros(2, 3, 5, 5), zeros(0, 5).detach()
     for mode in ('avg', 'max'):
-        out = ops.roi_align(maps, torch.zeros(0, 5), (2, 2), 1.0, 0, mode, True)
+        out = ops.roi_align(maps, rois, (2, 2), 1.0, 0, mode, True)
         assert out.shape == (0, 3, 2, 2)
         out.sum().backward()
-    ops.roi_pool(maps, torch.zeros(0, 5), (2, 2)).sum().backward()
-    assert torch.count_nonzero(maps.grad) == 0
-    logits = torch.zeros(0, 4, requires_grad=True)
-    ops.sigmoid_focal_loss(logits, torch.zeros(0).long(), 2.0, 0.25, None, 'sum').backward()
+    ops.roi_pool(maps, rois, (2, 2)).sum().backward()
+    assert torch.count_nonzero(maps.grad.cpu()) == 0
+    logits, labels = zeros(0, 4), torch.zeros(0).long().to(device)
+    ops.sigmoid_focal_loss(logits, labels, 2.0, 0.25, None, 'sum').backward()
     assert logits.grad.shape == (0, 4)
