@@ -5,7 +5,8 @@
     python ops/benchmark.py --backbone                         # ViT-Adapter-S, ours and reference
 
 Columns: ours (the fused operator, softmax and locations inside), our PyTorch reference (the same
-work), mmcv's PyTorch function and, on a GPU, mmcv's compiled operator. Both of mmcv's are timed
+work), mmcv's PyTorch function and, on a GPU, mmcv's compiled operator and the CUDA and Triton
+kernels of the package deformops, where they are installed. All of mmcv's and deformops' are timed
 without softmax and locations, that is with less to do than ours. On a GPU, `reductions` is ours
 with the values' gradient summed in global memory alone, to compare with the tiles that `ours`
 takes. `error` is the largest deviation of our output (in the pass `both` of our gradient of the
@@ -34,7 +35,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from benchmark_cases import DTYPES, HEADS, Case, contenders, modules, reductions
-from benchmark_chart import CHART_MARK, draw, is_foreign
+from benchmark_chart import CHART_MARK, CONTENDERS, draw, is_foreign
 
 import msda
 from msda import reference
@@ -157,7 +158,8 @@ def measure(case: Case, options: argparse.Namespace) -> Iterable[dict[str, Any]]
                 if isinstance(failure, torch.OutOfMemoryError):
                     raise
                 row[contender] = None  # no kernel for this dtype
-        for contender in ('reference', 'mmcv_pytorch', 'mmcv_compiled', 'reductions'):
+                options.failures.setdefault(contender, str(failure).partition('\n')[0])
+        for contender in (*CONTENDERS, 'reductions'):
             if row.get(contender):
                 row[f'{contender}/ours'] = row[contender] / row['ours']
         if options.device == 'cuda' and name != 'module':
@@ -205,6 +207,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--module', action='store_true', help='the whole module, too')
     parser.add_argument('--backbone', action='store_true', help='ViT-Adapter-S instead')
     options = parser.parse_args()
+    options.failures = {}  # why what was not timed was not
     for path, mark in ((options.csv, CSV_MARK), (options.chart, CHART_MARK)):
         if path and is_foreign(path, mark):
             parser.error(f'{path} was not made here, and is not written over: give another name')
@@ -256,8 +259,9 @@ def main() -> None:
 def report(rows: list[dict[str, Any]], columns: list[str], options: argparse.Namespace) -> None:
     """Means, the file and the chart, of what was measured."""
     summarise(rows, columns)
-    if options.device == 'cuda' and not any(row.get('mmcv_compiled') for row in rows):
-        print('mmcv_compiled was not timed: the mmcv that is installed has no CUDA kernels')
+    for name in list(CONTENDERS)[2:] if options.device == 'cuda' else ():
+        if not any(row.get(name) for row in rows):
+            print(f'{name} was not timed: {options.failures.get(name, "it is not installed")}')
     if options.csv:
         with options.csv.open('w', newline='') as file:
             writer = csv.DictWriter(file, columns)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -77,7 +79,8 @@ def contenders(device: str) -> dict[str, Callable[[list[Any]], tuple[Callable[..
             locations = reference.sampling_locations(i[1], i[2], i[3]).to(i[0].dtype)
             weights = i[4].softmax(-1).view(i[3].shape[:-1])
             shapes = torch.tensor(i[1], device=i[0].device).view(-1, 2)
-            return lambda v, x, w: function(v, shapes, x, w), [i[0], locations, weights]
+            starts = starts_of(shapes)
+            return lambda v, x, w: function(v, shapes, starts, x, w), [i[0], locations, weights]
 
         return prepare
 
@@ -85,17 +88,30 @@ def contenders(device: str) -> dict[str, Callable[[list[Any]], tuple[Callable[..
         'ours': fused(torch.ops.msda.ms_deform_attn_fused),
         'reference': fused(reference.attend_fused),
     }
-    if not mmcv_itself():
-        return found
-    found['mmcv_pytorch'] = unfused(attend.replaced)
-    if device == 'cuda' and mmcv_ops.is_compiled():
-
-        def compiled(v: Tensor, shapes: Tensor, x: Tensor, w: Tensor) -> Tensor:
-            starts = torch.cat([shapes.new_zeros(1), shapes.prod(1).cumsum(0)[:-1]])
-            return AttendFunction.replaced.apply(v, shapes, starts, x, w, 64)
-
-        found['mmcv_compiled'] = unfused(compiled)
+    if mmcv_itself():
+        found['mmcv_pytorch'] = unfused(lambda v, shapes, _, x, w: attend.replaced(v, shapes, x, w))
+        if device == 'cuda' and mmcv_ops.is_compiled():
+            found['mmcv_compiled'] = unfused(lambda *a: AttendFunction.replaced.apply(*a, 64))
+    if device == 'cuda' and find_spec('deformops'):
+        for kernel in ('cuda', 'triton'):
+            found[f'deformops_{kernel}'] = unfused(deformops(kernel))
     return found
+
+
+def starts_of(shapes: Tensor) -> Tensor:
+    """The first row of every level."""
+    return torch.cat([shapes.new_zeros(1), shapes.prod(1).cumsum(0)[:-1]])
+
+
+def deformops(kernel: str) -> Callable[..., Tensor]:
+    """The operator of the package `deformops`, with one of its kernels: cuda, triton or eager.
+
+    It takes value, shapes and starts of the levels, locations and weights, as mmcv's does. Its
+    wheel has no compiled CUDA kernels: DEFORMOPS_COMPILE=fallback compiles them at the first call.
+    """
+    from deformops.registry import Backend, msda
+
+    return partial(msda, backend=Backend(kernel))
 
 
 def mmcv_itself() -> ModuleType | None:
@@ -138,7 +154,7 @@ def modules(case: Case, device: str) -> dict[str, Callable[[list[Any]], tuple[Ca
     dtype, width = DTYPES[case.dtype], WIDTHS[case.size]
     ratio = heads * channels / width
     shapes = torch.tensor(maps, device=device)
-    starts = torch.cat([shapes.new_zeros(1), shapes.prod(1).cumsum(0)[:-1]])
+    starts = starts_of(shapes)
 
     def prepared(run: Callable[[Tensor, Tensor, Tensor], Tensor]):
         def prepare(i: list[Any]):

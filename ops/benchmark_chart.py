@@ -18,6 +18,8 @@ CONTENDERS = {
     'reference': 'msda, PyTorch reference',
     'mmcv_pytorch': "mmcv's PyTorch function",
     'mmcv_compiled': "mmcv's compiled operator",
+    'deformops_cuda': "deformops' CUDA kernels",
+    'deformops_triton': "deformops' Triton kernels",
 }
 COLORS = ('#4c78a8', '#f58518', '#54a24b', '#b279a2', '#9d755d')
 BAR = 0.17  # inches
