@@ -48,6 +48,16 @@ def test_nms_keeps_what_a_loop_keeps(ops, device, offset):
     kept = kept.cpu()
     assert torch.equal(dets.cpu(), torch.cat([boxes[kept], scores[kept, None]], 1))
 
+    labels, options = torch.arange(60) % 3, dict(type='nms', iou_threshold=0.4, offset=offset)
+    there = [tensor.to(device) for tensor in (boxes, scores, labels)]
+    _, kept = ops.batched_nms(*there, options)
+    expected = [
+        int(places[index])
+        for places in ((labels == label).nonzero()[:, 0] for label in range(3))
+        for index in loops.nms(boxes[places].numpy(), scores[places].numpy(), 0.4, offset)
+    ]
+    assert sorted(kept.tolist()) == sorted(expected)
+
 
 @pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
 @pytest.mark.parametrize('offset', [0, 1])
@@ -227,10 +237,11 @@ def test_16_bits_are_computed_wide(ops, device, dtype):
     assert kept.tolist() == ops.nms(boxes.float(), scores.float(), 0.4)[1].tolist()
     maps, rois = some_maps(2, 4, 9, 8), torch.tensor(REGIONS)
     weight, offsets, mask = some_maps(2, 4, 3, 3), some_maps(2, 18, 9, 8), some_maps(2, 9, 9, 8)
-    tensors = [t.to(dtype) for t in (maps, rois, weight, offsets, mask, some_maps(9, 5))]
+    kernels, logits = some_maps(2, 18, 18, 16), some_maps(9, 5)
+    tensors = [t.to(dtype) for t in (maps, rois, weight, offsets, mask, kernels, logits)]
 
     def results(place, to):
-        m, r, w, o, k, x = (tensor.to(place, to) for tensor in tensors)
+        m, r, w, o, k, c, x = (tensor.to(place, to) for tensor in tensors)
         labels = (torch.arange(9) % 5).to(place)
         m, x = m.requires_grad_(), x.requires_grad_()
         for mode in ('avg', 'max'):
@@ -239,6 +250,8 @@ def test_16_bits_are_computed_wide(ops, device, dtype):
         yield ops.deform_conv2d(m, o, w, 1, 1), m
         yield ops.modulated_deform_conv2d(m, o, k, w, None, 1, 1), m
         yield ops.sigmoid_focal_loss(x, labels, 2.0, 0.25, None, 'none'), x
+        # mmcv refuses the CPU in the backward pass
+        yield ops.carafe(m, c, 3, 2, 2), None if device.type == 'cpu' else m
         yield ops.PSAMask('collect', (3, 3))(k), None
 
     for (narrow, leaf), (wide, wide_leaf), (widest, _) in zip(
