@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
@@ -11,6 +13,7 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from tests.tuning.toys import BACKBONES, VIT, build, images, loss_of
+from vitadapter_dense import TunedBackbone
 
 SWIN_B = dict(type='TimmStages', model_name='swin_base_patch4_window7_224')
 SWIN_L = dict(type='TimmStages', model_name='swin_large_patch4_window7_224')
@@ -49,6 +52,19 @@ def test_partial_trains_the_last_residual_blocks():
     assert model.tuning.sites == ['layer3.5', 'layer4.0', 'layer4.1', 'layer4.2']
     trains = {name.rsplit('.', 2)[0] for name, p in model.named_parameters() if p.requires_grad}
     assert all(name.startswith(('layer3.5', 'layer4')) for name in trains)
+
+
+def test_called_by_its_name_it_is_a_backbone_of_both_classes():
+    plain = MODELS.build(BACKBONES['resnet'])
+    kind = type(plain)
+    tuned = TunedBackbone(plain, dict(type='BiasTuning'))
+    assert tuned is plain
+    for one in (tuned, copy.deepcopy(tuned)):
+        assert isinstance(one, TunedBackbone)
+        assert isinstance(one, kind)
+    assert not isinstance(MODELS.build(BACKBONES['resnet']), TunedBackbone)
+    with pytest.raises(TypeError, match="'tuning'"):
+        TunedBackbone(kind)
 
 
 def test_frozen_stages_and_frozen_have_no_effect():
