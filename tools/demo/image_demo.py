@@ -21,9 +21,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
 import torch
-from mmengine.config import DictAction
 
-from vitadapter_dense.command_line.arguments import errors_as_message, read_config
+from vitadapter_dense.command_line.arguments import OptionAction, errors_as_message, read_config
 from vitadapter_dense.command_line.work_dirs import config_of
 from vitadapter_dense.inference.predictor import Predictor
 from vitadapter_dense.reports.output_files import check_outputs, is_made_by
@@ -53,7 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default='cuda' if torch.cuda.is_available() else 'cpu',
         help='where to compute (default: %(default)s)',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE')
     args = parser.parse_args(argv)
     if Path(args.images[-1]).suffix in CONFIG_SUFFIXES:
         args.config, args.checkpoint = args.images.pop(), args.model

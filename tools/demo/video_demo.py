@@ -20,9 +20,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
 import torch
-from mmengine.config import DictAction
 
-from vitadapter_dense.command_line.arguments import errors_as_message, read_config
+from vitadapter_dense.command_line.arguments import OptionAction, errors_as_message, read_config
 from vitadapter_dense.command_line.run_files import find_checkpoint
 from vitadapter_dense.inference.predictor import Predictor
 from vitadapter_dense.inference.video import draw_frames, open_video, written_whole
@@ -49,7 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default='cuda' if torch.cuda.is_available() else 'cpu',
         help='where to compute (default: %(default)s)',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE')
     args = parser.parse_args(argv)
     args.data_root = None
     return args

@@ -15,6 +15,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from vitadapter_dense.checkpoints.checked_loading import WeightsError
+from vitadapter_dense.command_line.check_names import check_names
 from vitadapter_dense.command_line.config import (
     auto_backend,
     load_config,
@@ -29,6 +30,19 @@ LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 RANK_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 
 
+class OptionAction(DictAction):
+    """Reads KEY=VALUE; what is none ends the program with the mend."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any
+    ) -> None:
+        """Merges the values into the namespace."""
+        wrong = [word for word in values if '=' not in word.lstrip('=')]
+        if wrong:
+            parser.error(f'{wrong[0]!r} is no KEY=VALUE, as in model.backbone.with_cp=True')
+        super().__call__(parser, namespace, values, *_)
+
+
 def config_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the arguments that every tool with a configuration takes."""
     parser = argparse.ArgumentParser(description=description)
@@ -39,7 +53,7 @@ def config_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         metavar='KEY=VALUE',
         help='change the configuration: model.backbone.with_cp=True, a.list="[1,2]", loaders.0.x=3',
     )
@@ -110,8 +124,9 @@ def build_runner(cfg: Config, *, evaluation: bool = False, verbose: bool = False
         verbose: show on the terminal all that goes to the log file.
 
     Raises:
-        ValueError: for a `runner_type` that is not known.
+        ValueError: for a `runner_type` that is not known, and for slips in the configuration.
     """
+    check_names(cfg)
     name = cfg.get('runner_type', 'Runner')
     kind = RUNNERS.get(name) if isinstance(name, str) else name
     if kind is None:

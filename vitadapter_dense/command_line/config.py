@@ -53,9 +53,13 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> list[str]:
 
     Returns:
         The keys that were not in the configuration.
+
+    Raises:
+        ValueError: a word in the place of a number.
     """
     unknown = []
-    for key in options:
+    for key, value in options.items():
+        _check_number(cfg, key, value)
         known = _keys_beside(cfg, key)
         if known is None:
             continue
@@ -67,6 +71,21 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> list[str]:
         _warn('--cfg-options data_root=... changes the variable alone; use --data-root instead.')
     cfg.merge_from_dict(dict(options))
     return unknown
+
+
+def _check_number(cfg: Config, key: str, value: Any) -> None:
+    """Refuses a word where the configuration has a number, but for a scale that may be dynamic."""
+    place: Any = cfg._cfg_dict
+    for part in key.split('.'):
+        if isinstance(place, Mapping):
+            place = place.get(part)
+        elif isinstance(place, (list, tuple)) and part.isdigit() and int(part) < len(place):
+            place = place[int(part)]
+        else:
+            return
+    number = isinstance(place, (int, float)) and not isinstance(place, bool)
+    if number and isinstance(value, str) and not key.endswith('loss_scale'):
+        raise ValueError(f'{key}={value!r}: the configuration has a number there, {place}')
 
 
 def settle_workers(loader: ConfigDict | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from vitadapter_dense.checkpoints.files import latest_checkpoint
+from vitadapter_dense.checkpoints.files import is_local, latest_checkpoint
 from vitadapter_dense.reports.output_files import OutputError, write_output
 
 
@@ -118,6 +118,8 @@ def checkpoint_to_resume(work_dir: str, *, resume: str | None, load_from: str | 
         raise ValueError(
             '--resume goes on with a run and --load-from starts one: give one of them.'
         )
+    if load_from and is_local(load_from) and not Path(load_from).exists():
+        raise FileNotFoundError(f'There is no checkpoint to load from at {load_from}.')
     if not resume:
         return None
     source = last_checkpoint(work_dir) if resume == 'auto' else Path(resume)

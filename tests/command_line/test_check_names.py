@@ -1,0 +1,57 @@
+"""Slips in a configuration are told before anything is built; what is right is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from vitadapter_dense.command_line.check_names import check_names
+from vitadapter_dense.command_line.config import apply_options, load_config
+
+pytest.importorskip('mmdet')
+SHAPES = 'configs/shapes/mask_rcnn_vitadapter_xs.py'
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ({'train_cfg.max_iter': 3}, 'train_cfg.max_iter is no argument of .*mean max_iters'),
+        ({'model.bakbone.with_cp': True}, 'model.bakbone is no .* MaskRCNN; did you mean backbone'),
+        ({'model.backbone.type': 'ViTAdaptr'}, "type='ViTAdaptr' is not .*mean ViTAdapter"),
+        ({'model.backbone.conv_inplanes': 3}, 'conv_inplanes is no argument of ViTAdapter'),
+        ({'optim_wrapper.optimizer.wieght_decay': 0}, 'wieght_decay is no .*mean weight_decay'),
+        ({'model.roi_head.bbox_head.loss_cls.type': 'CrosEntropyLoss'}, 'mean CrossEntropyLoss'),
+    ],
+)
+def test_near_misses_are_named_with_what_is_near(option, message):
+    cfg = load_config(SHAPES)
+    cfg.merge_from_dict(option)
+    with pytest.raises(ValueError, match=message):
+        check_names(cfg)
+
+
+def test_what_is_far_from_everything_is_left_to_who_builds_it():
+    cfg = Config(dict(model=dict(type='MyOwnDetector', flavour=3), train_cfg=dict(by_epoch=True)))
+    check_names(cfg)
+
+
+def test_own_configurations_and_those_of_the_toolboxes_pass():
+    import mmdet
+
+    theirs = Path(mmdet.__file__).parent / '.mim' / 'configs'
+    names = ('detr/detr_r50_8xb2-150e_coco.py', 'fpg/mask-rcnn_r50_fpg_crop640-50e_coco.py')
+    own = sorted(Path(__file__).parents[2].glob('configs/*/*.py'))
+    for path in [*own[::6], *(theirs / name for name in names)]:
+        check_names(Config.fromfile(path))
+
+
+def test_a_word_is_no_number():
+    cfg = Config(dict(train_cfg=dict(max_iters=3), scale=[1.0, dict(x=2)], pretrained=True))
+    for key in ('train_cfg.max_iters', 'scale.0', 'scale.1.x'):
+        with pytest.raises(ValueError, match=f"{key}='abc': the configuration has a number"):
+            apply_options(cfg, {key: 'abc'})
+    cfg.optim_wrapper = dict(loss_scale=512.0)
+    apply_options(cfg, {'optim_wrapper.loss_scale': 'dynamic', 'pretrained': 'deit.pth'})
+    assert cfg.pretrained == 'deit.pth'
