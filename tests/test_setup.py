@@ -233,3 +233,17 @@ def test_make_names_the_mend_without_python(tmp_path: Path, there: bool) -> None
     )
     assert done.returncode != 0
     assert f'no Python 3.11 or 3.12 found under the name {python}. Mend:' in done.stderr
+
+
+def test_an_interrupted_command_ends_in_its_own_way(
+    tools: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    """Ctrl-C goes to the whole group of processes: a training writes a checkpoint then."""
+    code = (
+        'import os, pathlib, signal, time\n'
+        'try:\n    os.kill(os.getppid(), signal.SIGINT)\n    time.sleep(1)\n'
+        f'finally:\n    pathlib.Path({str(tmp_path / "kept")!r}).touch()'
+    )
+    with pytest.raises(KeyboardInterrupt):
+        tools['steps'].run_shown([sys.executable, '-c', code])
+    assert (tmp_path / 'kept').exists()

@@ -77,9 +77,20 @@ def run_logged(command: Sequence[str | Path], log: Path, **variables: str) -> No
 
 
 def run_shown(command: Sequence[str | Path]) -> None:
-    """Runs a command with its output on the terminal; raises `StepError` when it fails."""
+    """Runs a command with its output on the terminal; raises `StepError` when it fails.
+
+    Ctrl-C reaches the command too, which ends in its own way, and is waited for.
+    """
     say(f'$ {" ".join(map(str, command))}')
-    status = subprocess.run(command, check=False).returncode
+    process, interrupted = subprocess.Popen(command), False
+    while process.returncode is None:
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            interrupted = True
+    status = process.returncode
+    if interrupted:
+        raise KeyboardInterrupt
     if status != 0:
         raise StepError(f'the command above ended with status {status}; it says why.')
 

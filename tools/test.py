@@ -27,6 +27,7 @@ from vitadapter_dense.command_line.arguments import (
     build_runner,
     config_parser,
     errors_as_message,
+    interruptible,
     is_first_process,
     prepare_launch,
     read_config,
@@ -113,7 +114,7 @@ def add_output(cfg: Config, out: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Runs the evaluation that the command line describes and returns the metrics."""
-    with closed_in_order():
+    with interruptible(), closed_in_order():
         return run(parse_args(argv))
 
 

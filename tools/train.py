@@ -53,6 +53,7 @@ from vitadapter_dense.training.distributed import closed_in_order
 from vitadapter_dense.training.errors import SettingsError
 from vitadapter_dense.training.finite import NotFiniteError
 from vitadapter_dense.training.runner import go_on_from
+from vitadapter_dense.training.stopping import Stopped, stops_on_signals
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -145,9 +146,13 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
     log_remarks(remarks, logger=runner.logger)
     with errors_as_message(DatasetError, NotFiniteError, SettingsError, WeightsError):
         try:
-            runner.train()
+            with stops_on_signals(runner):
+                runner.train()
         except (SettingsError, WeightsError):  # nothing was trained
             raise
+        except Stopped as stop:
+            tell_how_to_go_on(args, cfg)
+            raise SystemExit(128 + stop.number) from None
         except BaseException:
             tell_how_to_go_on(args, cfg)
             raise

@@ -24,6 +24,7 @@ from vitadapter_dense.command_line.arguments import (
     build_runner,
     config_parser,
     errors_as_message,
+    interruptible,
     prepare_launch,
     read_config,
 )
@@ -105,4 +106,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with interruptible():
+        sys.exit(main())

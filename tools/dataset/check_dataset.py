@@ -22,7 +22,12 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
 from mmengine.config import Config
 
-from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
+from vitadapter_dense.command_line.arguments import (
+    config_parser,
+    errors_as_message,
+    interruptible,
+    read_config,
+)
 from vitadapter_dense.command_line.config import set_work_dir
 from vitadapter_dense.datasets.check_batches import find_batch_problems
 from vitadapter_dense.datasets.check_config import inspect_config
@@ -122,4 +127,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with interruptible():
+        sys.exit(main())

@@ -22,7 +22,12 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
 import torch
 
-from vitadapter_dense.command_line.arguments import OptionAction, errors_as_message, read_config
+from vitadapter_dense.command_line.arguments import (
+    OptionAction,
+    errors_as_message,
+    interruptible,
+    read_config,
+)
 from vitadapter_dense.command_line.work_dirs import config_of
 from vitadapter_dense.inference.predictor import Predictor
 from vitadapter_dense.reports.output_files import check_outputs, is_made_by
@@ -134,4 +139,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with interruptible():
+        sys.exit(main())

@@ -21,7 +21,12 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
 import torch
 
-from vitadapter_dense.command_line.arguments import OptionAction, errors_as_message, read_config
+from vitadapter_dense.command_line.arguments import (
+    OptionAction,
+    errors_as_message,
+    interruptible,
+    read_config,
+)
 from vitadapter_dense.command_line.run_files import find_checkpoint
 from vitadapter_dense.inference.predictor import Predictor
 from vitadapter_dense.inference.video import draw_frames, open_video, written_whole
@@ -77,4 +82,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with interruptible():
+        sys.exit(main())

@@ -1,0 +1,84 @@
+"""Ctrl-C and SIGTERM: the iteration is finished, kept, and gone on from exactly."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from tests.training.toys import LossRecorder, build_runner, evaluation
+from vitadapter_dense.checkpoints.files import latest_checkpoint
+from vitadapter_dense.training.stopping import Stopped, stops_on_signals
+
+
+class Interrupt(Hook):
+    """Sends this process a signal in an iteration, or in the validation after it."""
+
+    def __init__(self, number: int, at: int, *, validation: bool = False) -> None:
+        self.number, self.at, self.validation = number, at, validation
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == self.at and not self.validation:
+            os.kill(os.getpid(), self.number)
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == self.at and self.validation:
+            os.kill(os.getpid(), self.number)
+
+
+def run(folder, *, stop: Interrupt | None = None, **options):
+    recorder = LossRecorder()
+    runner = build_runner(folder, recorder=recorder, checkpoint=dict(interval=2), **options)
+    if stop is not None:
+        runner.register_hook(stop)
+        with pytest.raises(Stopped) as stopped, stops_on_signals(runner):
+            runner.train()
+        assert stopped.value.number == stop.number
+        assert latest_checkpoint(folder) == stopped.value.checkpoint
+    else:
+        with stops_on_signals(runner):
+            runner.train()
+    return recorder.losses, runner.bare_model.state_dict()
+
+
+@pytest.mark.parametrize(
+    ('by_epoch', 'length', 'at', 'number', 'workers'),
+    [
+        pytest.param(True, 3, 5, signal.SIGINT, 0, id='within an epoch'),
+        pytest.param(True, 3, 7, signal.SIGTERM, 0, id='in the last iteration of an epoch'),
+        pytest.param(False, 11, 6, signal.SIGINT, 2, id='with workers', marks=pytest.mark.slow),
+        pytest.param(False, 11, 10, signal.SIGTERM, 0, id='in the last iteration'),
+    ],
+)
+def test_what_was_learnt_is_kept_and_gone_on_from(tmp_path, by_epoch, length, at, number, workers):
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    options = dict(by_epoch=by_epoch, length=length, workers=workers)
+    losses, weights = run(tmp_path / 'whole', **options)
+    first, _ = run(tmp_path / 'cut', stop=Interrupt(number, at), **options)
+    assert first == {step: losses[step] for step in range(at + 1)}
+    rest, found = run(tmp_path / 'cut', resume=True, **options)
+    assert rest == {step: loss for step, loss in losses.items() if step > at}
+    assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_stop_in_a_validation_leaves_it_out(tmp_path):
+    options = dict(by_epoch=False, length=8)
+    losses, weights = run(tmp_path / 'whole', **options, **evaluation([0.1, 0.2]))
+    stop = Interrupt(signal.SIGINT, 4, validation=True)
+    run(tmp_path / 'cut', stop=stop, **options, **evaluation([0.1, 0.2]))
+    rest, found = run(tmp_path / 'cut', resume=True, **options, **evaluation([0.2]))
+    assert rest == {step: loss for step, loss in losses.items() if step >= 4}
+    assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
+
+
+def test_a_second_signal_ends_at_once(tmp_path):
+    runner = build_runner(tmp_path, length=3)
+    runner.register_hook(Interrupt(signal.SIGINT, 5))
+    runner.register_hook(Interrupt(signal.SIGINT, 5))
+    with pytest.raises(KeyboardInterrupt) as ended, stops_on_signals(runner):
+        runner.train()
+    assert not isinstance(ended.value, Stopped)

@@ -1,0 +1,109 @@
+"""Stopping a training is no accident: Ctrl-C finishes the iteration and keeps what was learnt."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from vitadapter_dense.checkpoints.files import write_pointer
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(KeyboardInterrupt):
+    """A training ended on request, after an iteration and with a checkpoint.
+
+    Args:
+        number: of the signal.
+        checkpoint: from which a resume repeats what would have come.
+    """
+
+    def __init__(self, number: int, checkpoint: str) -> None:
+        super().__init__(f'stopped by {signal.Signals(number).name}, {checkpoint} is written')
+        self.number, self.checkpoint = number, checkpoint
+
+
+class StopHook(Hook):
+    """Writes a checkpoint after the iteration in which it was asked to stop, and raises `Stopped`.
+
+    The checkpoint lies between two iterations; asked in a validation, it leaves that out.
+    """
+
+    priority = 'LOWEST'  # after the schedulers, and after checkpoints of the configuration
+
+    def __init__(self) -> None:
+        self.asked: int | None = None
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Stops; the loop counts the iteration after its hooks."""
+        self._stop_if_asked(runner, runner.iter + 1)
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Stops within a training's validation."""
+        self._stop_if_asked(runner, runner.iter)
+
+    def _stop_if_asked(self, runner: Runner, done: int) -> None:
+        if self.asked is None:
+            return
+        name = f'stopped_at_iter_{done}.pth'
+        meta = dict(epoch=runner.epoch, iter=done)
+        runner.save_checkpoint(runner.work_dir, name, meta=meta, by_epoch=False)
+        path = str(Path(runner.work_dir, name))
+        write_pointer(runner.work_dir, path)
+        raise Stopped(self.asked, path)
+
+
+@contextmanager
+def stops_on_signals(runner: Runner) -> Iterator[None]:
+    """Has the training in the block stop after an iteration on SIGINT (Ctrl-C) and SIGTERM.
+
+    A second signal ends it at once. Of several processes each may be in another iteration when its
+    signal comes, so they are ended as ever, and go on from their last checkpoint.
+
+    Args:
+        runner: a runner whose checkpoints lie between iterations, as `DenseRunner`'s.
+
+    Raises:
+        Stopped: by the training.
+    """
+    if get_world_size() > 1:
+        yield
+        return
+    hook = StopHook()
+    runner.register_hook(hook)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    training = os.getpid()
+
+    def ask(number: int, frame: Any) -> None:
+        if os.getpid() != training:  # a data worker, to which Ctrl-C goes too
+            if number == signal.SIGTERM:
+                os._exit(128 + number)
+            return
+        hook.asked = number
+        restore()
+        print_log('stopping after this iteration; once more ends it at once', logger='current')
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    for number in SIGNALS:
+        signal.signal(number, ask)
+    try:
+        yield
+    finally:
+        restore()
