@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 
+from tests.tuning.toys import VIT
 from vitadapter_dense.backbones import ViTAdapter
 
 METHODS = {
@@ -26,16 +27,7 @@ METHODS = {
 
 def build(tuning=None):
     torch.manual_seed(0)
-    encoder = dict(
-        type='TimmViT',
-        model_name='vit_tiny_patch16_224',
-        img_size=64,
-        embed_dim=32,
-        depth=4,
-        num_heads=2,
-        drop_path_rate=0.1,
-    )
-    return ViTAdapter(encoder, conv_inplane=4, deform_num_heads=2, tuning=tuning)
+    return ViTAdapter(VIT, conv_inplane=4, deform_num_heads=2, tuning=tuning)
 
 
 @pytest.mark.parametrize('method', METHODS)

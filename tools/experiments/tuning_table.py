@@ -8,6 +8,7 @@ ours where there are any.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -154,6 +155,7 @@ def setr_table() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the tables between the marks of the page."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
     page = PAGE.read_text()
     for (start, end), generated in ((MARKS, table()), (SETR_MARKS, setr_table())):
         before, rest = page.split(start)
