@@ -46,11 +46,14 @@ def test_truth_stands_on_the_left_and_the_legend_below() -> None:
     image = np.zeros((8, 40, 3), np.uint8)
     drawn = draw_segmentation(image, sample, META, ground_truth=True, prediction=True)
     assert drawn.shape[1] > 80  # the legend is wider than two images
-    assert (drawn[:8, 80:] == 255).all()
-    assert drawn.shape[0] > 8
-    assert (drawn[:8, :40, 0] == 150).all()
-    assert (drawn[:8, 40:80, 1] == 150).all()
-    assert (drawn[8:, -8:] == 255).all()  # no entry is cut off
+    titles, maps, legend = np.split(drawn, [22, 30])
+    assert (titles[:, :80] < 100).any()
+    assert (titles[:, 80:] == 255).all()
+    assert (maps[:, 80:] == 255).all()
+    assert len(legend) > 0
+    assert (maps[:, :40, 0] == round(250 * 0.45)).all()
+    assert (maps[:, 40:80, 1] == round(250 * 0.45)).all()
+    assert (legend[:, -8:] == 255).all()  # no entry is cut off
     alone = draw_segmentation(image, sample, META, ground_truth=False, prediction=False)
     assert alone is image
 
@@ -63,16 +66,16 @@ def test_one_channel_and_too_few_colours_are_drawn() -> None:
     asked = dict(ground_truth=True, prediction=True)
     own = [(250, 0, 0), (0, 250, 0)]
     drawn = draw_segmentation(image, sample, dict(classes=('a', 'b'), palette=own), **asked)
-    assert drawn[0, :2].tolist() == [[190, 40, 40], [40, 190, 40]]
+    assert drawn[0, :2].tolist() == [[168, 55, 55], [55, 168, 55]]
     for palette in (None, 'random', own[:1], []):
         drawn = draw_segmentation(image, sample, dict(classes=('a', 'b'), palette=palette), **asked)
         assert (drawn[0, 0] != drawn[0, 1]).any()
         assert drawn.shape[0] == 2 + 2 * 22
     one = draw_segmentation(image, sample, dict(classes=('a',), palette=own[:1]), **asked)
-    assert one[0, :2].tolist() == [[190, 40, 40], [100, 100, 100]]
+    assert one[0, :2].tolist() == [[168, 55, 55], [100, 100, 100]]
     sample.gt_sem_seg = PixelData(data=torch.full((1, 2, 2), 299))
     many = draw_segmentation(image, sample, dict(classes=tuple(map(str, range(300)))), **asked)
-    assert many.shape[0] == 2 + 3 * 22
+    assert many.shape[0] == 22 + 2 + 3 * 22
 
 
 def test_classes_without_colours_get_some() -> None:

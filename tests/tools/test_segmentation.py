@@ -61,8 +61,8 @@ def test_evaluation_prints_classes_and_draws_truth_beside_prediction(
     image = cv2.imread(str(seg_task.data / 'images' / '0.jpg'))
     image = cv2.resize(image, None, fx=8, fy=8)  # a small one is enlarged for drawing
     drawn = cv2.imread(str(tmp_path / 'pictures' / '0.png'))
-    assert drawn.shape == (512 + 22, 1280, 3)
-    assert np.abs(drawn[:512, :640].astype(int) - image).max() > 30
+    assert drawn.shape == (22 + 512 + 22, 1280, 3)  # titles above, a legend below
+    assert np.abs(drawn[22:534, :640].astype(int) - image).max() > 30
 
     merged, _ = run_tool('test.py', *arguments, '--work-dir', tmp_path / 'tta', '--tta')
     assert 0 <= merged['mIoU'] <= 100

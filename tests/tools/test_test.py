@@ -45,8 +45,8 @@ def test_best_checkpoint_is_scored_and_drawn_on_other_data(
     drawn = cv2.imread(str(pictures[0]))
     image = cv2.imread(str(tiny_task.data / 'val' / 'val_0.jpg'))
     image = cv2.resize(image, None, fx=8, fy=8)  # a small one is enlarged for drawing
-    assert drawn.shape == (512, 1280, 3)
-    truth, prediction = drawn[:, :640].astype(int), drawn[:, 640:].astype(int)
+    assert drawn.shape == (22 + 512, 1280, 3)  # with a line of titles
+    truth, prediction = drawn[22:, :640].astype(int), drawn[22:, 640:].astype(int)
     assert np.abs(truth - image).max() > 30
     assert np.abs(truth - prediction).max() > 30
 

@@ -25,6 +25,7 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from vitadapter_dense.datasets.shapes import SHAPES_CLASSES, SHAPES_PALETTE
+from vitadapter_dense.reports.picture_style import TITLE_HEIGHT
 
 ROWS = ('ground truth', 'predicted')
 WIDTH = 8.0  # inches; the README shows 100 pixels an inch
@@ -38,7 +39,7 @@ def compose(pictures: Sequence[np.ndarray]) -> plt.Figure:
     )
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     for column, picture in enumerate(pictures):
-        for row, half in enumerate(np.split(picture, 2, axis=1)):
+        for row, half in enumerate(np.split(picture[TITLE_HEIGHT:], 2, axis=1)):
             axes = cells[row, column]
             axes.imshow(half, interpolation='antialiased')
             axes.set(xticks=[], yticks=[])

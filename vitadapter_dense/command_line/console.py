@@ -34,10 +34,11 @@ FOR_THE_FILE = {
     r'the previous best checkpoint .* is removed': 'a file that nobody asked for',
     r'Evaluating \w+\.\.\.$': "MMDetection's metric",
     r'\w+_mAP_copypaste: ': 'the metric again, for spreadsheets',
+    r'(Iter|Epoch)\(test\) .*(mAP|mIoU|aAcc)': 'and again, before the table of a test',
 }
 _FOR_THE_FILE = re.compile('|'.join(FOR_THE_FILE))
 _PROGRESS = re.compile(r'(Iter|Epoch)\((train|val|test)\) ')
-_RESULT = re.compile(r'(Iter|Epoch)\(val\) .*(mAP|mIoU|aAcc)')  # a test ends with a table
+_RESULT = re.compile(r'(Iter|Epoch)\(val\) .*(mAP|mIoU|aAcc)')
 _ONEDL = 'Could not import OneDL. Skipping OneDL datasets.'  # an add-on of the toolboxes
 
 

@@ -11,11 +11,18 @@ from typing import Any
 
 import numpy as np
 from mmengine.structures import BaseDataElement
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-ALPHA = 0.6
-_ROW, _SWATCH, _GAP, _FONT = 22, 14, 8, 13  # pixels
+from vitadapter_dense.reports.picture_style import (
+    ALPHA,
+    GROUND_TRUTH,
+    PREDICTION,
+    font,
+    side_by_side,
+)
+
+_ROW, _SWATCH, _GAP = 22, 14, 8  # pixels
 
 
 def draw_label_map(
@@ -56,7 +63,6 @@ def draw_legend(
     Returns:
         (rows * 22, width, 3) uint8, RGB, dark on white; no row without a class.
     """
-    font = ImageFont.load_default(_FONT)
     entries = _entries(shares, classes)
     places, x, row = [], _GAP, 0
     for _, text in entries:
@@ -73,7 +79,7 @@ def draw_legend(
     for (number, text), (left, top) in zip(entries, places, strict=True):
         box = (left, top + 4, left + _SWATCH, top + 4 + _SWATCH)
         draw.rectangle(box, fill=tuple(int(value) for value in palette[number]), outline='black')
-        draw.text((left + _SWATCH + _GAP // 2, top + 3), text, fill='black', font=font)
+        draw.text((left + _SWATCH + _GAP // 2, top + 3), text, fill='black', font=font())
     return np.asarray(picture)
 
 
@@ -88,7 +94,7 @@ def _entries(shares: Mapping[int, float], classes: Sequence[str]) -> list[tuple[
 
 def _needed(text: str) -> int:
     """Pixels from one entry of a row to the next."""
-    length = ImageFont.load_default(_FONT).getlength(text)
+    length = font().getlength(text)
     return _SWATCH + _GAP // 2 + int(length) + 2 * _GAP
 
 
@@ -110,20 +116,25 @@ def draw_segmentation(
         prediction: whether to draw `pred_sem_seg` if it is there.
 
     Returns:
-        (H + legend, n * W, 3) uint8, RGB, wider where an entry of the legend is; the image alone
-        if there is nothing to draw.
+        (H + legend, n * W, 3) uint8, RGB, wider where an entry of the legend is, and 22 higher
+        where two maps have a title each; the image alone if there is nothing to draw.
     """
     classes, palette = dataset_meta['classes'], full_palette(dataset_meta)
-    wanted = (('gt_sem_seg', ground_truth), ('pred_sem_seg', prediction))
-    maps = [
-        label_map(sample.get(name).data, image.shape[:2])
-        for name, asked in wanted
+    wanted = (
+        (GROUND_TRUTH, 'gt_sem_seg', ground_truth),
+        (PREDICTION, 'pred_sem_seg', prediction),
+    )
+    maps = {
+        title: label_map(sample.get(name).data, image.shape[:2])
+        for title, name, asked in wanted
         if asked and name in sample
-    ]
+    }
     if not maps:
         return image
-    drawn = np.hstack([draw_label_map(image, labels, palette) for labels in maps])
-    shares = _shares(maps, len(classes))
+    drawn = side_by_side(
+        {title: draw_label_map(image, labels, palette) for title, labels in maps.items()}
+    )
+    shares = _shares(list(maps.values()), len(classes))
     width = max(drawn.shape[1], legend_width(shares, classes))
     margin = ((0, 0), (0, width - drawn.shape[1]), (0, 0))
     drawn = np.pad(drawn, margin, constant_values=255)

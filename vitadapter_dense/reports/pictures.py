@@ -20,6 +20,7 @@ from mmengine.visualization import Visualizer
 
 from vitadapter_dense.datasets.loading import decode_image
 from vitadapter_dense.reports.enlarging import drawing_factor, enlarge
+from vitadapter_dense.reports.instance_pictures import draw_detection, has_instances
 from vitadapter_dense.reports.label_pictures import (
     draw_label_map,
     draw_segmentation,
@@ -82,9 +83,18 @@ def draw_sample(
     if is_segmentation(sample):
         asked = dict(ground_truth=ground_truth, prediction=prediction)
         picture = draw_segmentation(image, sample, visualizer.dataset_meta, **asked)
+    elif has_instances(sample):
+        picture = draw_detection(
+            image,
+            sample,
+            visualizer.dataset_meta,
+            score_thr=score_thr,
+            ground_truth=ground_truth,
+            prediction=prediction,
+        )
     else:
         asked = dict(draw_gt=ground_truth, draw_pred=prediction)
-        picture = _draw_instances(visualizer, image, sample, score_thr, **asked)
+        picture = _drawn_by(visualizer, image, sample, score_thr, **asked)
     with write_output(out_file, command=command) as partial:
         if not cv2.imwrite(str(partial), picture[..., ::-1]):
             raise OSError(f'{out_file} cannot be written')
@@ -106,7 +116,10 @@ def render_prediction(
     if is_segmentation(sample):
         labels = label_map(sample.pred_sem_seg.data, image.shape[:2])
         return draw_label_map(image, labels, full_palette(visualizer.dataset_meta))
-    return _draw_instances(visualizer, image, sample, score_thr, draw_gt=False, draw_pred=True)
+    if has_instances(sample):
+        meta = visualizer.dataset_meta
+        return draw_detection(image, sample, meta, score_thr=score_thr, ground_truth=False)
+    return _drawn_by(visualizer, image, sample, score_thr, draw_gt=False, draw_pred=True)
 
 
 def _enlarged(image: np.ndarray, sample: BaseDataElement) -> tuple[np.ndarray, BaseDataElement]:
@@ -114,14 +127,14 @@ def _enlarged(image: np.ndarray, sample: BaseDataElement) -> tuple[np.ndarray, B
     return enlarge(image, sample.cpu(), factor=factor) if factor > 1 else (image, sample)
 
 
-def _draw_instances(
+def _drawn_by(
     visualizer: Visualizer,
     image: np.ndarray,
     sample: BaseDataElement,
     score_thr: float,
     **options: Any,
 ) -> np.ndarray:
-    """Has the toolbox's visualizer draw; (H, W, 3), RGB."""
+    """Has the toolbox's visualizer draw what is of another kind; (H, W, 3), RGB."""
     visualizer.set_image(image)
     if 'pred_score_thr' in inspect.signature(visualizer.add_datasample).parameters:
         options['pred_score_thr'] = score_thr
