@@ -25,7 +25,7 @@ endif
 .PHONY: help env train test test-all lint docs clean clean-env
 
 help:
-	@echo 'make train     set up, train the quick start, evaluate it, draw pictures and curves (30 minutes)'
+	@echo 'make train     set up, train the quick start, evaluate it, draw pictures and curves (15 minutes on 2 cores)'
 	@echo '               CONFIG=configs/...py  another config'
 	@echo "               ARGS='...'            further arguments of tools/train.py, e.g. --data-root"
 	@echo 'make test      set up, lint, fast tests'
