@@ -40,7 +40,8 @@ def frozen_config(tmp_path):
 def config_of_the_page(frozen_config):
     """The configuration that docs/encoders.md shows, on the tiny task."""
     page = (ROOT / 'docs' / 'encoders.md').read_text()
-    text = re.search(r'```python\n(.*?)```', page, re.DOTALL)[1]
+    blocks = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+    (text,) = [block for block in blocks if 'data/features' in block]
     for theirs, ours in (
         ('./upernet_vitadapter_s_dinov2_frozen.py', f'./{frozen_config.name}'),
         ('data/features', f'{frozen_config.parent}/features'),
