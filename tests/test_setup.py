@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -244,6 +245,10 @@ def test_an_interrupted_command_ends_in_its_own_way(
         'try:\n    os.kill(os.getppid(), signal.SIGINT)\n    time.sleep(1)\n'
         f'finally:\n    pathlib.Path({str(tmp_path / "kept")!r}).touch()'
     )
-    with pytest.raises(KeyboardInterrupt):
-        tools['steps'].run_shown([sys.executable, '-c', code])
+    present = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            tools['steps'].run_shown([sys.executable, '-c', code])
+    finally:
+        signal.signal(signal.SIGINT, present)
     assert (tmp_path / 'kept').exists()

@@ -75,10 +75,17 @@ def test_a_stop_in_a_validation_leaves_it_out(tmp_path):
     assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
 
 
-def test_a_second_signal_ends_at_once(tmp_path):
+@pytest.mark.parametrize('before', [signal.SIG_IGN, signal.default_int_handler])
+def test_a_second_signal_ends_at_once(tmp_path, before):
+    """Also where a shell had it ignored, as of programs in its background."""
+    present = signal.signal(signal.SIGINT, before)
     runner = build_runner(tmp_path, length=3)
     runner.register_hook(Interrupt(signal.SIGINT, 5))
     runner.register_hook(Interrupt(signal.SIGINT, 5))
-    with pytest.raises(KeyboardInterrupt) as ended, stops_on_signals(runner):
-        runner.train()
+    try:
+        with pytest.raises(KeyboardInterrupt) as ended, stops_on_signals(runner):
+            runner.train()
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, present)
     assert not isinstance(ended.value, Stopped)

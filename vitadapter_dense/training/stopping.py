@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from mmengine.runner import Runner
 
 from vitadapter_dense.checkpoints.files import write_pointer
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# what ends a program at once
+AT_ONCE = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 class Stopped(KeyboardInterrupt):
@@ -84,7 +85,7 @@ def stops_on_signals(runner: Runner) -> Iterator[None]:
         return
     hook = StopHook()
     runner.register_hook(hook)
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in AT_ONCE}
 
     training = os.getpid()
 
@@ -94,16 +95,15 @@ def stops_on_signals(runner: Runner) -> Iterator[None]:
                 os._exit(128 + number)
             return
         hook.asked = number
-        restore()
+        handle(AT_ONCE)
         print_log('stopping after this iteration; once more ends it at once', logger='current')
 
-    def restore() -> None:
-        for number, handler in before.items():
+    def handle(handlers: Mapping[int, Any]) -> None:
+        for number, handler in handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
 
-    for number in SIGNALS:
-        signal.signal(number, ask)
+    handle(dict.fromkeys(AT_ONCE, ask))
     try:
         yield
     finally:
-        restore()
+        handle(before)
