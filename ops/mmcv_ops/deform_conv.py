@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 import torchvision
 from torch import Tensor
+from torch.nn import functional as F
 
 from mmcv_ops.precision import wide
 
@@ -156,8 +157,9 @@ def modulated_deform_conv_forward(
         weight: ``(C', C / group, kernel_h, kernel_w)``.
         bias: ``(C',)``.
         ones: not used.
-        offset: ``(B, 2 * deformable_group * kernel_h * kernel_w, H', W')``, pairs (y, x).
-        mask: ``(B, deformable_group * kernel_h * kernel_w, H', W')``.
+        offset: ``(B, 2 * deformable_group * kernel_h * kernel_w, H', W')``, pairs (y, x); for
+            larger ones see :func:`_as_read`.
+        mask: ``(B, deformable_group * kernel_h * kernel_w, H', W')``; likewise.
         output: ``(B, C', H', W')``, written.
         columns: not used.
         kernel_h: height of the kernel.
@@ -175,13 +177,13 @@ def modulated_deform_conv_forward(
     output.copy_(
         torchvision.ops.deform_conv2d(
             wide(input),
-            wide(offset),
+            wide(_as_read(offset, output)),
             wide(weight),
             wide(bias) if with_bias else None,
             stride=(stride_h, stride_w),
             padding=(pad_h, pad_w),
             dilation=(dilation_h, dilation_w),
-            mask=wide(mask),
+            mask=wide(_as_read(mask, output)),
         )
     )
 
@@ -217,8 +219,8 @@ def modulated_deform_conv_backward(
         grad_output,
         input,
         weight,
-        offset,
-        mask,
+        _as_read(offset, grad_output),
+        _as_read(mask, grad_output),
         geometry=(
             stride_h,
             stride_w,
@@ -232,9 +234,25 @@ def modulated_deform_conv_backward(
     )
     targets = (grad_input, grad_weight, grad_offset, grad_mask)
     for target, gradient in zip(targets, gradients[:4], strict=True):
-        target.copy_(gradient)
+        unread = target[0].numel() - gradient[0].numel()
+        target.copy_(F.pad(gradient.flatten(1), (0, unread)).view_as(target))
     if with_bias:
         grad_bias.copy_(gradients[4])
+
+
+def _as_read(maps: Tensor, output: Tensor) -> Tensor:
+    """Offsets or masks as mmcv's kernel reads those that are larger than the output.
+
+    It walks through the memory of an image in steps of the output's size, and never looks at their
+    own. MMDetection's DyHead gives a coarse level the offsets of a finer one, so its released
+    weights were trained with that.
+    """
+    batch, channels, height, width = maps.shape
+    size = output.shape[2:]
+    count = channels * size.numel()
+    if maps.shape[2:] == size or channels * height * width < count:
+        return maps  # too few are refused by torchvision
+    return maps.flatten(1)[:, :count].view(batch, channels, *size)
 
 
 def _gradients(

@@ -107,9 +107,11 @@ def test_roi_align(place, pool_mode, sampling_ratio, aligned, bins):
     compare('roi_align_backward', place, *given, exact=mean, **options)
 
 
-def test_deformable_convolutions(place):
+@pytest.mark.parametrize('larger', [1, 2])
+def test_deformable_convolutions(place, larger):
     maps, weight = torch.randn(2, 8, 12, 10), torch.randn(6, 4, 3, 3)
-    offset, mask = torch.randn(2, 36, 12, 10), torch.rand(2, 18, 12, 10)
+    offset = torch.randn(2, 36, 12 * larger, 10 * larger)
+    mask = torch.rand(2, 18, 12 * larger, 10 * larger)
     out, none, bias = torch.zeros(2, 6, 12, 10), torch.empty(0), torch.randn(6)
     grad = torch.randn_like(out)
     sizes = dict(kW=3, kH=3, dW=1, dH=1, padW=1, padH=1, dilationW=1, dilationH=1)
@@ -124,6 +126,8 @@ def test_deformable_convolutions(place):
             {'scale': 1},
         ),
     ):
+        if larger > 1:  # refused, by mmcv, too
+            continue
         theirs, ours = both(name, place, *arguments, **sizes, **extra)
         for got, wanted in zip(ours, theirs, strict=True):
             if wanted is not None and wanted.shape == got.shape:

@@ -185,6 +185,32 @@ def test_deformable_convolutions(ops, device, groups, deform_groups, stride):
     check(lambda *t: modulated(*t, None), (maps, offsets, mask, weight), wanted)
 
 
+def test_offsets_that_are_larger_than_the_output_are_read_row_after_row(ops, device):
+    """As DyHead gives them: mmcv's kernel does not look at their size."""
+    maps, weight, bias = some_maps(2, 3, 4, 3), some_maps(2, 3, 3, 3, seed=1), some_maps(2, seed=4)
+    together = some_maps(2, 27, 8, 6, seed=2)  # offsets and masks are slices of one map
+
+    def modulated(maps, together, weight, bias):
+        return ops.modulated_deform_conv2d(
+            maps, together[:, :18], together[:, 18:], weight, bias, 1, 1, 1, 1, 1
+        )
+
+    read = [
+        part.numpy().reshape(2, -1)[:, : channels * 12].reshape(2, channels, 4, 3)
+        for part, channels in ((together[:, :18], 18), (together[:, 18:], 9))
+    ]
+    options = dict(padding=1, stride=1, groups=1, deform_groups=1)
+    wanted = torch.from_numpy(
+        loops.deform_conv(maps.numpy(), read[0], weight.numpy(), read[1], **options)
+    )
+    tensors = (maps, together, weight, bias)
+    out = modulated(*(tensor.to(device) for tensor in tensors)).cpu()
+    torch.testing.assert_close(out, wanted + bias[:, None, None])
+    check_gradients(modulated, device, *tensors, fast=True)
+    with pytest.raises(RuntimeError, match='offset output dims'):
+        modulated(maps.repeat(1, 1, 4, 4), together, weight, bias)
+
+
 @pytest.mark.parametrize('kind', ['collect', 'distribute'])
 def test_psa_mask(ops, device, kind):
     masks = some_maps(2, 15, 4, 3)
