@@ -67,10 +67,24 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     )
 }
 
-# What MMDetection and MMSegmentation import of mmcv.ops and is not here, with its reason. What
+# What MMDetection and MMSegmentation use of mmcv.ops and is not here, with its reason. What
 # neither of them uses (rotated boxes, point clouds, StyleGAN's layers) is not listed.
 UNAVAILABLE = {
     'line_nms_forward': 'suppression of lanes (CLRNet), which mmcv has for CUDA alone',
+    **dict.fromkeys(
+        ('deform_roi_pool_forward', 'deform_roi_pool_backward'),
+        'deformable RoI pooling, which two configs of MMDetection name (dpool, mdpool)',
+    ),
+    **dict.fromkeys(
+        (
+            'sync_bn_forward_mean',
+            'sync_bn_forward_var',
+            'sync_bn_forward_output',
+            'sync_bn_backward_param',
+            'sync_bn_backward_data',
+        ),
+        "mmcv's own synchronised batch norm (MMSyncBN); PyTorch's is norm_cfg=dict(type='SyncBN')",
+    ),
 }
 
 

@@ -122,20 +122,29 @@ def _module_of(name: str) -> str:
     (source,) = {
         node.module
         for node in ast.parse(Path(mmcv.ops.__file__).read_text()).body
-        if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and name in {a.asname or a.name for a in node.names}
     }
     return f'mmcv.ops.{source}'
 
 
 def _imports_from_mmcv_ops(package: str) -> set[tuple[str, str]]:
-    """Modules and names that a toolbox imports of ``mmcv.ops``."""
+    """Modules and names that a toolbox imports of ``mmcv.ops``, or looks up for its configs."""
+    import mmcv.ops
+    from mmengine.registry import MODELS
+
+    by_type = {name: ('mmcv.ops', name) for name in mmcv.ops.__all__}
+    for name, kind in MODELS.module_dict.items():
+        if kind.__module__.startswith('mmcv.ops.'):
+            by_type[name] = kind.__module__, kind.__name__
     folder = Path(importlib.util.find_spec(package).submodule_search_locations[0])
-    # configs name these two, and MMDetection looks them up
-    found = {('mmcv.ops', 'RoIAlign'), ('mmcv.ops', 'RoIPool')}
+    found = set()
     for path in folder.rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or '').startswith('mmcv.ops'):
                 found |= {(node.module, alias.name) for alias in node.names}
+            if isinstance(node, ast.keyword) and node.arg == 'type':
+                kind = by_type.get(getattr(node.value, 'value', None))
+                found |= {kind} if kind else set()
     return found
 
 
@@ -144,7 +153,9 @@ def _imports_from_mmcv_ops(package: str) -> set[tuple[str, str]]:
 def test_every_operator_of_the_toolboxes_is_there_or_in_the_table(package):
     pytest.importorskip(package)
     lacking = {}
-    for source, name in _imports_from_mmcv_ops(package):
+    used = _imports_from_mmcv_ops(package)
+    assert package == 'mmseg' or ('mmcv.ops', 'RoIAlign') in used
+    for source, name in used:
         module = importlib.import_module(_module_of(name) if source == 'mmcv.ops' else source)
         calls = _calls_of(Path(module.__file__)) - {'nms_rotated', 'nms_quadri'}
         missing = calls - {*operators.OPERATORS, *operators.UNAVAILABLE}
