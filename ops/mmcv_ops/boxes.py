@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from mmcv_ops.precision import wide
+from mmcv_ops.precision import wide, wide_real
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
@@ -21,7 +21,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         iou_threshold: a box that overlaps a better one by more is dropped.
         offset: see the module's text.
     """
-    boxes, scores = wide(boxes), wide(scores)
+    boxes, scores = wide_real(boxes, 'boxes'), wide(scores)
     if offset:  # with the last pixel counted, a box reaches one further
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
     return torchvision.ops.nms(boxes, scores.to(boxes.dtype), iou_threshold)
@@ -53,7 +53,7 @@ def softnms(
         Indices ``(K,)`` of the boxes, in the order of their choice.
     """
     inds: list[int] = []
-    boxes, left = wide(boxes), wide(scores).clone()
+    boxes, left = wide_real(boxes, 'boxes'), wide(scores).clone()
     areas = _areas(boxes, offset)
     alive = torch.ones_like(left, dtype=torch.bool)
     while len(inds) < len(boxes) and alive.any():
@@ -109,7 +109,7 @@ def bbox_overlaps(
         aligned: the i-th with the i-th only.
         offset: see the module's text.
     """
-    first, second = wide(bboxes1), wide(bboxes2)
+    first, second = wide_real(bboxes1, 'boxes'), wide_real(bboxes2, 'boxes')
     area1, area2 = _areas(first, offset), _areas(second, offset)
     if not aligned:
         ious.copy_(_pairwise(first, second, area1, area2, offset, over_first=mode == 1))

@@ -1,7 +1,8 @@
 """Deformable convolutions (Dai et al., https://arxiv.org/abs/1703.06211; Zhu et al.,
 https://arxiv.org/abs/1811.11168) from torchvision, which lays out offsets and masks as mmcv does.
 
-mmcv's buffers (``columns``, ``ones``) and its ``im2col_step`` are not needed.
+mmcv's buffers (``columns``, ``ones``) and its ``im2col_step`` are not needed. As in mmcv, a sample
+at an offset that is not a number counts as one outside of the map.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmcv_ops.precision import wide
+
+_FAR = 1e6  # outside of any map
 
 
 def deform_conv_forward(
@@ -54,10 +57,11 @@ def deform_conv_forward(
         deformable_group: groups with offsets of their own.
         im2col_step: not used.
     """
+    _check(input, weight, offset, group, deformable_group)
     output.copy_(
         torchvision.ops.deform_conv2d(
             wide(input),
-            wide(offset),
+            _wide_finite(offset),
             wide(weight),
             stride=(dH, dW),
             padding=(padH, padW),
@@ -174,10 +178,11 @@ def modulated_deform_conv_forward(
         deformable_group: groups with offsets of their own.
         with_bias: add the bias.
     """
+    _check(input, weight, offset, group, deformable_group)
     output.copy_(
         torchvision.ops.deform_conv2d(
             wide(input),
-            wide(_as_read(offset, output)),
+            _wide_finite(_as_read(offset, output)),
             wide(weight),
             wide(bias) if with_bias else None,
             stride=(stride_h, stride_w),
@@ -255,6 +260,22 @@ def _as_read(maps: Tensor, output: Tensor) -> Tensor:
     return maps.flatten(1)[:, :count].view(batch, channels, *size)
 
 
+def _check(input: Tensor, weight: Tensor, offset: Tensor, groups: int, deform_groups: int) -> None:
+    """Refuses group numbers other than those of the shapes, from which torchvision takes them."""
+    channels, offsets = weight.shape[1] * groups, 2 * deform_groups * weight[0, 0].numel()
+    if (input.shape[1], offset.shape[1]) != (channels, offsets):
+        raise ValueError(
+            f'a weight of {tuple(weight.shape)} in {groups} groups with {deform_groups} groups of '
+            f'offsets takes {channels} channels and {offsets} offsets, not {input.shape[1]} and '
+            f'{offset.shape[1]}'
+        )
+
+
+def _wide_finite(offset: Tensor) -> Tensor:
+    """torchvision's CPU kernel reads outside of the map at an offset that is not a number."""
+    return wide(offset).nan_to_num(nan=_FAR, posinf=_FAR, neginf=-_FAR)
+
+
 def _gradients(
     grad_output: Tensor,
     input: Tensor,
@@ -281,7 +302,7 @@ def _gradients(
         wide(grad_output).contiguous(),
         wide(input),
         wide(weight),
-        wide(offset),
+        _wide_finite(offset),
         factor,
         bias,
         *geometry,

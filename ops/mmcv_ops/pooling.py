@@ -16,6 +16,28 @@ from mmcv_ops.precision import wide, wide_as
 _MAXIMUM = 0  # mmcv's number for pool_mode='max'; 1 is the average
 
 
+def _check(regions: Tensor, images: int) -> None:
+    """Refuses regions for which torchvision's CPU kernels leave their memory.
+
+    Raises:
+        ValueError: a region that is not finite, or of an image that there is not.
+    """
+    if regions.device.type != 'cpu':  # a GPU would have to be waited for
+        return
+    if not regions.isfinite().all():
+        wrong = int((~regions.isfinite()).any(dim=1).sum())
+        raise ValueError(
+            f'{wrong} of {len(regions)} regions have values that are infinite or not a number. '
+            'Mend: look for where the boxes come from; a training that diverges makes such ones'
+        )
+    number = regions[:, 0]
+    if ((number < 0) | (number >= images)).any():
+        raise ValueError(
+            f'regions are of the images {int(number.min())} to {int(number.max())}, and there are '
+            f'{images}. Mend: column 0 of the regions, which counts the images of the batch from 0'
+        )
+
+
 def roi_align_forward(
     input: Tensor,
     rois: Tensor,
@@ -45,6 +67,7 @@ def roi_align_forward(
         aligned: pixels have their centres at 0.5.
     """
     maps, regions = wide(input), wide_as(rois, input)
+    _check(regions, len(maps))
     bins = (aligned_height, aligned_width)
     if pool_mode != _MAXIMUM:
         output.copy_(
@@ -76,6 +99,7 @@ def roi_align_backward(
     """Adds the maps' gradient to ``grad_input (B, C, H, W)``; arguments as in the forward."""
     grad, regions = wide(grad_output), wide_as(rois, grad_output)
     bins, shape = (aligned_height, aligned_width), grad_input.shape
+    _check(regions, shape[0])
 
     def of_maps(grad: Tensor, regions: Tensor, bins: tuple[int, int], ratio: int) -> Tensor:
         return torch.ops.torchvision._roi_align_backward(
@@ -150,6 +174,7 @@ def roi_pool_forward(
         return
     height, width = input.shape[2:]
     regions = wide_as(rois, input)
+    _check(regions, len(input))
     low = regions[:, 1:3] * spatial_scale
     high = (regions[:, 3:] + 1) * spatial_scale
     columns = _edges(low[:, 0], high[:, 0], pooled_width, width)

@@ -15,6 +15,19 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in _NARROW else tensor
 
 
+def wide_real(tensor: Tensor, what: str) -> Tensor:
+    """As :func:`wide`; whole numbers are refused, whose results mmcv would round without a word.
+
+    Raises:
+        TypeError: a tensor of whole numbers.
+    """
+    if not tensor.is_floating_point():
+        raise TypeError(
+            f'{what} are {tensor.dtype}, which results would be rounded to. Mend: .float()'
+        )
+    return wide(tensor)
+
+
 def wide_as(tensor: Tensor, other: Tensor) -> Tensor:
     """A tensor in the dtype in which ``other`` is computed."""
     return tensor.to(wide(other).dtype)

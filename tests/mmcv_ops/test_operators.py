@@ -332,3 +332,52 @@ def test_empty_inputs(ops, device):
     logits, labels = zeros(0, 4), torch.zeros(0).long().to(device)
     ops.sigmoid_focal_loss(logits, labels, 2.0, 0.25, None, 'sum').backward()
     assert logits.grad.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ('rois', 'complaint'),
+    [
+        ([[2, 0, 0, 4, 4]], 'images 2 to 2, and there are 2'),
+        ([[0, 0, 0, 4, 4], [-1, 0, 0, 4, 4]], 'images -1 to 0'),
+        ([[0, 0, 0, 4, 4], [0, 0, torch.nan, 4, 4]], '1 of 2 regions'),
+        ([[0, -torch.inf, 0, torch.inf, 4]], '1 of 1 regions'),
+    ],
+)
+def test_regions_outside_of_the_memory_are_refused(ops, rois, complaint):
+    maps, rois = some_maps(2, 3, 5, 5).float(), torch.tensor(rois)
+    for mode in ('avg', 'max'):
+        with pytest.raises(ValueError, match=complaint):
+            ops.roi_align(maps, rois, (2, 2), 1.0, 2, mode, True)
+    with pytest.raises(ValueError, match=complaint):
+        ops.roi_pool(maps, rois, (2, 2), 1.0)
+
+
+def test_offsets_that_are_not_finite_lie_outside_of_the_map(ops, device):
+    maps, weight = some_maps(1, 2, 4, 4).float(), some_maps(2, 2, 3, 3).float()
+    offsets = some_maps(1, 18, 4, 4).float()
+    odd, far = offsets.clone(), offsets.clone()
+    odd[0, ::5], far[0, ::5] = torch.nan, 100
+    odd[0, 1::7], far[0, 1::7] = -torch.inf, 100
+
+    def results(offsets):
+        tensors = [x.to(device).requires_grad_() for x in (maps, offsets, weight)]
+        out = ops.deform_conv2d(*tensors, 1, 1)
+        out.square().sum().backward()
+        return [x.cpu().detach() for x in (out, *(tensor.grad for tensor in tensors))]
+
+    for got, wanted in zip(results(odd), results(far), strict=True):
+        assert torch.allclose(got, wanted, atol=1e-6)
+
+
+def test_shapes_and_types_that_do_not_fit_are_refused(ops):
+    maps, weight = some_maps(1, 4, 4, 4).float(), some_maps(2, 4, 3, 3).float()
+    offsets = torch.zeros(1, 18, 4, 4)
+    for groups, deform_groups in ((2, 1), (1, 2)):
+        with pytest.raises(ValueError, match=f'in {groups} groups with {deform_groups} groups'):
+            ops.deform_conv2d(maps, offsets, weight, 1, 1, 1, groups, deform_groups)
+    boxes, scores = some_boxes(3)
+    for operator in (ops.nms, ops.soft_nms):
+        with pytest.raises(TypeError, match='boxes are torch.int32'):
+            operator(boxes.int(), scores, 0.5)
+    with pytest.raises(TypeError, match='boxes are torch.int32'):
+        ops.bbox_overlaps(boxes.int(), boxes.int())
