@@ -174,7 +174,11 @@ def main() -> None:
     try:
         check_machine(sys.version_info[:2], folder)
         with folder.with_name(f'{folder.name}.lock').open('w') as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # a second set-up of the same folder waits
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f'environment: another set-up of {folder.name} runs, and is waited for')
+                fcntl.flock(lock, fcntl.LOCK_EX)
             Environment(folder, ROOT / 'requirements.txt', *args.pins).build()
     except StepError as error:
         stop(error)

@@ -148,8 +148,8 @@ def test_one_output_channel_agrees_everywhere(tmp_path: Path) -> None:
     image = tmp_path / 'data' / 'images' / '0.jpg'
     run_tool('demo/image_demo.py', image, *model, '--out-dir', tmp_path / 'drawn')
     drawn, shown = (cv2.imread(str(tmp_path / d / '0.png')) for d in ('drawn', 'shown'))
-    assert (drawn[:512] == shown[:512, 640:]).all()
-    red = drawn[:512:8, :640:8, 2].astype(int) - drawn[:512:8, :640:8, 0] > 60
+    assert (drawn[:512] == shown[22:534, 640:]).all()  # there a title is above
+    red = drawn[:512:8, :640:8, 2].astype(int) - drawn[:512:8, :640:8, 0] > 45
     assert (red == maps[0][0].numpy()).mean() > 0.9
 
 
