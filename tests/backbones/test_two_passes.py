@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitadapter_dense.backbones import ViTAdapter
+from vitadapter_dense.backbones import PlainViT, TunedBackbone, ViTAdapter
 from vitadapter_dense.encoders import TimmViT
 
 ENCODERS = {
@@ -68,6 +68,33 @@ def test_blocks_recomputed_by_another_thread_after_another_pass():
         gradients.append([p.grad for p in encoder.parameters()])
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_two_backbones_on_one_encoder():
+    """Each gives what it gives alone, and the encoder learns from both, recomputed or not."""
+    encoder = make('beit')
+    one = ViTAdapter(encoder, [[0, 0], [1, 1]], conv_inplane=4, deform_num_heads=2).eval()
+    other = PlainViT(encoder).eval()
+
+    def gradients(*models: nn.Module) -> tuple[torch.Tensor, ...]:
+        outputs = [m(x) for m, x in zip((one, other), wide_and_high()) if m in models]
+        loss = sum(level.square().mean() for maps in outputs for level in maps)
+        return torch.autograd.grad(loss, encoder.blocks.parameters())
+
+    alone = [gradients(model) for model in (one, other)]
+    for with_cp in (False, True):
+        encoder.with_cp = with_cp
+        for together, *parts in zip(gradients(one, other), *alone, strict=True):
+            torch.testing.assert_close(together, sum(parts))
+    with pytest.raises(ValueError, match=r'blocks 1 to 1 of an encoder that was handed over'):
+        PlainViT(encoder, [0])
+    ViTAdapter(encoder, [[0, 1]], deform_num_heads=2, tuning=dict(type='VisualPromptTuning'))
+    for build in (
+        lambda: ViTAdapter(encoder, [[0, 1]], deform_num_heads=2, tuning=dict(type='LoRA')),
+        lambda: TunedBackbone(PlainViT(encoder), dict(type='LoRA')),
+    ):
+        with pytest.raises(ValueError, match='TimmViT is tuned already'):
+            build()
 
 
 def test_attention_without_a_layout_says_so():

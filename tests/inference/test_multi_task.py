@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tests.tuning.toys import METHODS, VIT, build, images, layer_calls
 from vitadapter_dense.encoders import Tokens
+from vitadapter_dense.inference.frozen_front import Front, in_common
 from vitadapter_dense.inference.multi_task import MultiTaskModel
 from vitadapter_dense.tuning import Tuning
 
@@ -146,10 +147,61 @@ def test_images_are_the_same_by_construction_only(encoders):
     assert calls_of_last_block(together, dict(detect=batch, segment=copied)) == [1, 1]
     with torch.inference_mode():
         assert calls_of_last_block(together, dict(detect=batch, segment=batch)) == [1, 0]
+    assert not together.predict(dict(detect=batch))['detect'].requires_grad
     given = [dict(mean=[1], std=[2]), dict(mean=[1], std=[3])]
     for model, options in zip(encoders.values(), given, strict=True):
         model.data_preprocessor = ImgDataPreprocessor(**options)
     assert MultiTaskModel(encoders).shared == {('detect', 'segment'): []}
+
+
+def test_no_step_is_kept_for_tasks_that_share_the_whole():
+    whole, parts = Front('whole', {'stem': 'a', 'block': 'b'}), Front(None, {'stem': 'a'})
+    assert set(in_common(dict(one=whole, other=whole))['one'].steps.values()) == {None}
+    three = in_common(dict(one=whole, other=whole, more=parts))
+    assert three['one'] == Front('whole', {'stem': 'a', 'block': None})
+
+
+def test_what_one_task_changes_in_place_is_no_result_for_another():
+    class Changing(Task):
+        def forward(self, inputs: Tensor, mode: str = 'tensor') -> Tensor:
+            return self.head(self.backbone(inputs)[-1].add_(1))
+
+    models = from_one_base('head_only', 'head_only', 'resnet')
+    models['detect'].__class__ = Changing
+    batch = dict(inputs=images())
+    with torch.no_grad():
+        expected = {name: model.eval().test_step(batch) for name, model in models.items()}
+    found = MultiTaskModel(models).predict(dict.fromkeys(models, batch))
+    assert all(torch.equal(found[name], maps) for name, maps in expected.items())
+
+
+def test_steps_that_are_registered_in_another_order_than_they_run():
+    models = from_one_base('head_only', 'pro', 'vit')
+    pro = models['segment'].backbone.tuning
+    pro.sites, pro._stage_of_block = ['blocks.0'], {0: 0}
+    for model in models.values():
+        blocks = nn.ModuleList(model.backbone.encoder.blocks)  # called by the number in their name
+        blocks._modules = dict(reversed(blocks._modules.items()))
+        model.backbone.encoder.blocks = blocks
+    batch = dict(inputs=images())
+    with torch.no_grad():
+        expected = {name: model.eval().test_step(batch) for name, model in models.items()}
+    found = MultiTaskModel(models).predict(dict.fromkeys(models, batch))
+    assert all(torch.equal(found[name], maps) for name, maps in expected.items())
+
+
+def test_an_encoder_that_computes_in_another_type_is_its_own(encoders):
+    """Frozen by its switch it is in bfloat16 under any autocast, and tuned in autocast's type."""
+    own = from_one_base('head_only', 'head_only', 'vitadapter', injector=False)
+    models = dict(detect=encoders['detect'].eval(), segment=own['segment'].eval())
+    frozen = models['detect'].backbone.encoder.state_dict()
+    models['segment'].backbone.encoder.load_state_dict(frozen)
+    batch = dict(inputs=images())
+    with torch.autocast('cpu', torch.float16), torch.no_grad():
+        expected = {name: model.test_step(batch) for name, model in models.items()}
+        found = MultiTaskModel(models).predict(dict.fromkeys(models, batch))
+    assert all(torch.equal(found[name], maps) for name, maps in expected.items())
+    assert calls_of_last_block(MultiTaskModel(models), dict.fromkeys(models, batch)) == [1, 0]
 
 
 def test_three_tasks_one_of_which_takes_parts_of_the_images(encoders):

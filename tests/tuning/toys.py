@@ -170,7 +170,8 @@ def disturbed_pass(model: nn.Module, every: int = 31) -> list[Tensor]:
     """What the model gives for :func:`images`, with passes of other images in the midst of it.
 
     Two threads can do the same to each other at any point; here it is done at every 31st call of a
-    module, so that what a pass leaves on a module is no longer met by chance.
+    module, so that what a pass leaves on a module is no longer met by chance. Nothing is to be set
+    on a module, either.
     """
     others, calls, inside = torch.randn(1, 3, *reversed(SIZE)), 0, False
 
@@ -182,9 +183,14 @@ def disturbed_pass(model: nn.Module, every: int = 31) -> list[Tensor]:
             model(others)
             inside = False
 
+    def refuse(module: nn.Module, name: str, _value: Any) -> None:
+        raise AssertionError(f'a pass sets {name!r} on {type(module).__name__}')
+
     handles = [module.register_forward_pre_hook(disturb) for module in model.modules()]
     try:
-        return list(model(images()))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(nn.Module, '__setattr__', refuse)
+            return list(model(images()))
     finally:
         for handle in handles:
             handle.remove()

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from vitadapter_dense.backbones.official_names import rename_official_keys
+from vitadapter_dense.backbones.unused_blocks import drop_unused_blocks
 
 
 @MODELS.register_module()
@@ -19,11 +20,13 @@ class PlainViT(BaseModule):
     Blocks behind the last of them are not built.
 
     Args:
-        encoder: config of the encoder (``type='TimmViT'``), or the encoder itself.
+        encoder: config of the encoder (``type='TimmViT'``), or the encoder itself, which several
+            backbones may share; it keeps all blocks.
         out_indices: rising numbers of the blocks whose outputs are returned; default: the last one.
 
     Raises:
-        ValueError: ``out_indices`` empty, not rising or beyond the encoder.
+        ValueError: ``out_indices`` empty, not rising or beyond the encoder, or leaving out blocks
+            of one that was handed over.
     """
 
     encoder_apart = True  # nothing changes its tokens between the blocks
@@ -44,7 +47,7 @@ class PlainViT(BaseModule):
                 f'out_indices {indices} must be rising block numbers from 0 to {depth - 1}'
             )
         self.out_indices = indices
-        self.encoder.keep_blocks(indices[-1] + 1)
+        drop_unused_blocks(self.encoder, indices[-1] + 1, encoder)
         self.register_load_state_dict_pre_hook(rename_official_keys)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vitadapter_dense.backbones.norm import norm_factory
 from vitadapter_dense.backbones.official_names import rename_official_keys
+from vitadapter_dense.backbones.unused_blocks import drop_unused_blocks
 from vitadapter_dense.encoders.maps import dense
 
 
@@ -40,7 +41,8 @@ class SimplePyramid(BaseModule):
     Other patch sizes give the strides ``patch_size / 4 .. patch_size * 2``.
 
     Args:
-        encoder: config of the encoder (``type='TimmViT'``), or the encoder itself.
+        encoder: config of the encoder (``type='TimmViT'``), or the encoder itself, which several
+            backbones may share; it keeps all blocks.
         style: ``'original'`` or ``'vitdet'``, see the module's text.
         out_indices: blocks whose maps are used, ``'original'`` only: four of them, or one for all
             levels;
@@ -52,7 +54,8 @@ class SimplePyramid(BaseModule):
             MMEngine config, batch norm by default.
 
     Raises:
-        ValueError: unknown style, or ``out_indices`` that do not fit the encoder or the style.
+        ValueError: unknown style, or ``out_indices`` that do not fit the encoder or the style, or
+            leave out blocks of an encoder that was handed over.
     """
 
     encoder_apart = True  # nothing changes its tokens between the blocks
@@ -75,7 +78,7 @@ class SimplePyramid(BaseModule):
             if out_indices is None:
                 out_indices = [round(part * depth / 4) - 1 for part in range(1, 5)]
             self.out_indices = _check_out_indices(out_indices, depth)
-            self.encoder.keep_blocks(self.out_indices[-1] + 1)
+            drop_unused_blocks(self.encoder, self.out_indices[-1] + 1, encoder)
             if getattr(self.encoder, 'family', None) == 'beit':
                 self._build_original_beit(dim, norm_cfg)
             else:

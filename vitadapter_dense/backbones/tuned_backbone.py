@@ -19,6 +19,7 @@ from vitadapter_dense.encoders.mixin import Mixin, mix_in
 from vitadapter_dense.tuning.base import (
     Tuning,
     build_tuning,
+    check_untuned,
     freeze_all_but,
     keep_frozen_parts_in_eval,
 )
@@ -139,10 +140,7 @@ def _tune(
 ) -> nn.Module:
     """Mixes ``TunedBackbone`` into a backbone; its arguments and errors."""
     model = MODELS.build(backbone) if isinstance(backbone, dict) else backbone
-    if getattr(model, 'tuning', None) is not None:
-        raise ValueError(
-            f'{type(model).__name__} is tuned already; put all methods into one list tuning=[...]'
-        )
+    check_untuned(model)
     part = getattr(model, 'encoder', model)
     for name, value in (('frozen_stages', -1), ('frozen', False)):
         if hasattr(part, name):

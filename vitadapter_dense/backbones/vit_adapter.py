@@ -27,6 +27,7 @@ from vitadapter_dense.encoders.maps import dense
 from vitadapter_dense.tuning.base import (
     Tuning,
     build_tuning,
+    check_untuned,
     freeze_all_but,
     keep_frozen_parts_in_eval,
 )
@@ -68,7 +69,8 @@ class ViTAdapter(BaseModule):
     (encoder keys without ``encoder.``, ``gamma1``/``gamma2``) is converted while it is loaded.
 
     Args:
-        encoder: config of the encoder (``type='TimmViT'``), or the encoder itself.
+        encoder: config of the encoder (``type='TimmViT'``), or the encoder itself, which several
+            backbones may share; what one of them freezes or tunes in it is then so in all.
         interaction_indexes: inclusive first and last block of each interaction; default: four equal
             spans.
         conv_inplane: channels of the spatial prior's stem.
@@ -102,7 +104,8 @@ class ViTAdapter(BaseModule):
         encoder_apart: nothing of the adapter changes the encoder's tokens.
 
     Raises:
-        ValueError: spans that do not cover the encoder in order, or an unknown ``vit_feature``.
+        ValueError: spans that do not cover the encoder in order, an unknown ``vit_feature``, or an
+            encoder that is tuned already.
     """
 
     def __init__(
@@ -216,6 +219,7 @@ class ViTAdapter(BaseModule):
                     nn.init.zeros_(linear.bias)
 
     def _tune_encoder(self, tuning: Tuning) -> Tuning:
+        check_untuned(self.encoder)
         self.encoder.frozen = False  # it would keep what the method trains in eval mode
         tuning.attach(self.encoder)
         self.encoder.block_hooks.append(tuning)

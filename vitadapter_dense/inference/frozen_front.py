@@ -2,8 +2,8 @@
 
 A step is a module that the backbone calls: a stem, a block. Each is described by all that says what
 it gives for an image: its type, settings, parameters and buffers, and those of what stands before
-it. Two backbones with one description of a step give the same there, if they have run nothing else
-on the way. Models are described once, in eval mode with their weights loaded; images are never
+it. Two backbones with one description of a step give the same there, where they run their steps in
+this order. Models are described once, in eval mode with their weights loaded; images are never
 looked at.
 """
 
@@ -152,7 +152,7 @@ class _Walk:
             for key, child in module.named_children():
                 self.through(child, f'{name}.{key}' if name else key)
         else:
-            if _sites_in(name, self.before | self.behind) or has_hooks_inside(module):
+            if has_hooks_inside(module):
                 self._so_far = None
             self._go_on(name, described(module))
             if any(True for _ in module.parameters()):
@@ -169,10 +169,6 @@ def _is_sequence(module: nn.Module) -> bool:
     """Sequences, and stages that are a sequence of ``blocks`` with a downsampling."""
     plain_forward = type(module).forward in (nn.Sequential.forward, nn.ModuleList.forward)
     return plain_forward or hasattr(module, 'blocks')
-
-
-def _sites_in(name: str, sites: set[str]) -> list[str]:
-    return [site for site in sites if site.startswith(f'{name}.')]
 
 
 def _of_owner(module: nn.Module) -> list[Any]:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from vitadapter_dense.inference.frozen_front import Front
 
 Outputs = dict[Any, tuple[Any, list[int]]]
-"""What steps gave, and how often each of its tensors had been changed in place by then; by all that
-says what it is: the images, the precision, and the steps gone through."""
+"""What steps gave, and how often its tensors had been changed in place by then; by the images, the
+step's description and the precision."""
 
 
 def going_on(model: nn.Module, front: Front, known: Outputs, data: dict[str, Any]) -> nn.Module:
@@ -38,8 +38,8 @@ def going_on(model: nn.Module, front: Front, known: Outputs, data: dict[str, Any
     in_steps = with_forwards(
         backbone,
         {
-            name: partial(way.step, description, backbone.get_submodule(name).forward)
-            for name, description in front.steps.items()
+            name: partial(way.step, number, description, backbone.get_submodule(name).forward)
+            for number, (name, description) in enumerate(front.steps.items())
         },
     )
 
@@ -95,28 +95,31 @@ class _Way:
     def __init__(self, known: Outputs, start: Any) -> None:
         self.known, self.start = known, start
         self.images: Any = None
-        self._gone: Any = None  # the steps so far; None: there was one of the task's own
+        self._last = -1  # the number of the step that came last in the front's order
 
     def whole(self, description: str | None, forward: Callable[[Tensor], Any]) -> Any:
         """What the whole backbone gives, step by step if that is not known."""
-        self._gone = self.start
-        compute = partial(forward, self.images)
-        if description is None:
-            return compute()
-        return self._computed_once((self.start, description, _precision()), compute)
+        self._last = -1
+        return self._computed_once(description, partial(forward, self.images))
 
     def step(
-        self, description: str | None, forward: Callable[..., Any], *args: Any, **kwargs: Any
+        self,
+        number: int,
+        description: str | None,
+        forward: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
-        """What a step gives; one without description is the task's own, and so is what follows."""
-        compute = partial(forward, *args, **kwargs)
-        if description is None or self._gone is None:
-            self._gone = None
-            return compute()
-        self._gone = (self._gone, description, _precision())
-        return self._computed_once(self._gone, compute)
+        """What a step gives; the task's own where it is run after one that comes behind it."""
+        in_order, self._last = number > self._last, max(number, self._last)
+        return self._computed_once(
+            description if in_order else None, partial(forward, *args, **kwargs)
+        )
 
-    def _computed_once(self, key: Any, compute: Callable[[], Any]) -> Any:
+    def _computed_once(self, description: str | None, compute: Callable[[], Any]) -> Any:
+        if description is None:
+            return compute()
+        key = (self.start, description, _precision())
         output, versions = self.known.get(key, (None, None))
         # what has been changed in place since then (ReLUs do so) is no result any more
         if versions is None or versions != _versions(output):

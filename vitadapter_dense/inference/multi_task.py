@@ -70,7 +70,6 @@ class MultiTaskModel(nn.Module):
             owner = self.models[name].backbone.get_submodule(module)
             owner.register_parameter(parameter, known[key])
 
-    @torch.no_grad()
     def predict(self, inputs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         """Predictions by task.
 
@@ -83,7 +82,8 @@ class MultiTaskModel(nn.Module):
         # preprocessing, what its backbone does behind them, neck and heads.
         known: Outputs = {}
         predictions = {}
-        with torch.inference_mode(False):  # a tensor of that mode does not tell that it was changed
+        # a tensor of inference mode would not tell that it was changed in place
+        with torch.inference_mode(False), torch.no_grad():
             for name, data in inputs.items():
                 task = going_on(self.models[name], self._fronts[name], known, data)
                 predictions[name] = task.test_step(data)

@@ -175,6 +175,22 @@ def build_tuning(cfg: dict[str, Any] | Sequence[dict[str, Any]] | Tuning) -> Tun
     return MODELS.build(cfg)
 
 
+def check_untuned(backbone: nn.Module) -> None:
+    """Raises for a backbone, or one on an encoder, to which a method is attached already.
+
+    Raises:
+        ValueError: a second would act on top of the first.
+    """
+    encoder = getattr(backbone, 'encoder', backbone)
+    methods = [hook for hook in getattr(encoder, 'block_hooks', []) if isinstance(hook, Tuning)]
+    if methods or getattr(backbone, 'tuning', None) is not None:
+        what = backbone if encoder is backbone or not methods else encoder
+        raise ValueError(
+            f'{type(what).__name__} is tuned already; put all methods into one list tuning=[...], '
+            f'or build another for another model'
+        )
+
+
 def freeze_all_but(backbone: nn.Module, tuning: Tuning) -> None:
     """Freezes what the method does not train. The method's own parameters are left alone."""
     own = {id(parameter) for parameter in tuning.parameters()}
