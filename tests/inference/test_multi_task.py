@@ -52,6 +52,7 @@ CASES = [
     ('head_only', 'pro', 'swin', {}, ['patch_embed', 'stages.0.blocks.1'], ['stages.1']),
     ('head_only', 'vpt_add', 'timm_swin', {}, ['model.patch_embed'], ['model.layers.1']),
     ('head_only', 'partial', 'convnext', {}, ['model.stem', 'model.stages.1'], []),
+    ('head_only', 'partial', 'regnet', {}, ['model.stem', 'model.s3.b1'], []),
     ('side', 'pro', 'vit', {}, ['encoder.blocks.0'], ['encoder.blocks.1']),
     ('head_only', 'partial', 'vit', {}, ['encoder.blocks.1'], ['encoder.blocks.2']),
     ('head_only', 'vpt', 'vit', {}, [], ['encoder.blocks.1']),

@@ -38,6 +38,7 @@ def predictor(name: str, folder: Path, options: dict) -> Predictor:
     return Predictor(cfg, folder / f'{name}.pth')
 
 
+@pytest.mark.slow
 def test_a_detector_and_a_segmentor_on_one_image(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / 'a.png'), image)

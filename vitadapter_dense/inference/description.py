@@ -40,7 +40,7 @@ def described(module: nn.Module) -> str:
 
     Parameters are told by their identity: those that two modules share are the same.
     """
-    return digest([(name, own_of(part)) for name, part in _parts(module)])
+    return digest([(name, _own(part)) for name, part in _parts(module)])
 
 
 def has_hooks_inside(module: nn.Module) -> bool:
@@ -65,7 +65,7 @@ def _parts(module: nn.Module, name: str = '') -> Iterator[tuple[str, nn.Module]]
             yield from _parts(child, f'{name}.{key}' if name else key)
 
 
-def own_of(module: nn.Module) -> list[Any]:
+def _own(module: nn.Module) -> list[Any]:
     """Type, tensors and settings of a module without its children."""
     settings = {key: value for key, value in vars(module).items() if key not in _NO_SETTINGS}
     return [*type_and_tensors(module), plain(settings)]

@@ -10,7 +10,6 @@ looked at.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,6 @@ from vitadapter_dense.inference.description import (
     digest,
     has_hooks_inside,
     is_nothing,
-    own_of,
     plain,
     type_and_tensors,
 )
@@ -88,7 +86,8 @@ def front_of(model: nn.Module) -> Front:
     tuning = getattr(backbone, 'tuning', None)
     prefix = 'encoder.' if hasattr(backbone, 'encoder') else ''
     block_hooks = getattr(getattr(backbone, 'encoder', None), 'block_hooks', [])
-    if any(hook is not tuning for hook in block_hooks):
+    compiled = backbone._compiled_call_impl is not None  # calls none of its modules
+    if compiled or any(hook is not tuning for hook in block_hooks):
         return Front(None, {})
     before, behind = set(), set()
     for method in getattr(tuning, 'methods', [] if tuning is None else [tuning]):
@@ -97,30 +96,37 @@ def front_of(model: nn.Module) -> Front:
     names = {name for name, _ in (*backbone.named_modules(), *backbone.named_parameters())}
     acts_within = (before | behind) & names or has_hooks_inside(backbone)
     whole = None if acts_within else digest([start, described(backbone)])
-    owners = _owners_of_steps(backbone)
-    walk = _Walk(owners, before, behind, start=start)
-    if owners:
-        walk.through(owners[0], prefix.removesuffix('.'))
+    walk = _Walk(_owners_of_steps(backbone), before, behind, start=start)
+    if walk.owners:
+        walk.through(backbone.get_submodule(prefix[:-1]), prefix[:-1])
     return Front(whole, walk.steps)
 
 
 def _owners_of_steps(backbone: nn.Module) -> list[nn.Module]:
-    """The module that calls the steps of a backbone, and those of its children that do so too.
+    """What only calls its children one after the other, beside sequences.
 
     Empty for a backbone of which it is not known that nothing else acts in between.
     """
     kind = parts_of(type(backbone))[-1]
     encoder = getattr(backbone, 'encoder', None)
-    if kind is TimmStages:
-        return [backbone, backbone.model]
     if type(encoder) is TimmViT:
         apart = getattr(backbone, 'encoder_apart', False)
         return [encoder, encoder.patch_embed] if apart else []
-    if kind.__module__.partition('.')[0] in ('mmdet', 'mmseg'):
-        with suppress(ValueError):  # its structure is another
-            find_stages(backbone)
-            return [backbone]
-    return []
+    if kind is not TimmStages and kind.__module__.partition('.')[0] not in ('mmdet', 'mmseg'):
+        return []
+    try:
+        blocks = [block for stage in find_stages(backbone) for block in stage.blocks]
+    except ValueError:  # its structure is another
+        return []
+    return list({owner for block in blocks for owner in _modules_around(backbone, block)})
+
+
+def _modules_around(backbone: nn.Module, name: str) -> list[nn.Module]:
+    """The modules in which a module of a backbone is, from the backbone on."""
+    owners = [backbone]
+    for key in name.split('.')[:-1]:
+        owners.append(owners[-1].get_submodule(key))
+    return owners
 
 
 class _Walk:
@@ -131,6 +137,9 @@ class _Walk:
         before: names of modules and parameters from which on something of a task acts.
         behind: names of modules behind which something does.
         start: description of what stands before the backbone.
+
+    Attributes:
+        steps: what was found, as in ``Front``.
     """
 
     def __init__(
@@ -147,8 +156,7 @@ class _Walk:
         if name in self.before or module._forward_pre_hooks:
             self._so_far = None
         if module in self.owners or _is_sequence(module):
-            own = _of_owner if module in self.owners else own_of
-            self._go_on(name, digest(own(module)))
+            self._go_on(name, digest(_of_owner(module)))
             for key, child in module.named_children():
                 self.through(child, f'{name}.{key}' if name else key)
         else:
@@ -166,13 +174,11 @@ class _Walk:
 
 
 def _is_sequence(module: nn.Module) -> bool:
-    """Sequences, and stages that are a sequence of ``blocks`` with a downsampling."""
-    plain_forward = type(module).forward in (nn.Sequential.forward, nn.ModuleList.forward)
-    return plain_forward or hasattr(module, 'blocks')
+    return type(module).forward in (nn.Sequential.forward, nn.ModuleList.forward)
 
 
 def _of_owner(module: nn.Module) -> list[Any]:
-    """The same of a module that only calls others.
+    """Type, tensors and some settings of a module that only calls others.
 
     Most of its settings say how many of these there are, what they say themselves, or which of
     their outputs it returns.

@@ -32,11 +32,13 @@ class MultiTaskModel(nn.Module):
             images, by name; ``''`` is the whole backbone.
 
     Raises:
-        ValueError: a model without a frozen backbone, or frozen tensors that differ.
+        ValueError: no model, one without a frozen backbone, or frozen tensors that differ.
     """
 
     def __init__(self, models: Mapping[str, nn.Module]) -> None:
         super().__init__()
+        if not models:
+            raise ValueError('there is no model: give at least one, by the name of its task')
         for name, model in models.items():
             if not _frozen(model):
                 raise ValueError(
