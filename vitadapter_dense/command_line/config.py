@@ -59,8 +59,8 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> list[str]:
     """
     unknown = []
     for key, value in options.items():
-        _check_number(cfg, key, value)
-        known = _keys_beside(cfg, key)
+        present, known = _look_up(cfg, key)
+        _check_number(key, value, present)
         if known is None:
             continue
         unknown.append(key)
@@ -73,19 +73,11 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> list[str]:
     return unknown
 
 
-def _check_number(cfg: Config, key: str, value: Any) -> None:
+def _check_number(key: str, value: Any, present: Any) -> None:
     """Refuses a word where the configuration has a number, but for a scale that may be dynamic."""
-    place: Any = cfg._cfg_dict
-    for part in key.split('.'):
-        if isinstance(place, Mapping):
-            place = place.get(part)
-        elif isinstance(place, (list, tuple)) and part.isdigit() and int(part) < len(place):
-            place = place[int(part)]
-        else:
-            return
-    number = isinstance(place, (int, float)) and not isinstance(place, bool)
+    number = isinstance(present, (int, float)) and not isinstance(present, bool)
     if number and isinstance(value, str) and not key.endswith('loss_scale'):
-        raise ValueError(f'{key}={value!r}: the configuration has a number there, {place}')
+        raise ValueError(f'{key}={value!r}: the configuration has a number there, {present}')
 
 
 def settle_workers(loader: ConfigDict | None) -> None:
@@ -245,21 +237,21 @@ def _single_root(cfg: Config) -> str:
     return roots.pop()
 
 
-def _keys_beside(cfg: Config, dotted: str) -> list[str] | None:
-    """`None` when the dotted key exists; else the keys that exist where the path breaks off."""
+def _look_up(cfg: Config, dotted: str) -> tuple[Any, list[str] | None]:
+    """The value of a dotted key; where there is none, the keys where the path breaks off."""
     node: Any = cfg
     for part in dotted.split('.'):
         if isinstance(node, (list, tuple)):
             if not part.isdigit() or int(part) >= len(node):
-                return [str(index) for index in range(len(node))]
+                return None, [str(index) for index in range(len(node))]
             node = node[int(part)]
         elif isinstance(node, (Config, Mapping)):
             if part not in node:
-                return [str(key) for key in node]
+                return None, [str(key) for key in node]
             node = node[part]
         else:
-            return []
-    return None
+            return None, []
+    return node, None
 
 
 def _warn(message: str) -> None:
