@@ -15,12 +15,14 @@ PALETTE = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
 META = dict(classes=('red', 'green', 'blue'), palette=PALETTE)
 
 
-def test_overlay_is_a_mixture_and_ignored_pixels_stay() -> None:
-    image = np.full((2, 2, 3), 100, np.uint8)
-    drawn = draw_label_map(image, np.array([[0, 1], [255, 2]]), PALETTE, alpha=0.6)
+def test_overlay_is_a_mixture_with_outlines_and_ignored_pixels_stay() -> None:
+    image = np.full((6, 6, 3), 100, np.uint8)
+    labels = np.kron([[0, 1], [255, 2]], np.ones((3, 3), int))
+    drawn = draw_label_map(image, labels, PALETTE, alpha=0.6)
     assert drawn[0, 0].tolist() == [190, 40, 40]
-    assert drawn[0, 1].tolist() == [40, 190, 40]
-    assert drawn[1, 0].tolist() == [100, 100, 100]
+    assert drawn[0, 2].tolist() == drawn[2, 0].tolist() == [250, 0, 0]
+    assert drawn[0, 3].tolist() == [40, 190, 40]
+    assert (drawn[3:, :3] == 100).all()
     with pytest.raises(ValueError, match=r'shape \(1, 2\)'):
         draw_label_map(image, np.zeros((1, 2)), PALETTE)
 
@@ -66,13 +68,13 @@ def test_one_channel_and_too_few_colours_are_drawn() -> None:
     asked = dict(ground_truth=True, prediction=True)
     own = [(250, 0, 0), (0, 250, 0)]
     drawn = draw_segmentation(image, sample, dict(classes=('a', 'b'), palette=own), **asked)
-    assert drawn[0, :2].tolist() == [[168, 55, 55], [55, 168, 55]]
+    assert drawn[0, :2].tolist() == [[250, 0, 0], [55, 168, 55]]
     for palette in (None, 'random', own[:1], []):
         drawn = draw_segmentation(image, sample, dict(classes=('a', 'b'), palette=palette), **asked)
         assert (drawn[0, 0] != drawn[0, 1]).any()
         assert drawn.shape[0] == 2 + 2 * 22
     one = draw_segmentation(image, sample, dict(classes=('a',), palette=own[:1]), **asked)
-    assert one[0, :2].tolist() == [[168, 55, 55], [100, 100, 100]]
+    assert one[0, :2].tolist() == [[250, 0, 0], [100, 100, 100]]
     sample.gt_sem_seg = PixelData(data=torch.full((1, 2, 2), 299))
     many = draw_segmentation(image, sample, dict(classes=tuple(map(str, range(300)))), **asked)
     assert many.shape[0] == 22 + 2 + 3 * 22

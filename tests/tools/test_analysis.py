@@ -15,9 +15,9 @@ from torch import nn
 
 from msda import MSDeformAttn
 from vitadapter_dense.checkpoints import read_checkpoint
-from vitadapter_dense.command_line.run_files import scalar_files
-from vitadapter_dense.reports.curves import draw_curve, read_curves
+from vitadapter_dense.reports.curves import chosen_losses, curves_figure, draw_curve
 from vitadapter_dense.reports.flops import count_flops
+from vitadapter_dense.reports.run_logs import Curves, read_curves, scalar_files
 
 
 def test_curves_are_drawn_beside_the_run(tiny_task: TinyTask) -> None:
@@ -49,6 +49,20 @@ def test_resumed_logs_make_one_curve_and_half_a_line_is_left_out(tmp_path: Path)
     assert curves.broken_lines == 2
 
 
+def test_each_loss_of_a_run_has_a_curve_and_the_total_of_several() -> None:
+    records = {1: dict(loss=3.0, loss_a=1.0, lr=0.1), 2: {'loss': 3.0, 'decode.loss_b': 2.0}}
+    run = Curves('one', train=records, metrics={2: {'mIoU': 50.0}})
+    left, middle, right = curves_figure([run], metrics=['mIoU']).axes
+    assert [line.get_label() for line in left.lines] == ['loss', 'decode.loss_b', 'loss_a']
+    assert [line.get_xydata().tolist() for line in middle.lines] == [[[1, 0.1]]]
+    assert [line.get_xydata().tolist() for line in right.lines] == [[[2, 50.0]]]
+    assert chosen_losses([run, run], None) == ['loss']
+    many = {f'd{n}.loss_cls': float(n) for n in range(30)}
+    chosen = chosen_losses([Curves('many', train={1: dict(loss=435.0, **many)})], None)
+    assert chosen[:2] == ['loss', 'd29.loss_cls']
+    assert len(chosen) == 10
+
+
 def test_single_point_is_seen() -> None:
     figure, axes = pyplot.subplots()
     draw_curve(axes, [(1, 0.5)], label='one')
@@ -66,6 +80,8 @@ def test_plot_of_an_empty_folder_or_unknown_metric_is_an_error(
         run_tool('analysis/plot_logs.py', tmp_path)
     with pytest.raises(SystemExit, match='coco/nothing.*coco/bbox_mAP'):
         run_tool('analysis/plot_logs.py', tiny_task.work_dir, '--metrics', 'coco/nothing')
+    with pytest.raises(SystemExit, match='nosuch.*loss_rpn_cls'):
+        run_tool('analysis/plot_logs.py', tiny_task.work_dir, '--losses', 'nosuch')
 
 
 def test_parameter_count_is_the_checkpoints(tiny_task: TinyTask) -> None:

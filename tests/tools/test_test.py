@@ -14,8 +14,9 @@ import torch
 from mmengine.structures import InstanceData
 from tiny_detection import CLASSES, CONFIG, ROOT, TinyTask, run_tool
 
-from vitadapter_dense.command_line.run_files import best_checkpoint, scalar_files
+from vitadapter_dense.command_line.run_files import best_checkpoint
 from vitadapter_dense.inference.instance_tta import InstanceTTAModel
+from vitadapter_dense.reports.run_logs import scalar_files
 
 
 @pytest.fixture(scope='module')

@@ -13,7 +13,8 @@ from mmengine.config import Config
 from tiny_detection import TinyTask, losses_by_iteration, run_script, run_tool
 
 from vitadapter_dense.checkpoints import read_checkpoint
-from vitadapter_dense.command_line.run_files import best_checkpoint, last_checkpoint, scalar_files
+from vitadapter_dense.command_line.run_files import best_checkpoint, last_checkpoint
+from vitadapter_dense.reports.run_logs import scalar_files
 
 
 def test_run_saves_evaluates_and_names_what_it_wrote(tiny_task: TinyTask) -> None:

@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from vitadapter_dense.checkpoints.files import is_local, latest_checkpoint
 from vitadapter_dense.reports.output_files import OutputError, write_output
+from vitadapter_dense.reports.run_logs import scalar_files
 
 
 def find_checkpoint(source: str | Path) -> Path:
@@ -66,11 +67,6 @@ def write_config(
             pass
     cfg.dump(beside_log)
     return beside_log
-
-
-def scalar_files(work_dir: str | Path) -> list[Path]:
-    """The scalars that the runs in a work directory logged, oldest first."""
-    return sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
 
 
 def written_files(work_dir: str | Path) -> dict[str, Path]:

@@ -18,7 +18,8 @@ from pathlib import Path
 from mmengine.config import Config
 
 from vitadapter_dense.checkpoints.files import atomic_write
-from vitadapter_dense.command_line.run_files import best_checkpoint, last_checkpoint, scalar_files
+from vitadapter_dense.command_line.run_files import best_checkpoint, last_checkpoint
+from vitadapter_dense.reports.run_logs import scalar_files
 
 RECORD = 'run.json'
 _LOCK = '.in_use'

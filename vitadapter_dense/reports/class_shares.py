@@ -9,10 +9,14 @@ from matplotlib.figure import Figure
 
 from vitadapter_dense.datasets.split_report import SplitReport
 from vitadapter_dense.reports.output_files import write_output
+from vitadapter_dense.reports.plots import plot_text
 
 
 def draw_class_shares(reports: Mapping[str, SplitReport], *, out: Path, command: str) -> None:
-    """Writes a bar for every class and split: its share, on a logarithmic scale.
+    """Writes a bar for every class and split: its share, with its number beside it.
+
+    The scale is linear, so that a bar twice as long says twice as much; what is too rare for a bar
+    to be seen has its number.
 
     Args:
         reports: by the name of the split.
@@ -34,12 +38,15 @@ def draw_class_shares(reports: Mapping[str, SplitReport], *, out: Path, command:
         total = max(1, sum(count for _, count, _ in report.classes))
         shares = [100 * count / total for _, count, _ in report.classes]
         places = [index + number * height for index in range(len(shares))]
-        axes.barh(places, shares, height=height, label=f'{split} ({report.images} images)')
+        label = f'{split} ({report.images} images)'
+        bars = axes.barh(places, shares, height=height, label=label)
+        texts = [f'{share:.2g}%' if share < 10 else f'{share:.0f}%' for share in shares]
+        axes.bar_label(bars, texts, padding=3, fontsize=7)
     middle = height * (len(drawn) - 1) / 2
-    axes.set_yticks([index + middle for index in range(len(classes))], [c[0] for c in classes])
+    places = [index + middle for index in range(len(classes))]
+    axes.set_yticks(places, [plot_text(c[0]) for c in classes], parse_math=False)
     axes.set_ylim(len(classes), -1)  # the first class on top
-    axes.set_xscale('symlog', linthresh=0.01)
-    axes.set_xlim(0, 100)
+    axes.set_xlim(0, 1.12 * axes.get_xlim()[1])  # room for the numbers
     axes.set(xlabel=f'% of the {next(iter(drawn.values())).unit}', title='How often classes occur')
     axes.grid(axis='x', alpha=0.3)
     axes.legend(fontsize='small', loc='upper left', bbox_to_anchor=(1, 1))

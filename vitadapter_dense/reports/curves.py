@@ -1,13 +1,9 @@
-"""Curves of the losses and metrics that runs logged.
-
-A run and its resumptions make one curve: where they overlap, the later one stands.
-"""
+"""Curves of the losses, learning rates and metrics that runs logged."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -15,58 +11,32 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vitadapter_dense.reports.output_files import write_output
+from vitadapter_dense.reports.run_logs import Curves
 
 DEFAULT_METRICS = ('bbox_mAP', 'segm_mAP', 'mIoU')
-
-
+MOST_PARTS = 9  # losses beside the total that a plot can show
 MARKED_POINTS = 40  # a line through fewer points shows each of them; a single one is no line
 
 
-@dataclass
-class Curves:
-    """What one run logged: values by iteration for training, by evaluation step for metrics."""
+def chosen_losses(runs: Sequence[Curves], keys: Sequence[str] | None) -> list[str]:
+    """Names of the losses to plot: those asked for, else each of one run, the totals of several.
 
-    name: str
-    train: dict[int, dict[str, float]] = field(default_factory=dict)
-    metrics: dict[int, dict[str, float]] = field(default_factory=dict)
-    broken_lines: int = 0
-
-    @property
-    def step_name(self) -> str:
-        """What evaluation steps count: epochs, or iterations."""
-        epochs = [record['epoch'] for record in self.train.values() if 'epoch' in record]
-        counted = epochs and self.metrics and max(self.metrics) <= max(epochs)
-        return 'epoch' if counted else 'iteration'
-
-
-def read_curves(work_dir: str | Path, files: Sequence[Path]) -> Curves:
-    """Reads what the runs of a work directory logged.
-
-    Args:
-        work_dir: gives the curves their name.
-        files: the `scalars.json` of its runs, in the order of the runs.
+    Of more than a plot can show, the largest are taken.
 
     Raises:
-        FileNotFoundError: when nothing was logged there.
+        ValueError: when a scalar was asked for that no run has.
     """
-    if not files:
-        raise FileNotFoundError(
-            f'{work_dir} holds no */vis_data/scalars.json: is it the work directory of a training?'
-        )
-    curves = Curves(Path(work_dir).resolve().name)
-    for file in files:
-        for line in file.read_text().splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                # A killed run may leave half a line.
-                curves.broken_lines += 1
-                continue
-            if 'loss' in record:
-                curves.train[int(record.get('iter', record.get('step', 0)))] = record
-            elif 'step' in record and any('/' in key or 'mIoU' in key for key in record):
-                curves.metrics[int(record['step'])] = record
-    return curves
+    if keys is not None:
+        return _known(keys, [record for run in runs for record in run.train.values()])
+    if len(runs) > 1:
+        return ['loss']
+    sizes: dict[str, list[float]] = {}
+    for record in runs[0].train.values():
+        for key, value in record.items():
+            if key != 'loss' and key.split('.')[-1].startswith('loss') and isfinite(value):
+                sizes.setdefault(key, []).append(abs(value))
+    parts = sorted(sizes, key=lambda key: -sum(sizes[key]) / len(sizes[key]))
+    return ['loss', *parts[:MOST_PARTS]] if len(parts) > 1 else ['loss']
 
 
 def chosen_metrics(runs: Sequence[Curves], keys: Sequence[str] | None) -> list[str]:
@@ -75,13 +45,19 @@ def chosen_metrics(runs: Sequence[Curves], keys: Sequence[str] | None) -> list[s
     Raises:
         ValueError: when a metric was asked for that no run has.
     """
-    logged = {key for run in runs for record in run.metrics.values() for key in record}
-    if keys is None:
-        return sorted(key for key in logged if key.split('/')[-1] in DEFAULT_METRICS)
+    records = [record for run in runs for record in run.metrics.values()]
+    if keys is not None:
+        return _known(keys, records)
+    logged = {key for record in records for key in record}
+    return sorted(key for key in logged if key.split('/')[-1] in DEFAULT_METRICS)
+
+
+def _known(keys: Sequence[str], records: Sequence[dict[str, float]]) -> list[str]:
+    logged = {key for record in records for key in record}
     unknown = [key for key in keys if key not in logged]
     if unknown:
-        known = ', '.join(sorted(logged - {'step'}))
-        raise ValueError(f'no run logged {", ".join(unknown)}; logged: {known or "no metric"}')
+        known = ', '.join(sorted(logged - {'step', 'iter', 'epoch'}))
+        raise ValueError(f'no run logged {", ".join(unknown)}; logged: {known or "nothing"}')
     return list(keys)
 
 
@@ -89,45 +65,66 @@ def draw_curve(axes: Axes, points: Sequence[tuple[int, float]], *, label: str) -
     """Draws a line through points (step, value), with markers where they are few."""
     if points:
         marker = 'o' if len(points) <= MARKED_POINTS else ''
-        axes.plot(*zip(*points, strict=True), marker=marker, label=label)
+        axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, label=label)
+
+
+def curves_figure(
+    runs: Sequence[Curves], *, losses: Sequence[str] | None = None, metrics: Sequence[str]
+) -> Figure:
+    """Draws losses, learning rates and metrics, from left to right.
+
+    Args:
+        runs: what is drawn.
+        losses: scalars of the left plot; by default as `chosen_losses` says.
+        metrics: scalars of the right plot.
+    """
+    losses = chosen_losses(runs, None) if losses is None else losses
+    figure = Figure(figsize=(15, 4.5), layout='constrained')
+    left, middle, right = figure.subplots(1, 3)
+    for run in runs:
+        name = f'{run.name}: ' if len(runs) > 1 else ''
+        for key in losses:
+            draw_curve(left, _points(run.train, key), label=name + key)
+        draw_curve(middle, _points(run.train, 'lr'), label=name + 'lr')
+        for key in metrics:
+            draw_curve(right, _points(run.metrics, key), label=name + key)
+    left.set(title='Losses', xlabel='iteration')
+    middle.set(title='Learning rate', xlabel='iteration')
+    right.set(title='Validation', xlabel=runs[0].step_name)
+    for axes in (left, middle, right):
+        axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(axes.lines) > 1 or axes is right and axes.lines:
+            axes.legend(fontsize='small')
+        if not axes.lines:
+            axes.text(0.5, 0.5, 'nothing was logged', transform=axes.transAxes, ha='center')
+    return figure
+
+
+def _points(records: dict[int, dict[str, float]], key: str) -> list[tuple[int, float]]:
+    return [(step, record[key]) for step, record in sorted(records.items()) if key in record]
 
 
 def plot_curves(
     runs: Sequence[Curves],
     *,
-    losses: Sequence[str],
+    losses: Sequence[str] | None = None,
     metrics: Sequence[str],
     out: Path,
     command: str,
 ) -> None:
-    """Draws losses on the left and metrics on the right and writes the picture.
+    """Writes the picture that `curves_figure` draws.
 
     Args:
         runs: what is drawn.
-        losses: scalars of the left plot.
-        metrics: scalars of the right plot.
+        losses: as for `curves_figure`.
+        metrics: as for `curves_figure`.
         out: the picture; nothing is written over that ``command`` did not make.
         command: name of the command that writes.
 
     Raises:
         OutputError: another hand made the file that is there.
     """
-    figure = Figure(figsize=(13, 4.5))
-    left, right = figure.subplots(1, 2)
-    for run in runs:
-        for key in losses:
-            points = [(step, rec[key]) for step, rec in sorted(run.train.items()) if key in rec]
-            draw_curve(left, points, label=f'{run.name}: {key}')
-        for key in metrics:
-            points = [(step, rec[key]) for step, rec in sorted(run.metrics.items()) if key in rec]
-            draw_curve(right, points, label=f'{run.name}: {key}')
-    left.set(title='Training', xlabel='iteration', ylabel='loss')
-    right.set(title='Validation', xlabel=runs[0].step_name, ylabel='metric')
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if axes.lines:
-            axes.legend(fontsize='small')
-    figure.tight_layout()
+    figure = curves_figure(runs, losses=losses, metrics=metrics)
     with write_output(out, command=command) as partial:
-        figure.savefig(partial, dpi=120)
+        figure.savefig(partial, dpi=110)

@@ -28,7 +28,7 @@ _ROW, _SWATCH, _GAP = 22, 14, 8  # pixels
 def draw_label_map(
     image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], *, alpha: float = ALPHA
 ) -> np.ndarray:
-    """Lay the colours of the classes over an image.
+    """Lay the colours of the classes over an image, each segment with an outline.
 
     Args:
         image: (H, W, 3) uint8, RGB.
@@ -43,8 +43,17 @@ def draw_label_map(
         raise ValueError(f'labels of shape {labels.shape} for an image of {image.shape[:2]}')
     known = (labels >= 0) & (labels < len(palette))
     colours = np.asarray(palette, np.float32)[np.where(known, labels, 0)]
-    mixed = image * (1 - alpha) + colours * alpha
+    alphas = np.where(_outlines(labels), 1, alpha)[..., None]
+    mixed = image * (1 - alphas) + colours * alphas
     return np.where(known[..., None], mixed.round(), image).astype(np.uint8)
+
+
+def _outlines(labels: np.ndarray) -> np.ndarray:
+    """(H, W) bool, the pixels of a segment that meet another one to the right or below."""
+    edges = np.zeros(labels.shape, bool)
+    edges[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    edges[:-1] |= labels[:-1] != labels[1:]
+    return edges
 
 
 def draw_legend(
