@@ -22,7 +22,7 @@ PYTHON := $(firstword $(foreach p,$(RUN) python3.12 python3.11 python3,$(shell \
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env train test test-all lint docs clean clean-env
+.PHONY: help env config train test test-all lint docs clean clean-env
 
 help:
 	@echo 'make train     set up, train the quick start, evaluate it, draw pictures and curves (15 minutes on 2 cores)'
@@ -45,8 +45,11 @@ env:
 	    'Mend: install one and name it, as in: make env PYTHON=/path/to/python3.12' >&2; exit 1; }
 	@MMCV_OPS='$(MMCV_OPS)' '$(PYTHON)' tools/setup_env.py --venv $(VENV) $(PINS)
 
-train: env
-	@$(RUN) tools/train_and_show.py $(CONFIG) $(ARGS)
+train: config env
+	@$(RUN) tools/train_and_show.py '$(CONFIG)' $(ARGS)
+
+config:
+	@'$(PYTHON)' vitadapter_cli/config_files.py '$(CONFIG)'
 
 lint: env
 	@echo '[make] lint (some seconds)'

@@ -23,6 +23,12 @@ from tests.test_imports import imports_of, module_name, source_files
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / 'configs'
+PACKAGES = (
+    (ROOT, 'vitadapter_dense'),
+    (ROOT, 'vitadapter_cli'),
+    (ROOT / 'ops', 'msda'),
+    (ROOT / 'ops', 'mmcv_ops'),
+)
 # Where a package's import name is not the name it is installed by.
 DISTRIBUTIONS = {'mmengine': 'onedl-mmengine', 'cv2': 'opencv-python-headless', 'PIL': 'pillow'}
 
@@ -33,11 +39,11 @@ def declared_dependencies() -> set[str]:
 
 
 def test_dependencies_cover_what_is_imported_on_load() -> None:
-    own = {'vitadapter_dense', 'msda', 'mmcv_ops'}
+    own = {package for _, package in PACKAGES}
     imported = {
         found.module.split('.')[0]
-        for folder in (ROOT / 'vitadapter_dense', ROOT / 'ops' / 'msda', ROOT / 'ops' / 'mmcv_ops')
-        for path in source_files(folder)
+        for folder, package in PACKAGES
+        for path in source_files(folder / package)
         for found in imports_of(path)
         if found.on_load
     }
@@ -146,10 +152,9 @@ def test_wheels_hold_the_packages_and_nothing_else(built: Path) -> None:
     compiled, plain = sorted(built.glob('*.whl'))
     assert '-cp311-abi3-linux_' in compiled.name
     assert plain.name.endswith('-py3-none-any.whl')
-    packages = ((ROOT, 'vitadapter_dense'), (ROOT / 'ops', 'msda'), (ROOT / 'ops', 'mmcv_ops'))
     expected = {
         str(path.relative_to(base))
-        for base, package in packages
+        for base, package in PACKAGES
         for path in source_files(base / package)
     }
     configs = {f'vitadapter_dense/{path.relative_to(ROOT)}' for path in source_files(CONFIGS)}

@@ -23,6 +23,7 @@ PACKAGE = 'vitadapter_dense'
 ARROWS = {
     'msda': set(),
     'mmcv_ops': {'msda'},
+    'vitadapter_cli': set(),
     'adapter': {'msda'},
     'checkpoints': set(),
     'datasets': set(),
@@ -32,14 +33,24 @@ ARROWS = {
     'heads': {'encoders', 'tuning'},
     'training': {'checkpoints', 'encoders', 'tuning', 'datasets'},
     'reports': {'checkpoints', 'encoders', 'tuning', 'datasets'},
-    'command_line': {'checkpoints', 'encoders', 'tuning', 'datasets', 'training', 'reports'},
+    'command_line': {
+        'vitadapter_cli',
+        'checkpoints',
+        'encoders',
+        'tuning',
+        'datasets',
+        'training',
+        'reports',
+    },
 }
 ARROWS['inference'] = {*ARROWS['command_line'], 'command_line'}
-SUBPACKAGES = tuple(name for name in ARROWS if name not in ('msda', 'mmcv_ops'))
+BESIDE = {'msda': 'ops/msda', 'mmcv_ops': 'ops/mmcv_ops', 'vitadapter_cli': 'vitadapter_cli'}
+SUBPACKAGES = tuple(name for name in ARROWS if name not in BESIDE)
 # Package -> the only third-party packages it may import, wherever in a file the import stands.
 PLAIN = {
     'msda': {'torch'},
     'mmcv_ops': {'torch', 'torchvision'},
+    'vitadapter_cli': {'mmengine'},
     'adapter': {'torch'},
     'checkpoints': {'torch', 'numpy', 'safetensors', 'mmengine'},
 }
@@ -63,7 +74,7 @@ def source_files(folder: Path) -> list[Path]:
 def package_folders() -> dict[str, Path]:
     """Every package of the arrows, with its folder."""
     folders = {name: ROOT / PACKAGE / name for name in SUBPACKAGES}
-    return folders | {name: ROOT / 'ops' / name for name in ('msda', 'mmcv_ops')}
+    return folders | {name: ROOT / folder for name, folder in BESIDE.items()}
 
 
 def module_name(path: Path) -> str:
@@ -103,7 +114,7 @@ def imports_of(path: Path) -> Iterator[Import]:
 def own_package(module: str) -> str | None:
     """The package of the arrows that a module belongs to; the root itself counts by its name."""
     parts = module.split('.')
-    if parts[0] in ('msda', 'mmcv_ops'):
+    if parts[0] in BESIDE:
         return parts[0]
     if parts[0] == PACKAGE:
         return parts[1] if len(parts) > 1 and parts[1] in SUBPACKAGES else PACKAGE
@@ -169,10 +180,9 @@ def test_plain_packages_know_little_else(package: str) -> None:
 
 
 def test_no_toolbox_is_imported_on_load() -> None:
-    folders = (ROOT / PACKAGE, ROOT / 'ops' / 'msda', ROOT / 'ops' / 'mmcv_ops')
     wrong = [
         f'{found.where} imports {found.module}'
-        for folder in folders
+        for folder in (ROOT / PACKAGE, *(ROOT / name for name in BESIDE.values()))
         for path in source_files(folder)
         for found in imports_of(path)
         if found.on_load and found.module.split('.')[0] in TOOLBOXES

@@ -95,7 +95,7 @@ def run_shown(command: Sequence[str | Path]) -> None:
         raise StepError(f'the command above ended with status {status}; it says why.')
 
 
-def stop(error: StepError) -> None:
+def stop(error: Exception) -> None:
     """Ends the program with the error's message and status 1."""
     print(f'[make] FAILED: {error}', file=sys.stderr, flush=True)
     raise SystemExit(1)

@@ -18,30 +18,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
 
-from mmengine.config import Config
-from mmengine.dist import is_main_process
-
-from vitadapter_dense.checkpoints.checked_loading import WeightsError
-from vitadapter_dense.command_line.arguments import (
-    add_launcher_argument,
-    build_runner,
-    config_parser,
-    errors_as_message,
-    interruptible,
-    is_first_process,
-    prepare_launch,
-    read_config,
-)
-from vitadapter_dense.command_line.config import add_hook, set_work_dir
-from vitadapter_dense.command_line.run_files import find_checkpoint
-from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
-from vitadapter_dense.datasets.errors import DatasetError
-from vitadapter_dense.inference.tta import apply_tta
-from vitadapter_dense.reports.dump_predictions import DumpPredictions
-from vitadapter_dense.reports.output_files import OutputError, check_outputs, write_output
-from vitadapter_dense.reports.pictures import PredictionPicturesHook
-from vitadapter_dense.reports.progress import ProgressBarHook
-from vitadapter_dense.training.distributed import closed_in_order
+from vitadapter_cli import add_launcher_argument, config_parser, parse, positive, share
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -58,16 +35,48 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         const='',
         help='write pictures of predictions beside ground truth (default: <work dir>/pictures)',
     )
-    parser.add_argument('--max-pictures', type=int, metavar='N', help='stop drawing after N images')
     parser.add_argument(
-        '--score-thr', type=float, default=0.3, help='lowest score that is drawn (default: 0.3)'
+        '--max-pictures', type=positive, metavar='N', help='stop drawing after N images'
+    )
+    parser.add_argument(
+        '--score-thr', type=share, default=0.3, help='lowest score that is drawn (default: 0.3)'
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     parser.add_argument(
         '--out', help='a .pkl for the predictions of every image, or a .json for the metrics'
     )
     add_launcher_argument(parser)
-    return parser.parse_args(argv)
+    args = parse(parser, argv)
+    if args.max_pictures and args.show_dir is None:
+        parser.error('--max-pictures counts the pictures of --show-dir: give both')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from vitadapter_dense.checkpoints.checked_loading import WeightsError
+from vitadapter_dense.command_line.arguments import (
+    build_runner,
+    errors_as_message,
+    interruptible,
+    is_first_process,
+    prepare_launch,
+    read_config,
+)
+from vitadapter_dense.command_line.config import add_hook, set_work_dir
+from vitadapter_dense.command_line.run_files import find_checkpoint
+from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
+from vitadapter_dense.datasets.errors import DatasetError
+from vitadapter_dense.inference.tta import apply_tta
+from vitadapter_dense.reports.dump_predictions import DumpPredictions
+from vitadapter_dense.reports.output_files import OutputError, check_outputs, write_output
+from vitadapter_dense.reports.pictures import PredictionPicturesHook
+from vitadapter_dense.reports.progress import ProgressBarHook
+from vitadapter_dense.training.distributed import closed_in_order
 
 
 def configure(args: argparse.Namespace) -> Config:

@@ -19,14 +19,55 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
 
+from vitadapter_cli import add_launcher_argument, config_parser, parse
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = config_parser('Train a detector or a segmentor.')
+    parser.add_argument(
+        '--work-dir', help='where results go (default: work_dirs/<data set>/<config name>)'
+    )
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a value, from the last one in the work directory',
+    )
+    start.add_argument('--load-from', metavar='CHECKPOINT', help='start from these weights')
+    parser.add_argument(
+        '--accept-changes',
+        action='store_true',
+        help='resume although model, optimiser type, batch, seed or data differ (docs/resume.md)',
+    )
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bfloat16',
+        choices=('float16', 'bfloat16'),
+        help='automatic mixed precision (default type: bfloat16), on the CPU too',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the total batch size',
+    )
+    parser.add_argument('--seed', type=int, help='seed of every random generator')
+    add_launcher_argument(parser)
+    return parse(parser, argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.command_line.arguments import (
-    add_launcher_argument,
     build_runner,
-    config_parser,
     errors_as_message,
     is_first_process,
     prepare_launch,
@@ -54,42 +95,6 @@ from vitadapter_dense.training.errors import SettingsError
 from vitadapter_dense.training.finite import NotFiniteError
 from vitadapter_dense.training.runner import go_on_from
 from vitadapter_dense.training.stopping import Stopped, stops_on_signals
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = config_parser('Train a detector or a segmentor.')
-    parser.add_argument(
-        '--work-dir', help='where results go (default: work_dirs/<data set>/<config name>)'
-    )
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        metavar='CHECKPOINT',
-        help='go on from a checkpoint; without a value, from the last one in the work directory',
-    )
-    parser.add_argument(
-        '--accept-changes',
-        action='store_true',
-        help='resume although model, optimiser type, batch, seed or data differ (docs/resume.md)',
-    )
-    parser.add_argument('--load-from', metavar='CHECKPOINT', help='start from these weights')
-    parser.add_argument(
-        '--amp',
-        nargs='?',
-        const='bfloat16',
-        choices=('float16', 'bfloat16'),
-        help='automatic mixed precision (default type: bfloat16), on the CPU too',
-    )
-    parser.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate with the total batch size',
-    )
-    parser.add_argument('--seed', type=int, help='seed of every random generator')
-    add_launcher_argument(parser)
-    return parser.parse_args(argv)
 
 
 def configure(args: argparse.Namespace) -> Config:
@@ -126,7 +131,7 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
     """
     with errors_as_message():
         cfg, remarks = configure(args), []
-        start = checkpoint_to_resume(cfg.work_dir, resume=args.resume, load_from=args.load_from)
+        start = checkpoint_to_resume(cfg.work_dir, args.resume)
         if start is None and args.resume:
             print(
                 f'No checkpoint to resume from in {cfg.work_dir}: '

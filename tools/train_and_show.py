@@ -14,7 +14,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+# A checkout that is not installed works too; an installed package goes first.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 from steps import StepError, duration, run_shown, say, stop
+
+from vitadapter_cli import config_path, default_work_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / 'tools'
@@ -86,13 +91,10 @@ def written_since(start: float, folders: Sequence[Path]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs every step, or ends with the one that failed."""
     args, extra = parse_args(argv)
-    args.work_dir = args.work_dir or default_work_dir(args.config)
     started = time.time()
     try:
-        if not args.config.is_file():
-            raise StepError(
-                f'there is no {args.config}; configs/ has: {", ".join(known_configs())}'
-            )
+        args.config = config_path(args.config)
+        args.work_dir = args.work_dir or default_work_dir(args.config)
         if any(args.work_dir.glob('*.pth')):
             say(f'{args.work_dir} holds a run: going on with it (remove it to begin anew)')
         todo = steps(args, extra)
@@ -101,27 +103,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             begun = time.monotonic()
             run_shown([sys.executable, str(TOOLS / command[0]), *command[1:]])
             say(f'  done in {duration(time.monotonic() - begun)}')
-    except StepError as error:
+    except (FileNotFoundError, StepError) as error:
         stop(error)
     except KeyboardInterrupt:
         stop(StepError('stopped. The same command goes on from the last checkpoint.'))
     say(f'finished in {duration(time.time() - started)}. Written:')
     for line in written_since(started, [ROOT / 'data' / 'shapes', args.work_dir]):
         print(f'  {line}')
-
-
-def default_work_dir(config: Path) -> Path:
-    """Where tools/train.py writes; importing that takes seconds, so only where it is asked."""
-    sys.path += [str(ROOT), str(ROOT / 'ops')]
-    from vitadapter_dense.command_line.work_dirs import default_work_dir
-
-    return default_work_dir(config)
-
-
-def known_configs() -> list[str]:
-    """The configs that can be trained, relative to the project."""
-    files = sorted((ROOT / 'configs').glob('[!_]*/*.py'))
-    return [str(file.relative_to(ROOT)) for file in files]
 
 
 if __name__ == '__main__':

@@ -8,6 +8,7 @@ find them by their bare names. A config asks for it with
 from __future__ import annotations
 
 import mmcv_ops  # noqa: F401  (before anything imports mmcv.ops: operators for an mmcv without)
+from vitadapter_cli import config_path, load_config
 from vitadapter_dense.adapter import (
     ConvFFN,
     Extractor,
@@ -17,8 +18,6 @@ from vitadapter_dense.adapter import (
     SpatialPriorModule,
 )
 from vitadapter_dense.backbones import PlainViT, SimplePyramid, TunedBackbone, ViTAdapter
-from vitadapter_dense.command_line.config import load_config
-from vitadapter_dense.command_line.config_files import config_path
 from vitadapter_dense.datasets import LoadAnnotationsChecked, LoadImageChecked
 from vitadapter_dense.encoders import CachedEncoder, TimmStages, TimmViT, Tokens
 from vitadapter_dense.heads import PixelCrossEntropyLoss

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from vitadapter_cli import load_config
 from vitadapter_dense.command_line.check_names import check_names
-from vitadapter_dense.command_line.config import apply_options, load_config
 
 pytest.importorskip('mmdet')
 SHAPES = 'configs/shapes/mask_rcnn_vitadapter_xs.py'
@@ -45,13 +45,3 @@ def test_own_configurations_and_those_of_the_toolboxes_pass():
     own = sorted(Path(__file__).parents[2].glob('configs/*/*.py'))
     for path in [*own[::6], *(theirs / name for name in names)]:
         check_names(Config.fromfile(path))
-
-
-def test_a_word_is_no_number():
-    cfg = Config(dict(train_cfg=dict(max_iters=3), scale=[1.0, dict(x=2)], pretrained=True))
-    for key in ('train_cfg.max_iters', 'scale.0', 'scale.1.x'):
-        with pytest.raises(ValueError, match=f"{key}='abc': the configuration has a number"):
-            apply_options(cfg, {key: 'abc'})
-    cfg.optim_wrapper = dict(loss_scale=512.0)
-    apply_options(cfg, {'optim_wrapper.loss_scale': 'dynamic', 'pretrained': 'deit.pth'})
-    assert cfg.pretrained == 'deit.pth'

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.training.toys import build_runner, evaluation
+from vitadapter_cli import default_work_dir
 from vitadapter_dense.checkpoints.files import latest_checkpoint
 from vitadapter_dense.command_line.run_files import last_checkpoint
-from vitadapter_dense.command_line.work_dirs import check_work_dir, default_work_dir, hold_work_dir
+from vitadapter_dense.command_line.work_dirs import check_work_dir, hold_work_dir
 
 ROOT = Path(__file__).parents[2]
 

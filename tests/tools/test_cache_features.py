@@ -10,7 +10,7 @@ import torch
 from tiny_detection import ROOT, load_tool, losses_by_iteration, run_tool
 from tiny_segmentation import CLASSES, CONFIG, write_images
 
-from vitadapter_dense.command_line.config import load_config
+from vitadapter_cli import load_config
 from vitadapter_dense.encoders.feature_folder import FeatureFolder
 from vitadapter_dense.inference.predictor import build_model
 

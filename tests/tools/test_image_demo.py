@@ -46,7 +46,7 @@ def test_images_of_the_user_stay_in_the_folder_of_the_pictures(
     (images / 'val_2.jpg').unlink()
     shutil.copy(images / 'val_0.jpg', images / '._val_0.jpg')  # as macOS leaves them
     before = {path: path.read_bytes() for path in images.iterdir()}
-    model = [tiny_task.config, tiny_task.work_dir, '--score-thr', 1.1, '--device', 'cpu']
+    model = [tiny_task.config, tiny_task.work_dir, '--score-thr', 1, '--device', 'cpu']
     arguments = [images, *model, '--out-dir', images]
     for _ in range(2):  # the second run finds the pictures of the first
         status, printed = run_tool(DEMO, *arguments)
@@ -72,7 +72,7 @@ def test_pictures_of_other_kinds_are_drawn(tiny_task: TinyTask, tmp_path: Path) 
     cv2.imwrite(str(tmp_path / 'deep.png'), deep)
     for name in ('moving.gif', 'deep.png'):
         command = [tmp_path / name, tiny_task.config, tiny_task.work_dir, '--device', 'cpu']
-        status, _ = run_tool(DEMO, *command, '--out-dir', tmp_path / 'drawn', '--score-thr', 1.1)
+        status, _ = run_tool(DEMO, *command, '--out-dir', tmp_path / 'drawn', '--score-thr', 1)
         assert status == 0
         drawn = cv2.imread(str((tmp_path / 'drawn' / name).with_suffix('.png')))
         expected = cv2.resize(image, drawn.shape[1::-1], interpolation=cv2.INTER_CUBIC)
@@ -82,7 +82,7 @@ def test_pictures_of_other_kinds_are_drawn(tiny_task: TinyTask, tmp_path: Path) 
 def test_no_prediction_leaves_the_image_as_it_is(tiny_task: TinyTask, tmp_path: Path) -> None:
     pattern = tiny_task.data / 'val' / 'val_[02].jpg'
     arguments = [pattern, tiny_task.config, tiny_task.work_dir / 'epoch_1.pth', '--device', 'cpu']
-    status, _ = run_tool(DEMO, *arguments, '--out-dir', tmp_path, '--score-thr', 1.1)
+    status, _ = run_tool(DEMO, *arguments, '--out-dir', tmp_path, '--score-thr', 1)
     assert status == 0
     for name in ('val_0', 'val_2'):
         drawn = cv2.imread(str(tmp_path / f'{name}.png'))

@@ -17,12 +17,11 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from tiny_detection import ROOT, run_script
 
+from vitadapter_cli.options import apply_options, load_config
 from vitadapter_dense.command_line.config import (
     apply_amp,
-    apply_options,
     auto_backend,
     enable_auto_scale_lr,
-    load_config,
     override_data_root,
 )
 from vitadapter_dense.command_line.environment import missing_pieces, require_openmmlab
@@ -78,8 +77,10 @@ def test_several_data_roots_cannot_be_overridden() -> None:
 
 def test_unknown_options_are_named(caplog: pytest.LogCaptureFixture) -> None:
     cfg = Config(dict(model=dict(backbone=dict(depth=4)), hooks=[dict(a=1)]))
-    options = {'model.backbone.dept': 5, 'model.backbone.depth': 6, 'hooks.0.a': 2, 'hooks.0.b': 3}
-    assert apply_options(cfg, options) == ['model.backbone.dept', 'hooks.0.b']
+    options = {'model.backbone.dep': 5, 'model.backbone.depth': 6, 'hooks.0.a': 2, 'hooks.0.b': 3}
+    first, second = apply_options(cfg, options)
+    assert "no 'model.backbone.dep' yet, it is added; similar: depth" in first
+    assert "no 'hooks.0.b' yet" in second
     assert cfg.model.backbone.depth == 6
     assert cfg.hooks[0].a == 2
 

@@ -12,6 +12,7 @@ CPU the default backend needs a C++ compiler.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import statistics
 import sys
@@ -24,12 +25,41 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
+from vitadapter_cli import add_device_argument, config_parser, parse, positive
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = config_parser('Time a backbone with and without torch.compile.')
+    parser.add_argument(
+        '--shape',
+        type=positive,
+        nargs='+',
+        default=[512],
+        metavar='SIDE',
+        help='H W, or one side (default: 512)',
+    )
+    parser.add_argument('--batch', type=positive, default=1, help='images (default: 1)')
+    parser.add_argument('--repeats', type=positive, default=20, help='of each (default: 20)')
+    parser.add_argument('--threads', type=positive, help="default: torch's own choice")
+    add_device_argument(parser)
+    parser.add_argument('--tolerance', type=float, default=1e-4, help='default: 1e-4')
+    args = parse(parser, argv)
+    if len(args.shape) > 2:
+        parser.error(f'--shape takes one or two sides, got {args.shape}')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
-from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
+from vitadapter_dense.command_line.arguments import errors_as_message, read_config
+from vitadapter_dense.inference.devices import checked_device
 
 
 def random_backbone(cfg: Config, device: str) -> nn.Module:
@@ -75,25 +105,15 @@ def largest_deviation(outputs: Sequence[Tensor], references: Sequence[Tensor]) -
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status: 1 if the outputs differ."""
-    parser = config_parser('Time a backbone with and without torch.compile.')
-    parser.add_argument(
-        '--shape', type=int, nargs='+', default=[512], metavar='SIDE', help='H W, or one side'
-    )
-    parser.add_argument('--batch', type=int, default=1, help='images (default: 1)')
-    parser.add_argument('--repeats', type=int, default=20, help='of each (default: 20)')
-    parser.add_argument('--threads', type=int, help="default: torch's own choice")
-    parser.add_argument('--device', default='cpu', help='cpu or cuda (default: cpu)')
-    parser.add_argument('--tolerance', type=float, default=1e-4, help='default: 1e-4')
-    args = parser.parse_args(argv)
-    if len(args.shape) > 2 or min(*args.shape, args.batch, args.repeats) < 1:
-        parser.error('--shape takes one or two sides; sides, --batch and --repeats are positive')
+    args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     height, width = args.shape[0], args.shape[-1]
     with errors_as_message():
-        backbone = random_backbone(read_config(args), args.device)
+        device = str(checked_device(args.device))
+        backbone = random_backbone(read_config(args), device)
     torch.manual_seed(0)
-    images = torch.randn(args.batch, 3, height, width).to(args.device)
+    images = torch.randn(args.batch, 3, height, width).to(device)
     compiled = torch.compile(backbone, fullgraph=True)
     with torch.inference_mode():
         start = time.perf_counter()
@@ -101,10 +121,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         compiling = time.perf_counter() - start
         deviation = largest_deviation(outputs, backbone(images))
         runs = [lambda: backbone(images), lambda: compiled(images)]
-        take_turns(runs, 2, args.device)  # to warm up
-        times = take_turns(runs, args.repeats, args.device)
+        take_turns(runs, 2, device)  # to warm up
+        times = take_turns(runs, args.repeats, device)
     eager, faster = (statistics.median(column) for column in times)
-    print(f'backbone of {args.config}, forward, {torch.get_num_threads()} threads, {args.device}')
+    print(f'backbone of {args.config}, forward, {torch.get_num_threads()} threads, {device}')
     print('images | eager (ms) | compiled (ms) | eager / compiled | deviation | to compile (s)')
     print(
         f'{args.batch} x {height} x {width} | {eager:.1f} | {faster:.1f} | {eager / faster:.2f} | '

@@ -5,6 +5,7 @@ python tools/analysis/browse_dataset.py configs/coco/mask_rcnn_vitadapter_s.py -
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +14,33 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
+from vitadapter_cli import config_parser, parse, positive
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = config_parser('Write augmented samples of a data set as PNGs.')
+    parser.add_argument(
+        '--split', choices=('train', 'val', 'test'), default='train', help='default: train'
+    )
+    parser.add_argument('--num', type=positive, default=20, help='how many samples (default: 20)')
+    parser.add_argument('--out-dir', default='browse', help='folder of the PNGs (default: browse)')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the augmentations (default: 0)'
+    )
+    return parse(parser, argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
 import numpy as np
 from mmengine.registry import DATASETS, VISUALIZERS, init_default_scope
 from mmengine.runner import set_random_seed
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from vitadapter_dense.command_line.arguments import (
-    config_parser,
-    errors_as_message,
-    read_config,
-)
+from vitadapter_dense.command_line.arguments import errors_as_message, read_config
 from vitadapter_dense.datasets.check_coco import check_dataset_config
 from vitadapter_dense.reports.output_files import OutputError, check_outputs
 from vitadapter_dense.reports.picture_files import check_picture_folder
@@ -52,12 +69,7 @@ def plain_boxes(sample: BaseDataElement) -> BaseDataElement:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
-    parser = config_parser('Write augmented samples of a data set as PNGs.')
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
-    parser.add_argument('--num', type=int, default=20, help='how many samples (default: 20)')
-    parser.add_argument('--out-dir', default='browse', help='folder of the PNGs')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the augmentations')
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
     with errors_as_message():
         cfg = read_config(args)
         loader = f'{args.split}_dataloader'

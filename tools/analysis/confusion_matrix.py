@@ -17,12 +17,33 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
+from vitadapter_cli import config_parser, not_negative, parse
+
+COMMAND = 'confusion_matrix'
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = config_parser('Draw the confusion matrix of a segmentor.')
+    parser.add_argument('checkpoint', help='checkpoint, or a work directory (its best or last one)')
+    parser.add_argument(
+        '--out', type=Path, help='PNG to write (default: <work dir>/confusion_matrix.png)'
+    )
+    parser.add_argument('--work-dir', help='where the log goes (default: that of the checkpoint)')
+    parser.add_argument(
+        '--worst', type=not_negative, default=10, help='confusions to list (default: 10)'
+    )
+    return parse(parser, argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
 from mmengine.config import Config
 
 from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.command_line.arguments import (
     build_runner,
-    config_parser,
     errors_as_message,
     interruptible,
     prepare_launch,
@@ -37,20 +58,6 @@ from vitadapter_dense.reports.confusion_plot import draw_confusions, worst_confu
 from vitadapter_dense.reports.output_files import write_output
 from vitadapter_dense.reports.plots import check_plot
 from vitadapter_dense.reports.progress import ProgressBarHook
-
-COMMAND = 'confusion_matrix'
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = config_parser('Draw the confusion matrix of a segmentor.')
-    parser.add_argument('checkpoint', help='checkpoint, or a work directory (its best or last one)')
-    parser.add_argument(
-        '--out', type=Path, help='PNG to write (default: <work dir>/confusion_matrix.png)'
-    )
-    parser.add_argument('--work-dir', help='where the log goes (default: that of the checkpoint)')
-    parser.add_argument('--worst', type=int, default=10, help='confusions to list (default: 10)')
-    return parser.parse_args(argv)
 
 
 def configure(args: argparse.Namespace) -> Config:

@@ -8,6 +8,7 @@ built there.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,9 +18,24 @@ from typing import NamedTuple
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
+from vitadapter_cli import config_parser, not_negative, parse
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = config_parser("Count the parameters of a configuration's model.")
+    parser.add_argument(
+        '--depth', type=not_negative, default=2, help='levels of modules (default: 2)'
+    )
+    return parse(parser, argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
 from torch import nn
 
-from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
+from vitadapter_dense.command_line.arguments import errors_as_message, read_config
 from vitadapter_dense.inference.predictor import build_model_on_meta
 from vitadapter_dense.tuning.delta import frozen_names, tuned_backbones
 
@@ -83,9 +99,7 @@ def describe_tuning(model: nn.Module) -> Iterator[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
-    parser = config_parser("Count the parameters of a configuration's model.")
-    parser.add_argument('--depth', type=int, default=2, help='levels of modules (default: 2)')
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
     with errors_as_message():
         model = build_model_on_meta(read_config(args)).train()
     counts = list(count_modules(model, depth=args.depth))

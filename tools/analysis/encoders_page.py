@@ -17,6 +17,19 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
+from vitadapter_cli import parse
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('page', type=Path, help='docs/encoders.md')
+    return parse(parser, argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
 import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -85,13 +98,11 @@ def row(name: str, pre_training: str, configs: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('page', type=Path, help='docs/encoders.md')
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
     before, found, rest = args.page.read_text().partition(MARKS[0])
     _, found_end, after = rest.partition(MARKS[1])
     if not (found and found_end):
-        parser.error(f'{str(args.page)!r} has no table between {MARKS[0]} and {MARKS[1]}')
+        raise SystemExit(f'{str(args.page)!r} has no table between {MARKS[0]} and {MARKS[1]}')
     lines = [f'| {COLUMNS} |', '|---' * (COLUMNS.count('|') + 1) + '|']
     lines += [row(*encoder) for encoder in ENCODERS]
     args.page.write_text('\n'.join([before + MARKS[0], *lines, MARKS[1] + after]))

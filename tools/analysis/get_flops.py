@@ -10,6 +10,7 @@ heads at the number of proposals that random weights give.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,14 +19,42 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
+from vitadapter_cli import config_parser, not_negative, parse, positive
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = config_parser("Count the floating-point operations of a configuration's model.")
+    parser.add_argument(
+        '--shape',
+        type=positive,
+        nargs='+',
+        metavar='SIDE',
+        help="H W, or one side (default: that of the configuration's tests; 800 1280 for COCO's)",
+    )
+    parser.add_argument(
+        '--part', choices=('backbone', 'model'), default='backbone', help='default: backbone'
+    )
+    parser.add_argument(
+        '--depth', type=not_negative, default=1, help='levels of modules (default: 1)'
+    )
+    args = parse(parser, argv)
+    if len(args.shape or ()) > 2:
+        parser.error(f'--shape takes one or two sides, got {args.shape}')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
 import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
 
-from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
+from vitadapter_dense.command_line.arguments import errors_as_message, read_config
 from vitadapter_dense.inference.predictor import build_model, build_model_on_meta
-from vitadapter_dense.reports.flops import count_flops, format_table
+from vitadapter_dense.reports.flops import count_flops, format_table, tested_shape
 
 
 def backbone_flops(cfg: Config, shape: tuple[int, int]) -> dict[str, int]:
@@ -56,18 +85,10 @@ def model_flops(cfg: Config, shape: tuple[int, int]) -> dict[str, int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
-    parser = config_parser("Count the floating-point operations of a configuration's model.")
-    parser.add_argument(
-        '--shape', type=int, nargs='+', default=[800, 1280], metavar='SIDE', help='H W, or one side'
-    )
-    parser.add_argument('--part', choices=('backbone', 'model'), default='backbone')
-    parser.add_argument('--depth', type=int, default=1, help='levels of modules (default: 1)')
-    args = parser.parse_args(argv)
-    if len(args.shape) > 2 or min(args.shape) < 1:
-        parser.error(f'--shape takes one or two positive sides, got {args.shape}')
-    shape = (args.shape[0], args.shape[-1])
+    args = parse_args(argv)
     with errors_as_message():
         cfg = read_config(args)
+        shape = (args.shape[0], args.shape[-1]) if args.shape else tested_shape(cfg)
         flops = (backbone_flops if args.part == 'backbone' else model_flops)(cfg, shape)
     print(f'{args.part} of {args.config} at {shape[0]} x {shape[1]}, one image')
     print(format_table(flops, depth=args.depth))

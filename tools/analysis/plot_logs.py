@@ -17,17 +17,11 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-
-from vitadapter_dense.reports.curves import chosen_losses, chosen_metrics, plot_curves
-from vitadapter_dense.reports.output_files import OutputError
-from vitadapter_dense.reports.plots import check_plot
-from vitadapter_dense.reports.run_logs import read_curves, scalar_files
-
-COMMAND = 'plot_logs'
+from vitadapter_cli import parse
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the tool; returns the exit status."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(
         description='Plot losses, learning rates and validation metrics of runs.'
     )
@@ -41,7 +35,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--metrics', nargs='+', help='scalars of the right plot (default: mAP, mIoU)'
     )
-    args = parser.parse_args(argv)
+    return parse(parser, argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
+from vitadapter_dense.reports.curves import chosen_losses, chosen_metrics, plot_curves
+from vitadapter_dense.reports.output_files import OutputError
+from vitadapter_dense.reports.plots import check_plot
+from vitadapter_dense.reports.run_logs import read_curves, scalar_files
+
+COMMAND = 'plot_logs'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit status."""
+    args = parse_args(argv)
     try:
         runs = [read_curves(work_dir, scalar_files(work_dir)) for work_dir in args.work_dirs]
         losses = chosen_losses(runs, args.losses)

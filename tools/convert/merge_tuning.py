@@ -9,6 +9,7 @@ The checkpoint may be whole or a delta. What comes out belongs to the same confi
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,25 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
+from vitadapter_cli import config_parser, parse
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = config_parser('Fold a tuning method into plain weights.')
+    parser.add_argument('checkpoint', help='whole checkpoint or delta')
+    parser.add_argument('out', help='where the merged checkpoint goes')
+    return parse(parser, argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
 from mmengine.model import revert_sync_batchnorm
 
 from vitadapter_dense.checkpoints.checked_loading import WeightsError, load_checked, read_checkpoint
 from vitadapter_dense.checkpoints.files import write_checkpoint
-from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
+from vitadapter_dense.command_line.arguments import errors_as_message, read_config
 from vitadapter_dense.inference.predictor import build_model
 from vitadapter_dense.reports.output_files import check_outputs, write_output
 from vitadapter_dense.tuning.delta import complete_state_dict, tuned_backbones
@@ -53,10 +68,7 @@ def merge(cfg: object, checkpoint: str) -> dict:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
-    parser = config_parser('Fold a tuning method into plain weights.')
-    parser.add_argument('checkpoint', help='whole checkpoint or delta')
-    parser.add_argument('out', help='where the merged checkpoint goes')
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
     with errors_as_message():
         check_outputs([args.out], command=COMMAND, inputs=[args.checkpoint])
         cfg = read_config(args)

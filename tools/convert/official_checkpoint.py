@@ -26,6 +26,28 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
+from vitadapter_cli import config_parser, parse, positive
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('source', help='.pth, .pth.tar, .safetensors or .npz; a file or a URL')
+    parser.add_argument('out', type=Path, help='.pth or .safetensors to write')
+    parser.add_argument('--config', help='the model that the weights are for')
+    parser.add_argument('--encoder', help="timm's name, for encoder weights without --config")
+    parser.add_argument(
+        '--patch-size', type=positive, help='resample the patch embedding (DINOv2: 14 to 16)'
+    )
+    args = parse(parser, argv)
+    if args.out.suffix not in ('.pth', '.safetensors'):
+        parser.error(f'{str(args.out)!r}: name a .pth or .safetensors file')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
 import torch
 from mmengine.config import Config
 from safetensors.torch import save_file
@@ -40,7 +62,7 @@ from vitadapter_dense.checkpoints.checked_loading import (
     state_dict_of,
 )
 from vitadapter_dense.checkpoints.conversion_report import report, traceable
-from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
+from vitadapter_dense.command_line.arguments import errors_as_message, read_config
 from vitadapter_dense.encoders import TimmViT
 from vitadapter_dense.encoders.foreign_weights import Format, format_of, without_momentum
 from vitadapter_dense.encoders.hub import check_model_name
@@ -83,17 +105,7 @@ def _target(cfg: Config, kind: Format, state_dict: Mapping[str, Tensor]) -> nn.M
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('source', help='.pth, .pth.tar, .safetensors or .npz; a file or a URL')
-    parser.add_argument('out', type=Path, help='.pth or .safetensors to write')
-    parser.add_argument('--config', help='the model that the weights are for')
-    parser.add_argument('--encoder', help="timm's name, for encoder weights without --config")
-    parser.add_argument(
-        '--patch-size', type=int, help='resample the patch embedding (DINOv2: 14 to 16)'
-    )
-    args = parser.parse_args(argv)
-    if args.out.suffix not in ('.pth', '.safetensors'):
-        parser.error(f'{str(args.out)!r}: name a .pth or .safetensors file')
+    args = parse_args(argv)
     with errors_as_message():
         check_outputs([args.out], command=COMMAND, inputs=[args.source])
         before = traceable(without_momentum(state_dict_of(read_checkpoint(args.source))))

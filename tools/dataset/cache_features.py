@@ -9,6 +9,7 @@ Features of one encoder never mix with those of another.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,14 +18,37 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
+from vitadapter_cli import add_device_argument, config_parser, parse
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = config_parser('Keep the features of a frozen encoder for a data set.')
+    parser.add_argument('folder', type=Path, help='where the features go, one file an image')
+    parser.add_argument(
+        '--split', choices=('train', 'val', 'test'), default='train', help='default: train'
+    )
+    parser.add_argument(
+        '--dtype',
+        choices=('float16', 'bfloat16', 'float32'),
+        default='float16',
+        help='default: float16',
+    )
+    add_device_argument(parser)
+    return parse(parser, argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
 import torch
 from mmengine.dataset import pseudo_collate
-from mmengine.device import get_device
 from mmengine.registry import DATASETS
 from torch import Tensor, nn
 
-from vitadapter_dense.command_line.arguments import config_parser, errors_as_message, read_config
+from vitadapter_dense.command_line.arguments import errors_as_message, read_config
 from vitadapter_dense.encoders.cached import CachedEncoder
+from vitadapter_dense.inference.devices import checked_device
 from vitadapter_dense.inference.predictor import build_model
 
 _REPEATS = 8  # a flip with probability 1/2 goes unseen once in 256 times
@@ -87,18 +111,13 @@ def cached_encoder(model: nn.Module, folder: Path, dtype: str) -> CachedEncoder:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
-    parser = config_parser('Keep the features of a frozen encoder for a data set.')
-    parser.add_argument('folder', type=Path, help='where the features go, one file an image')
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
-    parser.add_argument('--dtype', choices=('float16', 'bfloat16', 'float32'), default='float16')
-    parser.add_argument('--device', default=None, help='default: an accelerator where there is one')
-    args = parser.parse_args(argv)
+    args = parse_args(argv)
     with errors_as_message():
         cfg = read_config(args)
         model = build_model(cfg)
         encoder = cached_encoder(model, args.folder, args.dtype)
         encoder.init_weights()
-        device = args.device or get_device()
+        device = checked_device(args.device)
         model.to(device)
         encoder.to(device).eval()
         dataset = DATASETS.build(cfg[f'{args.split}_dataloader'].dataset)

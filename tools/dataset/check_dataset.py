@@ -20,24 +20,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-from mmengine.config import Config
-
-from vitadapter_dense.command_line.arguments import (
-    config_parser,
-    errors_as_message,
-    interruptible,
-    read_config,
-)
-from vitadapter_dense.command_line.config import set_work_dir
-from vitadapter_dense.datasets.check_batches import find_batch_problems
-from vitadapter_dense.datasets.check_config import inspect_config
-from vitadapter_dense.datasets.check_losses import doubtful_losses
-from vitadapter_dense.datasets.check_overlap import find_shared_images
-from vitadapter_dense.datasets.dataset_configs import UsedDataset, evaluated_leaves, list_datasets
-from vitadapter_dense.datasets.split_report import SplitReport, report_split
-from vitadapter_dense.encoders.image_statistics import find_other_statistics
-from vitadapter_dense.reports.class_shares import draw_class_shares
-from vitadapter_dense.reports.plots import check_plot
+from vitadapter_cli import config_parser, parse
 
 COMMAND = 'check_dataset'
 SPLITS = ('train', 'val', 'test')
@@ -55,7 +38,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--workers', type=int, default=min(8, os.cpu_count() or 1), help='reading processes'
     )
-    return parser.parse_args(argv)
+    return parse(parser, argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
+from mmengine.config import Config
+
+from vitadapter_dense.command_line.arguments import errors_as_message, interruptible, read_config
+from vitadapter_dense.command_line.config import set_work_dir
+from vitadapter_dense.datasets.check_batches import find_batch_problems
+from vitadapter_dense.datasets.check_config import inspect_config
+from vitadapter_dense.datasets.check_losses import doubtful_losses
+from vitadapter_dense.datasets.check_overlap import find_shared_images
+from vitadapter_dense.datasets.dataset_configs import UsedDataset, evaluated_leaves, list_datasets
+from vitadapter_dense.datasets.split_report import SplitReport, report_split
+from vitadapter_dense.encoders.image_statistics import find_other_statistics
+from vitadapter_dense.reports.class_shares import draw_class_shares
+from vitadapter_dense.reports.plots import check_plot
 
 
 def find_datasets(cfg: Config, splits: Sequence[str]) -> list[UsedDataset]:

@@ -19,14 +19,15 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-import cv2
-
-from vitadapter_dense.datasets.errors import DatasetError
-from vitadapter_dense.datasets.shapes import generate_shapes
-from vitadapter_dense.datasets.shapes_page import draw_sample_page
-from vitadapter_dense.reports.output_files import check_outputs, write_output
+from vitadapter_cli import not_negative, parse, positive
 
 COMMAND = 'make_shapes'
+
+
+def _usable_cores() -> int:
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -35,11 +36,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('out', nargs='?', default='data/shapes', help='folder (data/shapes)')
-    parser.add_argument('--num-train', type=int, default=3000, help='training images (3000)')
-    parser.add_argument('--num-val', type=int, default=300, help='validation images (300)')
+    parser.add_argument(
+        '--num-train', type=not_negative, default=3000, help='training images (3000)'
+    )
+    parser.add_argument('--num-val', type=not_negative, default=300, help='validation images (300)')
     parser.add_argument(
         '--size',
-        type=int,
+        type=positive,
         nargs='+',
         default=[192],
         metavar='PIXELS',
@@ -48,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='other seeds, other images (0)')
     parser.add_argument(
         '--workers',
-        type=int,
+        type=positive,
         default=_usable_cores(),
         help='processes; the images do not depend on it (all usable cores, here %(default)s)',
     )
@@ -58,16 +61,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--page', default=None, metavar='PNG', help='page of samples (OUT/samples.png)'
     )
-    args = parser.parse_args(argv)
+    args = parse(parser, argv)
     if len(args.size) > 2:
         parser.error(f'--size takes one or two numbers, got {args.size}')
     return args
 
 
-def _usable_cores() -> int:
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
+import cv2
+
+from vitadapter_dense.datasets.errors import DatasetError
+from vitadapter_dense.datasets.shapes import generate_shapes
+from vitadapter_dense.datasets.shapes_page import draw_sample_page
+from vitadapter_dense.reports.output_files import check_outputs, write_output
 
 
 class Progress:

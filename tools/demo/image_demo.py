@@ -20,53 +20,11 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-import torch
-
-from vitadapter_dense.command_line.arguments import (
-    OptionAction,
-    errors_as_message,
-    interruptible,
-    read_config,
-)
-from vitadapter_dense.command_line.work_dirs import config_of
-from vitadapter_dense.inference.predictor import Predictor
-from vitadapter_dense.reports.output_files import check_outputs, is_made_by
-from vitadapter_dense.reports.picture_files import picture_names
-from vitadapter_dense.reports.progress import track
+from vitadapter_cli import OptionAction, add_device_argument, refuse_slips, share
 
 COMMAND = 'image_demo'
 CONFIG_SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description='Draw predictions on images.')
-    parser.add_argument(
-        'images', nargs='+', help='image files, folders, or patterns, quoted or not; then the model'
-    )
-    parser.add_argument('model', help='work directory, or configuration file and its checkpoint')
-    parser.add_argument(
-        '--out-dir', default='demo_out', help='folder of the PNGs (replaces those of earlier runs)'
-    )
-    parser.add_argument(
-        '--score-thr', type=float, default=0.3, help='lowest score that is drawn (default: 0.3)'
-    )
-    parser.add_argument(
-        '--device',
-        default='cuda' if torch.cuda.is_available() else 'cpu',
-        help='where to compute (default: %(default)s)',
-    )
-    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE')
-    args = parser.parse_args(argv)
-    if Path(args.images[-1]).suffix in CONFIG_SUFFIXES:
-        args.config, args.checkpoint = args.images.pop(), args.model
-    else:
-        args.config, args.checkpoint = None, args.model
-    if not args.images:
-        parser.error('no images: give files, folders or patterns before the model')
-    args.data_root = None
-    return args
 
 
 def find_images(source: str) -> list[Path]:
@@ -89,6 +47,49 @@ def find_images(source: str) -> list[Path]:
     if not found:
         raise FileNotFoundError(mend)
     return sorted(found)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description='Draw predictions on images.')
+    parser.add_argument(
+        'images', nargs='+', help='image files, folders, or patterns, quoted or not; then the model'
+    )
+    parser.add_argument('model', help='work directory, or configuration file and its checkpoint')
+    parser.add_argument(
+        '--out-dir', default='demo_out', help='folder of the PNGs (replaces those of earlier runs)'
+    )
+    parser.add_argument(
+        '--score-thr', type=share, default=0.3, help='lowest score that is drawn (default: 0.3)'
+    )
+    add_device_argument(parser)
+    parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE')
+    args = parser.parse_args(argv)
+    if Path(args.images[-1]).suffix in CONFIG_SUFFIXES:
+        args.config, args.checkpoint = args.images.pop(), args.model
+    else:
+        args.config, args.checkpoint = None, args.model
+    if not args.images:
+        parser.error('no images: give files, folders or patterns before the model')
+    args.data_root = None
+    refuse_slips(args)
+    try:
+        for source in args.images:
+            find_images(source)
+    except FileNotFoundError as error:
+        raise SystemExit(f'error: {error}') from None
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
+from vitadapter_dense.command_line.arguments import errors_as_message, interruptible, read_config
+from vitadapter_dense.command_line.work_dirs import config_of
+from vitadapter_dense.inference.predictor import Predictor
+from vitadapter_dense.reports.output_files import check_outputs, is_made_by
+from vitadapter_dense.reports.picture_files import picture_names
+from vitadapter_dense.reports.progress import track
 
 
 def without_own(images: Sequence[Path], out_dir: Path) -> list[Path]:

@@ -19,18 +19,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-import torch
-
-from vitadapter_dense.command_line.arguments import (
-    OptionAction,
-    errors_as_message,
-    interruptible,
-    read_config,
-)
-from vitadapter_dense.command_line.run_files import find_checkpoint
-from vitadapter_dense.inference.predictor import Predictor
-from vitadapter_dense.inference.video import draw_frames, open_video, written_whole
-from vitadapter_dense.reports.output_files import check_outputs
+from vitadapter_cli import OptionAction, add_device_argument, parse, positive, share
 
 COMMAND = 'video_demo'
 
@@ -44,19 +33,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out', type=Path, default=Path('drawn.mp4'), help='video to write (default: %(default)s)'
     )
-    parser.add_argument('--max-frames', type=int, metavar='N', help='stop after N frames')
+    parser.add_argument('--max-frames', type=positive, metavar='N', help='stop after N frames')
     parser.add_argument(
-        '--score-thr', type=float, default=0.3, help='lowest score that is drawn (default: 0.3)'
+        '--score-thr', type=share, default=0.3, help='lowest score that is drawn (default: 0.3)'
     )
-    parser.add_argument(
-        '--device',
-        default='cuda' if torch.cuda.is_available() else 'cpu',
-        help='where to compute (default: %(default)s)',
-    )
+    add_device_argument(parser)
     parser.add_argument('--cfg-options', nargs='+', action=OptionAction, metavar='KEY=VALUE')
-    args = parser.parse_args(argv)
+    args = parse(parser, argv)
     args.data_root = None
     return args
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
+from vitadapter_dense.command_line.arguments import errors_as_message, interruptible, read_config
+from vitadapter_dense.command_line.run_files import find_checkpoint
+from vitadapter_dense.inference.predictor import Predictor
+from vitadapter_dense.inference.video import draw_frames, open_video, written_whole
+from vitadapter_dense.reports.output_files import check_outputs
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What the command-line tools share: arguments of a configuration, errors, launchers."""
+"""What the command-line tools share once arguments are read: errors, launchers, the runner."""
 
 from __future__ import annotations
 
@@ -9,76 +9,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from vitadapter_cli import config_path, load_config
 from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.command_line.check_names import check_names
-from vitadapter_dense.command_line.config import (
-    auto_backend,
-    load_config,
-    override_data_root,
-)
-from vitadapter_dense.command_line.config_files import config_path
+from vitadapter_dense.command_line.config import auto_backend, override_data_root
 from vitadapter_dense.command_line.console import quiet, quiet_imports
 from vitadapter_dense.command_line.environment import TOOLBOXES, require_openmmlab
 from vitadapter_dense.command_line.run_files import write_config
 
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 RANK_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 
 
-class OptionAction(DictAction):
-    """Reads KEY=VALUE; what is none ends the program with the mend."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any
-    ) -> None:
-        """Merges the values into the namespace."""
-        wrong = [word for word in values if '=' not in word.lstrip('=')]
-        if wrong:
-            parser.error(f'{wrong[0]!r} is no KEY=VALUE, as in model.backbone.with_cp=True')
-        super().__call__(parser, namespace, values, *_)
-
-
-def config_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the arguments that every tool with a configuration takes."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help="configuration file; the project's own from any folder")
-    parser.add_argument(
-        '--data-root', help='data folder, in place of the one in the configuration (everywhere)'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionAction,
-        metavar='KEY=VALUE',
-        help='change the configuration: model.backbone.with_cp=True, a.list="[1,2]", loaders.0.x=3',
-    )
-    parser.add_argument(
-        '--verbose', action='store_true', help='show on the terminal all that is in the log file'
-    )
-    return parser
-
-
-def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds `--launcher`, which the distributed scripts set."""
-    parser.add_argument(
-        '--launcher',
-        choices=LAUNCHERS,
-        default='none',
-        help='how the processes were started; tools/dist_*.sh and tools/slurm_train.sh set it',
-    )
-
-
 def read_config(args: argparse.Namespace) -> Config:
-    """Reads the configuration that the arguments of `config_parser` describe.
+    """Reads the configuration that the arguments of `vitadapter_cli.config_parser` describe.
 
     Where it names one of the project's own from another folder, `args.config` becomes its file.
     Stops with the mend when the toolbox that the configuration is written for is missing.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: for slips in the configuration or the options.
     """
     if not getattr(args, 'verbose', False):
         quiet_imports()
@@ -88,6 +44,7 @@ def read_config(args: argparse.Namespace) -> Config:
     scope = cfg.get('default_scope')
     if scope in TOOLBOXES:
         require_openmmlab([scope])
+    check_names(cfg)
     if args.data_root:
         override_data_root(cfg, args.data_root)
     return cfg
@@ -125,9 +82,8 @@ def build_runner(cfg: Config, *, evaluation: bool = False, verbose: bool = False
         verbose: show on the terminal all that goes to the log file.
 
     Raises:
-        ValueError: for a `runner_type` that is not known, and for slips in the configuration.
+        ValueError: for a `runner_type` that is not known.
     """
-    check_names(cfg)
     name = cfg.get('runner_type', 'Runner')
     kind = RUNNERS.get(name) if isinstance(name, str) else name
     if kind is None:

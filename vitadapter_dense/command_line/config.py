@@ -1,93 +1,24 @@
-"""Reading a configuration and changing it from the command line, for every tool and both toolboxes.
+"""Changing a configuration as the command line asks, for every tool and both toolboxes.
 
 MMEngine evaluates a configuration file when it reads it: `data_root` has by then been copied into
-every loader and evaluator, so that overriding the variable changes nothing, and a misspelt option
-is added instead of refused. The functions here do what a user means by `--data-root`,
-`--cfg-options`, `--amp` and the rest.
+every loader and evaluator, so that overriding the variable changes nothing. The functions here do
+what a user means by `--data-root`, `--amp` and the rest.
 """
 
 from __future__ import annotations
 
-import difflib
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.logging import print_log
 
-from vitadapter_dense.command_line.config_files import config_path
-from vitadapter_dense.command_line.work_dirs import default_work_dir
+from vitadapter_cli import default_work_dir
+from vitadapter_cli.options import LOADERS
 from vitadapter_dense.training.float32_predictions import Float32PredictionsHook
 
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 NOT_DATA = ('load_from', 'work_dir', 'custom_imports')
-
-
-def load_config(path: str | Path, *, options: Mapping[str, Any] | None = None) -> Config:
-    """Reads a configuration file and merges command-line options into it.
-
-    Args:
-        path: a `.py`, `.json` or `.yaml` configuration, or the name of one of the project's own, as
-            `config_path` finds it.
-        options: dotted keys and their values, as `--cfg-options` gives them.
-
-    Raises:
-        FileNotFoundError: names the configurations with similar names.
-    """
-    cfg = Config.fromfile(config_path(path))
-    if options:
-        apply_options(cfg, options)
-    for name in LOADERS:
-        settle_workers(cfg.get(name))
-    return cfg
-
-
-def apply_options(cfg: Config, options: Mapping[str, Any]) -> list[str]:
-    """Merges dotted options into a configuration and warns about keys that it does not have.
-
-    Such a key may be a real argument that the file leaves at its default, so it is merged all the
-    same.
-
-    Returns:
-        The keys that were not in the configuration.
-
-    Raises:
-        ValueError: a word in the place of a number.
-    """
-    unknown = []
-    for key, value in options.items():
-        present, known = _look_up(cfg, key)
-        _check_number(key, value, present)
-        if known is None:
-            continue
-        unknown.append(key)
-        near = difflib.get_close_matches(key.split('.')[-1], known, n=3)
-        hint = f'; similar: {", ".join(near)}' if near else ''
-        _warn(f'--cfg-options: the configuration has no {key!r} yet, it is added{hint}.')
-    if 'data_root' in options:
-        _warn('--cfg-options data_root=... changes the variable alone; use --data-root instead.')
-    cfg.merge_from_dict(dict(options))
-    return unknown
-
-
-def _check_number(key: str, value: Any, present: Any) -> None:
-    """Refuses a word where the configuration has a number, but for a scale that may be dynamic."""
-    number = isinstance(present, (int, float)) and not isinstance(present, bool)
-    if number and isinstance(value, str) and not key.endswith('loss_scale'):
-        raise ValueError(f'{key}={value!r}: the configuration has a number there, {present}')
-
-
-def settle_workers(loader: ConfigDict | None) -> None:
-    """Takes from a loader without workers what torch allows with workers alone.
-
-    Our configurations keep their workers over epochs; `num_workers=0` is for finding faults.
-    """
-    if loader and not loader.get('num_workers', 0):
-        for option in ('persistent_workers', 'prefetch_factor'):
-            loader.pop(option, None)
 
 
 def override_data_root(cfg: Config, root: str | Path) -> str:
@@ -235,24 +166,3 @@ def _single_root(cfg: Config) -> str:
             'each instead.'
         )
     return roots.pop()
-
-
-def _look_up(cfg: Config, dotted: str) -> tuple[Any, list[str] | None]:
-    """The value of a dotted key; where there is none, the keys where the path breaks off."""
-    node: Any = cfg
-    for part in dotted.split('.'):
-        if isinstance(node, (list, tuple)):
-            if not part.isdigit() or int(part) >= len(node):
-                return None, [str(index) for index in range(len(node))]
-            node = node[int(part)]
-        elif isinstance(node, (Config, Mapping)):
-            if part not in node:
-                return None, [str(key) for key in node]
-            node = node[part]
-        else:
-            return None, []
-    return node, None
-
-
-def _warn(message: str) -> None:
-    print_log(message, logger='current', level=logging.WARNING)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from vitadapter_dense.checkpoints.files import is_local, latest_checkpoint
+from vitadapter_dense.checkpoints.files import latest_checkpoint
 from vitadapter_dense.reports.output_files import OutputError, write_output
 from vitadapter_dense.reports.run_logs import scalar_files
 
@@ -100,7 +100,7 @@ def _newest(folder: Path, *patterns: str) -> Path | None:
     return max(files, key=lambda file: file.stat().st_mtime, default=None)
 
 
-def checkpoint_to_resume(work_dir: str, *, resume: str | None, load_from: str | None) -> str | None:
+def checkpoint_to_resume(work_dir: str, resume: str | None) -> str | None:
     """The checkpoint that the command line wants to go on from; None starts from the beginning.
 
     It stays out of the configuration, which is written to the work directory: a new run of that
@@ -108,14 +108,7 @@ def checkpoint_to_resume(work_dir: str, *, resume: str | None, load_from: str | 
 
     Raises:
         FileNotFoundError: when the checkpoint is not there.
-        ValueError: when both a resume and other weights are asked for.
     """
-    if resume and load_from:
-        raise ValueError(
-            '--resume goes on with a run and --load-from starts one: give one of them.'
-        )
-    if load_from and is_local(load_from) and not Path(load_from).exists():
-        raise FileNotFoundError(f'There is no checkpoint to load from at {load_from}.')
     if not resume:
         return None
     source = last_checkpoint(work_dir) if resume == 'auto' else Path(resume)

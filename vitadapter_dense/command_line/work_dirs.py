@@ -17,30 +17,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from vitadapter_cli.config_files import RECORD, default_work_dir
 from vitadapter_dense.checkpoints.files import atomic_write
 from vitadapter_dense.command_line.run_files import best_checkpoint, last_checkpoint
 from vitadapter_dense.reports.run_logs import scalar_files
 
-RECORD = 'run.json'
 _LOCK = '.in_use'
-
-
-def default_work_dir(config_path: str | Path) -> Path:
-    """Names the work directory of a configuration file, relative to the current folder.
-
-    Args:
-        config_path: `configs/ade20k/name.py` gives `work_dirs/ade20k/name`; outside of a folder
-            `configs`, the folder that the file lies in stands for the data set. The copy that a run
-            left in its work directory belongs to that directory.
-    """
-    path = Path(os.path.abspath(config_path))
-    if (path.parent / RECORD).is_file():
-        return Path(config_path).parent
-    folders = path.parent.parts[1:]
-    if 'configs' in folders:
-        last = len(folders) - folders[::-1].index('configs')
-        return Path('work_dirs', *folders[last:], path.stem)
-    return Path('work_dirs', *folders[-1:], path.stem)
 
 
 def check_work_dir(

@@ -28,12 +28,14 @@ from mmengine.registry import DATASETS, MODELS, VISUALIZERS, init_default_scope
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
+from vitadapter_cli import load_config
 from vitadapter_dense.checkpoints.checked_loading import load_checked, read_checkpoint
 from vitadapter_dense.checkpoints.downloads import download, is_address
-from vitadapter_dense.command_line.config import iter_datasets, load_config
+from vitadapter_dense.command_line.config import iter_datasets
 from vitadapter_dense.command_line.run_files import find_checkpoint
 from vitadapter_dense.command_line.work_dirs import config_of
 from vitadapter_dense.datasets.loading import value_range_of
+from vitadapter_dense.inference.devices import checked_device
 from vitadapter_dense.inference.prediction import Prediction
 from vitadapter_dense.reports.label_pictures import full_palette
 from vitadapter_dense.training.float32_predictions import keep_predictions_float32
@@ -123,7 +125,7 @@ class Predictor:
         precision: Literal['float32', 'bfloat16', 'float16'] = 'float32',
     ) -> None:
         cfg, checkpoint = _found(model, checkpoint)
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.device = checked_device(device)
         self.precision = _checked_precision(precision, self.device)
         content = read_checkpoint(checkpoint)
         self.model = _loaded(cfg, content, checkpoint).to(self.device).eval()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -81,3 +82,21 @@ def format_table(flops: dict[str, int], *, depth: int) -> str:
         lines.append(f'{name:<{width}} {shown[name] / 1e9:>10.3f} {shown[name] / total:>7.1%}')
     lines.append(f'{"total":<{width}} {total / 1e9:>10.3f} {1:>7.1%}')
     return '\n'.join(lines)
+
+
+def tested_shape(cfg: Config) -> tuple[int, int]:
+    """Height and width of the images that a configuration is tested on.
+
+    COCO's usual 800 x 1333 counts as 800 x 1280, as in published tables.
+
+    Raises:
+        ValueError: the test pipeline has no step that says so.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    steps = dataset.get('pipeline') or cfg.get('test_pipeline') or ()
+    sizes = [cfg.get('crop_size')] + [step.get('scale') for step in steps]
+    for size in sizes:
+        if isinstance(size, (tuple, list)) and len(size) == 2:
+            short, long = sorted(size)
+            return short, 1280 if (short, long) == (800, 1333) else long
+    raise ValueError('the configuration names no size of test images: give --shape')

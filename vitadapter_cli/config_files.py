@@ -1,4 +1,4 @@
-"""Where configurations lie: files of the user's, and those that come with the project.
+"""Where configurations lie, those of the user and those of the project, and where their runs go.
 
 Those of the project stand beside the packages in a checkout, and inside of `vitadapter_dense` where
 it was installed from a wheel. Either way they are named as in the checkout.
@@ -7,9 +7,12 @@ it was installed from a wheel. Either way they are named as in the checkout.
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+RECORD = 'run.json'  # in a work directory: the configuration that it was made from
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 def config_path(name: str | Path) -> Path:
@@ -36,8 +39,26 @@ def config_path(name: str | Path) -> Path:
 
 def own_configs() -> Path:
     """The folder `configs` of the project."""
-    packed = _PACKAGE / 'configs'
-    return packed if packed.is_dir() else _PACKAGE.parent / 'configs'
+    packed = _ROOT / 'vitadapter_dense' / 'configs'
+    return packed if packed.is_dir() else _ROOT / 'configs'
+
+
+def default_work_dir(config_path: str | Path) -> Path:
+    """Names the work directory of a configuration file, relative to the current folder.
+
+    Args:
+        config_path: `configs/ade20k/name.py` gives `work_dirs/ade20k/name`; outside of a folder
+            `configs`, the folder that the file lies in stands for the data set. The copy that a run
+            left in its work directory belongs to that directory.
+    """
+    path = Path(os.path.abspath(config_path))
+    if (path.parent / RECORD).is_file():
+        return Path(config_path).parent
+    folders = path.parent.parts[1:]
+    if 'configs' in folders:
+        last = len(folders) - folders[::-1].index('configs')
+        return Path('work_dirs', *folders[last:], path.stem)
+    return Path('work_dirs', *folders[-1:], path.stem)
 
 
 def _near_files(path: Path) -> list[str]:
@@ -46,3 +67,10 @@ def _near_files(path: Path) -> list[str]:
     files = {file.name: file.relative_to(own.parent) for file in sorted(own.glob('*/*.py'))}
     files |= {file.name: file for file in path.parent.glob('*.py')}
     return [str(files[name]) for name in difflib.get_close_matches(path.name, files, n=3)]
+
+
+if __name__ == '__main__':  # of `make train`, before anything is installed
+    try:
+        config_path(sys.argv[1])
+    except FileNotFoundError as error:
+        sys.exit(f'[make] FAILED: {error}')

@@ -1,0 +1,96 @@
+"""What the command line alone shows to be wrong ends a tool before its slow imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from vitadapter_cli import config_parser, parse, share
+from vitadapter_cli.options import apply_options
+
+ROOT = Path(__file__).parents[2]
+SHAPES = 'configs/shapes/mask_rcnn_vitadapter_xs.py'
+TOOLS = sorted(
+    path
+    for path in [ROOT / 'tools/train.py', ROOT / 'tools/test.py', *ROOT.glob('tools/*/*.py')]
+    if 'vitadapter_cli' in path.read_text()
+)
+
+
+@pytest.mark.parametrize('tool', TOOLS, ids=lambda path: path.stem)
+def test_help_needs_nothing_slow(tool: Path) -> None:
+    """As a process in which torch and the toolboxes cannot be imported."""
+    code = (
+        'import runpy, sys\n'
+        "sys.modules.update(dict.fromkeys(('torch', 'mmcv', 'mmdet', 'mmseg', 'timm')))\n"
+        f"sys.argv = [{str(tool)!r}, '--help']\n"
+        f"runpy.run_path({str(tool)!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('usage:')
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['configs/shapes/mask_rcn_vitadapter_xs.py'], 'mean: configs/shapes/mask_rcnn_vitadapter'),
+        ([SHAPES, '--cfg-options', 'train_cfg.max_iter=3'], 'mean max_iters'),
+        ([SHAPES, '--cfg-options', 'train_cfg.max_iters=abc'], 'has a number there'),
+        ([SHAPES, '--cfg-options', 'model.bakbone.with_cp=True'], 'mean backbone'),
+        (
+            [SHAPES, '--cfg-options', 'train_dataloader.persistent_workers=yes'],
+            "'yes': .* True or False",
+        ),
+        ([SHAPES, '--cfg-options', 'model.backbone=ResNet'], 'a group of settings'),
+        ([SHAPES, '--cfg-options', 'visualizer.vis_backends.9.x=1'], 'vis_backends.9.x'),
+        ([SHAPES, '--cfg-options', 'optim_wrapper.optimizer.lr=-1'], 'lr=-1: .* at least 0'),
+        ([SHAPES, '--cfg-options', 'train_dataloader.batch_size=0'], 'batch_size=0: .* at least 1'),
+        ([SHAPES, '--data-root', 'no/such'], 'no data folder at no/such'),
+        ([SHAPES, '--load-from', 'nope.pth'], 'no checkpoint to load from at nope.pth'),
+        (['nope.pth', SHAPES], 'nope.pth is a checkpoint, where .* swapped'),
+        (['configs/shapes', 'nope.pth'], 'configs/shapes is a folder.*name the file: configs/sha'),
+        ([SHAPES, 'nope.pth'], 'no checkpoint file and no work directory at nope.pth'),
+    ],
+)
+def test_slips_are_told_without_imports(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    parser = config_parser('A tool.')
+    parser.add_argument('checkpoint', nargs='?')
+    parser.add_argument('--load-from')
+    with pytest.raises(SystemExit, match=f'^error: .*{message}'):
+        parse(parser, words)
+
+
+def test_what_may_be_meant_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    options = ['train_cfg.max_iters=3', 'model.backbone.with_cp=None', 'model.neck=None', 'new=1']
+    given = parse(config_parser('A tool.'), [SHAPES, '--cfg-options', *options])
+    assert given.cfg_options['new'] == 1
+
+
+def test_values_keep_their_kind() -> None:
+    cfg = Config(dict(train_cfg=dict(max_iters=3), scale=[1.0, dict(x=2)], pretrained=True))
+    for key in ('train_cfg.max_iters', 'scale.0', 'scale.1.x'):
+        with pytest.raises(ValueError, match=f"{key}='abc': the configuration has a number"):
+            apply_options(cfg, {key: 'abc'})
+    cfg.optim_wrapper = dict(loss_scale=512.0)
+    cfg.blocks = dict(layer1=1)
+    remarks = apply_options(cfg, {'optim_wrapper.loss_scale': 'dynamic', 'blocks.layer2': 2})
+    assert cfg.blocks.layer2 == 2
+    assert len(remarks) == 1
+
+
+def test_numbers_stay_in_their_range(capsys: pytest.CaptureFixture) -> None:
+    parser = config_parser('A tool.')
+    parser.add_argument('--score-thr', type=share)
+    for wrong in ('1.5', '-0.1', 'high', 'nan'):
+        with pytest.raises(SystemExit):
+            parser.parse_args([SHAPES, '--score-thr', wrong])
+        assert '--score-thr: ' in capsys.readouterr().err

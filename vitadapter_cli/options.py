@@ -1,0 +1,125 @@
+"""Reading a configuration file and merging `--cfg-options` into it.
+
+MMEngine adds a misspelt option instead of refusing it, and takes a word where a number belongs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+from vitadapter_cli.config_files import config_path
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# of difflib's ratio: one letter of a word of five. Of all arguments that our configurations leave
+# at their defaults, none is as near to one that they set (`class_weight`, `loss_weight`: 0.87).
+SLIP = 0.88
+
+
+def load_config(path: str | Path, *, options: Mapping[str, Any] | None = None) -> Config:
+    """Reads a configuration file, imports what it asks for, and merges command-line options.
+
+    Args:
+        path: a `.py`, `.json` or `.yaml` configuration, or the name of one of the project's own, as
+            `config_path` finds it.
+        options: dotted keys and their values, as `--cfg-options` gives them.
+
+    Raises:
+        FileNotFoundError: names the configurations with similar names.
+        ValueError: for an option that is a slip, or of another kind than what it replaces.
+    """
+    cfg = Config.fromfile(config_path(path))
+    for remark in apply_options(cfg, options or {}):
+        print_log(remark, logger='current', level=logging.WARNING)
+    for name in LOADERS:
+        settle_workers(cfg.get(name))
+    return cfg
+
+
+def apply_options(cfg: Config, options: Mapping[str, Any]) -> list[str]:
+    """Merges dotted options into a configuration.
+
+    A key that it does not have may be a real argument that the file leaves at its default, so it is
+    merged all the same, unless it is nearly one that the file has.
+
+    Returns:
+        A line for every such key.
+
+    Raises:
+        ValueError: a slip, or a value of another kind than what it replaces.
+    """
+    remarks = [remark for key, value in options.items() for remark in _checked(cfg, key, value)]
+    if 'data_root' in options:
+        remarks.append(
+            '--cfg-options data_root=... changes the variable alone; use --data-root instead.'
+        )
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(f'--cfg-options {" ".join(options)}: {error.args[0]}') from error
+    return remarks
+
+
+def settle_workers(loader: ConfigDict | None) -> None:
+    """Takes from a loader without workers what torch allows with workers alone.
+
+    Our configurations keep their workers over epochs; `num_workers=0` is for finding faults.
+    """
+    if loader and not loader.get('num_workers', 0):
+        for option in ('persistent_workers', 'prefetch_factor'):
+            loader.pop(option, None)
+
+
+def _checked(cfg: Config, key: str, value: Any) -> list[str]:
+    """What is to be said of an option; raises where it cannot be meant so."""
+    present, missing, known = _look_up(cfg, key)
+    if known is None:
+        _check_kind(key, value, present)
+        return []
+    slips = difflib.get_close_matches(missing, known, n=3, cutoff=SLIP)
+    slips = [name for name in slips if re.sub(r'\d', '', name) != re.sub(r'\d', '', missing)]
+    if slips:
+        raise ValueError(
+            f'--cfg-options {key}: there is no {missing!r}; did you mean {" or ".join(slips)}?'
+        )
+    near = difflib.get_close_matches(missing, known, n=3)
+    hint = f'; similar: {", ".join(near)}' if near else ''
+    return [f'--cfg-options: the configuration has no {key!r} yet, it is added{hint}.']
+
+
+def _check_kind(key: str, value: Any, present: Any) -> None:
+    """Refuses a word for a number, a switch or a group of settings; a loss scale may be dynamic."""
+    wrong, what = False, ''
+    if isinstance(present, bool):
+        wrong, what = not isinstance(value, bool | None), f'True or False there: {present}'
+    elif isinstance(present, int | float):
+        wrong = isinstance(value, str | bool) and not key.endswith('loss_scale')
+        what = f'a number there: {present}'
+    elif isinstance(present, Mapping):
+        wrong, what = isinstance(value, str | bool | int | float), 'a group of settings there'
+    if wrong:
+        raise ValueError(f'--cfg-options {key}={value!r}: the configuration has {what}')
+
+
+def _look_up(cfg: Config, dotted: str) -> tuple[Any, str, list[str] | None]:
+    """The value of a dotted key; else the part where it breaks off, and what is known there."""
+    node: Any = cfg
+    for part in dotted.split('.'):
+        if isinstance(node, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(node):
+                return None, part, [str(index) for index in range(len(node))]
+            node = node[int(part)]
+        elif isinstance(node, (Config, Mapping)):
+            if part not in node:
+                return None, part, [str(key) for key in node]
+            node = node[part]
+        else:
+            return None, part, []
+    return node, '', None

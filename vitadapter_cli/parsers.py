@@ -1,0 +1,85 @@
+"""Arguments that several tools have, and kinds of numbers that refuse what makes no sense."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mmengine.config import DictAction
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+class OptionAction(DictAction):
+    """Reads KEY=VALUE; what is none ends the program with the mend."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any
+    ) -> None:
+        """Merges the values into the namespace."""
+        wrong = [word for word in values if '=' not in word.lstrip('=')]
+        if wrong:
+            parser.error(f'{wrong[0]!r} is no KEY=VALUE, as in model.backbone.with_cp=True')
+        super().__call__(parser, namespace, values, *_)
+
+
+def config_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the arguments that every tool with a configuration takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', help="configuration file; the project's own from any folder")
+    parser.add_argument(
+        '--data-root', help='data folder, in place of the one in the configuration (everywhere)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=OptionAction,
+        metavar='KEY=VALUE',
+        help='change the configuration: model.backbone.with_cp=True, a.list="[1,2]", loaders.0.x=3',
+    )
+    parser.add_argument(
+        '--verbose', action='store_true', help='show on the terminal all that is in the log file'
+    )
+    return parser
+
+
+def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--launcher`, which the distributed scripts set."""
+    parser.add_argument(
+        '--launcher',
+        choices=LAUNCHERS,
+        default='none',
+        help='how the processes were started; tools/dist_*.sh and tools/slurm_train.sh set it',
+    )
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--device`; `vitadapter_dense.inference.devices.checked_device` reads it."""
+    parser.add_argument(
+        '--device', help='where to compute: cpu, cuda, cuda:1 (default: a GPU if there is one)'
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number from one."""
+    return _at_least(text, 1)
+
+
+def not_negative(text: str) -> int:
+    """A whole number from zero."""
+    return _at_least(text, 0)
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
+    return number
+
+
+def _at_least(text: str, least: int) -> int:
+    number = int(text)
+    if number < least:
+        raise argparse.ArgumentTypeError(f'{text} is below {least}')
+    return number

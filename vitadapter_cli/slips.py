@@ -1,0 +1,78 @@
+"""What the command line alone shows to be wrong: it ends the program before the slow imports."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from vitadapter_cli.config_files import config_path
+from vitadapter_cli.options import apply_options
+from vitadapter_cli.values import check_values
+
+CONFIGS = ('.py', '.json', '.yaml', '.yml')
+WEIGHTS = ('.pth', '.pt', '.safetensors', '.npz', '.bin')
+# arguments of the tools that name what must be there -> what it is
+THERE = {
+    'checkpoint': 'checkpoint file and no work directory',
+    'load_from': 'checkpoint to load from',
+    'resume': 'checkpoint to resume from',
+    'data_root': 'data folder',
+    'work_dirs': 'work directory',
+    'video': 'video',
+}
+MENDS = {'data_root': ' The quick start generates its own data: make train'}
+NOT_FILES = ('auto',)
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads a command line; one that names a configuration is tried on it, without its imports.
+
+    Raises:
+        SystemExit: with the message, for a configuration, an option or a file that cannot be meant.
+    """
+    args = parser.parse_args(argv)
+    refuse_slips(args)
+    return args
+
+
+def refuse_slips(args: argparse.Namespace) -> None:
+    """Ends the program for a configuration, an option or a file that cannot be meant."""
+    try:
+        _check(args)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'error: {error}') from None
+
+
+def _check(args: argparse.Namespace) -> None:
+    given = vars(args)
+    config, checkpoint = given.get('config'), given.get('checkpoint')
+    if config:
+        _check_config_name(config, checkpoint)
+        cfg = Config.fromfile(config_path(config), import_custom_modules=False)
+        apply_options(cfg, given.get('cfg_options') or {})
+        check_values(cfg)
+    for name, what in THERE.items():
+        value = given.get(name) or ()
+        for source in map(str, value if isinstance(value, list) else [value] if value else ()):
+            if source not in NOT_FILES and '://' not in source and not Path(source).exists():
+                raise FileNotFoundError(f'There is no {what} at {source}.' + MENDS.get(name, ''))
+
+
+def _check_config_name(config: str, checkpoint: str | None = None) -> None:
+    """Tells a configuration from what else is given in its place.
+
+    Raises:
+        ValueError: for weights or a folder, with what was meant where that shows.
+    """
+    path = Path(config)
+    if path.suffix in WEIGHTS:
+        swapped = checkpoint and Path(checkpoint).suffix in CONFIGS
+        mend = f'{checkpoint} and it are swapped' if swapped else 'give the configuration first'
+        raise ValueError(f'{config} is a checkpoint, where a configuration belongs: {mend}.')
+    if path.is_dir():
+        inside = sorted(str(file) for file in path.glob('*.py'))
+        mend = f'name the file: {", ".join(inside[:3])}' if inside else 'it holds no configuration'
+        raise ValueError(f'{config} is a folder, where a configuration belongs: {mend}.')
