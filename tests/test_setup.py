@@ -248,7 +248,7 @@ def test_an_interrupted_command_ends_in_its_own_way(
     present = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            tools['steps'].run_shown([sys.executable, '-c', code])
+            tools['train_and_show'].run_shown([sys.executable, '-c', code])
     finally:
         signal.signal(signal.SIGINT, present)
     assert (tmp_path / 'kept').exists()

@@ -3,8 +3,7 @@
 pip does the work and knows what is there already: a killed set-up goes on where it stopped. mmcv is
 built in isolation, where it finds no torch and leaves its compiled operators out: `mmcv_ops` brings
 them. MMCV_OPS=compiled builds its own. Both kinds of wheel have one name in pip's cache, which is
-therefore not asked for mmcv.
-Standard library only.
+therefore not asked for mmcv. Standard library only.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from steps import StepError, duration, run_logged, say, stop
@@ -32,7 +31,7 @@ REPORT = """
 import mmcv_ops, torch, torchvision, mmdet, mmseg, mmcv.ops, msda, vitadapter_dense
 device = 'cuda' if torch.cuda.is_available() else 'cpu'
 ops = 'its own' if mmcv_ops.is_compiled() else f'torchvision {torchvision.__version__} and msda'
-print(f'torch {torch.__version__}; mmcv computes with {ops}')
+print(f'torch {torch.__version__}; mmcv computes with {ops}; ', end='')
 print(f'msda on the {device}: {msda.backend(device)}')
 """
 
@@ -41,33 +40,33 @@ class Environment:
     """One virtual environment and the steps that fill it."""
 
     def __init__(self, folder: Path, *requirements: Path) -> None:
-        self.folder = folder
-        self.python = folder / 'bin' / 'python'
+        self.folder, self.python = folder, folder / 'bin' / 'python'
         self.stamp, self.log = folder / 'setup.done', folder / 'setup.log'
         text = '\n'.join(path.read_text() for path in requirements)
         lines = (line.split('#')[0].strip() for line in text.splitlines())
         self.pins = {line.split('==')[0]: line for line in lines if line}  # the last file has it
 
-    def steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Yields `(what is done and how long it takes, action)` in order."""
+    def steps(self) -> dict[str, Callable[[], None]]:
+        """What is done and how long it takes -> action, in order."""
         tools = [self.pins[name] for name in BUILD_TOOLS]
-        yield 'virtual environment', self.make_venv
-        yield 'build tools', lambda: self.pip('install', *tools)
-        yield 'pinned requirements (2 to 10 minutes: 3 GB)', self.install_rest
-        yield 'mmcv', self.install_mmcv
         # verbose, because kernels that do not compile are left out: the log says why
         package = ('install', '-v', '--no-deps', '--editable', str(ROOT))
-        yield 'this project, with the kernels of msda (1 minute)', lambda: self.pip(*package)
-        yield 'the whole set fits together', lambda: self.pip('check')
+        return {
+            'virtual environment': self.make_venv,
+            'build tools': lambda: self.pip('install', *tools),
+            'pinned requirements (2 to 10 minutes: 3 GB)': self.install_rest,
+            'mmcv': self.install_mmcv,
+            'this project, with the kernels of msda (1 minute)': lambda: self.pip(*package),
+            'the whole set fits together': lambda: self.pip('check'),
+        }
 
     def key(self) -> str:
         """A hash of everything that the environment is made from."""
-        sources = [ROOT / 'pyproject.toml', ROOT / 'setup.py', Path(__file__)]
-        sources += sorted(path for path in (ROOT / 'ops' / 'csrc').rglob('*') if path.is_file())
-        digest = hashlib.sha256(f'{sys.version_info[:3]} {ROOT} {self.pins}'.encode())
-        for source in sources:
-            digest.update(source.read_bytes())
-        return digest.hexdigest()
+        sources = [ROOT / 'pyproject.toml', ROOT / 'setup.py', *(ROOT / 'ops/csrc').rglob('*.*')]
+        content = b''.join(path.read_bytes() for path in sorted(sources))
+        return hashlib.sha256(
+            f'{sys.version_info} {ROOT} {self.pins}'.encode() + content
+        ).hexdigest()
 
     def build(self) -> None:
         """Makes the environment, or finds that it is made."""
@@ -75,8 +74,8 @@ class Environment:
         if done and (os.environ.get('MMCV_OPS') != 'compiled' or 'its own' in self.ask(REPORT)):
             return say(f'environment: {self.folder.name} is up to date')
         say(f'environment: setting up {self.folder} with Python {sys.version.split()[0]}')
-        start, todo = time.monotonic(), list(self.steps())
-        for number, (what, action) in enumerate(todo, start=1):
+        start, todo = time.monotonic(), self.steps()
+        for number, (what, action) in enumerate(todo.items(), start=1):
             say(f'step {number}/{len(todo)}: {what}')
             begun = time.monotonic()
             action()
@@ -89,23 +88,18 @@ class Environment:
 
     def make_venv(self) -> None:
         """Makes the folder, unless it is one for this Python."""
-        version = str(sys.version_info[:3])
+        asked = [self.python, '-c', 'import pip, sys; print(sys.version)']
         if self.python.exists():
-            asked = [self.python, '-c', 'import pip, sys; print(sys.version_info[:3])']
-            if subprocess.run(asked, capture_output=True, text=True).stdout.strip() == version:
+            done = subprocess.run(asked, capture_output=True, text=True)
+            if done.stdout.strip() == sys.version:
                 return
-        used = self.folder.exists() and any(self.folder.iterdir())
-        if used and not (self.folder / 'pyvenv.cfg').exists():
-            raise StepError(f'{self.folder} is not a virtual environment. Mend: move it away.')
+        if self.folder.exists() and any(self.folder.iterdir()):
+            if not (self.folder / 'pyvenv.cfg').exists():
+                raise StepError(f'{self.folder} is not a virtual environment. Mend: move it away.')
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(exist_ok=True)
         base = getattr(sys, '_base_executable', sys.executable)
-        command = [base, '-m', 'venv', '--clear', str(self.folder)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise StepError(
-                f'{" ".join(command)} failed:\n{done.stdout}{done.stderr}\n  Mend: on Debian or '
-                'Ubuntu, apt-get install python3-venv; or name another interpreter: '
-                'make env PYTHON=python3.12'
-            )
+        run_logged([base, '-m', 'venv', self.folder], self.log)
 
     def install_rest(self) -> None:
         """All that is pinned, but mmcv."""
@@ -135,16 +129,12 @@ class Environment:
         run_logged([self.python, '-m', 'pip', command, *arguments], self.log, **variables)
 
     def ask(self, code: str) -> str:
-        """What code prints in the environment.
-
-        Raises:
-            StepError: it fails.
-        """
+        """What code prints in the environment; raises `StepError` when it fails."""
         command = [self.python, '-I', '-W', 'ignore', '-c', code]
         done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder)
         if done.returncode != 0:
             raise StepError(f'{done.stderr[-2000:]}\n  Mend: remove {self.folder}, run again.')
-        return '; '.join(done.stdout.strip().splitlines())
+        return done.stdout.strip()
 
 
 def check_machine(version: tuple[int, int], folder: Path) -> None:

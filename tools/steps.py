@@ -1,7 +1,4 @@
-"""Runs the commands behind `make`: says what happens and for how long, and ends with the mend.
-
-Standard library only, because it runs before anything is installed.
-"""
+"""Runs the commands behind `make`: says what happens, for how long, and how to mend what failed."""
 
 from __future__ import annotations
 
@@ -24,6 +21,7 @@ MENDS = (
         'PIP_INDEX_URL or PIP_FIND_LINKS; a further run goes on where this one stopped',
     ),
     ('signal 9|Killed|out of memory', 'memory ran out: run MAX_JOBS=1 make env'),
+    ('ensurepip', 'apt-get install python3-venv, or another Python: make env PYTHON=python3.12'),
     ('DO NOT MATCH THE HASHES|BadZipFile|IncompleteRead', 'a download broke: pip cache purge'),
 )
 
@@ -74,25 +72,6 @@ def run_logged(command: Sequence[str | Path], log: Path, **variables: str) -> No
         mend = next((advice for cause, advice in MENDS if re.search(cause, output)), 'see above')
         tail = '\n'.join(f'    {line[:300]}' for line in output.splitlines()[-25:])
         raise StepError(f'a command failed:\n{tail}\n  Whole output: {log}\n  Mend: {mend}.')
-
-
-def run_shown(command: Sequence[str | Path]) -> None:
-    """Runs a command with its output on the terminal; raises `StepError` when it fails.
-
-    Ctrl-C reaches the command too, which ends in its own way, and is waited for.
-    """
-    say(f'$ {" ".join(map(str, command))}')
-    process, interrupted = subprocess.Popen(command), False
-    while process.returncode is None:
-        try:
-            process.wait()
-        except KeyboardInterrupt:
-            interrupted = True
-    status = process.returncode
-    if interrupted:
-        raise KeyboardInterrupt
-    if status != 0:
-        raise StepError(f'the command above ended with status {status}; it says why.')
 
 
 def stop(error: Exception) -> None:

@@ -9,6 +9,7 @@ was stopped goes on from its last checkpoint; a finished one is evaluated again.
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 # A checkout that is not installed works too; an installed package goes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from steps import StepError, duration, run_shown, say, stop
+from steps import StepError, duration, say, stop
 
 from vitadapter_cli import config_path, default_work_dir
 
@@ -25,6 +26,25 @@ ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / 'tools'
 PICTURES = 24
 LISTED_FILES = 8
+
+
+def run_shown(command: Sequence[str | Path]) -> None:
+    """Runs a command with its output on the terminal; raises `StepError` when it fails.
+
+    Ctrl-C reaches the command too, which ends in its own way, and is waited for.
+    """
+    say(f'$ {" ".join(map(str, command))}')
+    process, interrupted = subprocess.Popen(command), False
+    while process.returncode is None:
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            interrupted = True
+    status = process.returncode
+    if interrupted:
+        raise KeyboardInterrupt
+    if status != 0:
+        raise StepError(f'the command above ended with status {status}; it says why.')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {
     'msda': 'deformable attention',
     'mmcv_ops': "mmcv's operators",
+    'vitadapter_cli': 'the command line',
     'adapter': "the paper's modules",
     'checkpoints': 'files of weights',
     'datasets': 'reading, checking',
@@ -34,7 +35,8 @@ ROOMS = {
 
 def imported_rooms(room: str) -> set[str]:
     """The rooms that a room's files import from."""
-    base = ROOT / 'ops' if (ROOT / 'ops' / room).is_dir() else ROOT / 'vitadapter_dense'
+    bases = (ROOT / 'ops', ROOT, ROOT / 'vitadapter_dense')
+    base = next(base for base in bases if (base / room / '__init__.py').is_file())
     text = '\n'.join(path.read_text() for path in (base / room).rglob('*.py'))
     found = re.findall(r'^\s*(?:from|import) (?:vitadapter_dense\.)?(\w+)', text, re.MULTILINE)
     return {*found} & ROOMS.keys() - {room}
@@ -56,7 +58,7 @@ def draw(path: Path) -> None:
     for floor, rooms in enumerate(rows):
         width = 12 / len(rooms)
         for place, room in enumerate(rooms):
-            apart = room in ('msda', 'mmcv_ops')
+            apart = room in ('msda', 'mmcv_ops', 'vitadapter_cli')
             box = plt.Rectangle(
                 (place * width + 0.06, floor + 0.06),
                 width - 0.12,
