@@ -1,4 +1,4 @@
-"""Builds the three import packages and the kernels of `msda`; what is declarative is in
+"""Builds the import packages and the kernels of `msda`; what is declarative is in
 pyproject.toml.
 
 `mmcv_ops.pth` is installed beside the packages, from a wheel and editable alike: Python reads it

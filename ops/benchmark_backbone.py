@@ -1,11 +1,14 @@
 """ViT-Adapter-S at 512 x 512, forward and backward: ours against the reference, and msda's share.
 
-Started by `benchmark.py --backbone`. The back end is chosen when msda is imported, so each runs in
-a process of its own.
+    python ops/benchmark_backbone.py 10   # 10 steps with the back end that MSDA_BACKEND chooses
+
+Started by `benchmark.py --backbone` for each of them: the back end is chosen when msda is imported,
+so each runs in a process of its own.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -76,4 +79,6 @@ def measure(repeats: int) -> dict[str, float]:
 
 
 if __name__ == '__main__':
-    sys.stdout.write(json.dumps(measure(int(sys.argv[1]))) + '\n')
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('repeats', type=int, help='timed steps')
+    sys.stdout.write(json.dumps(measure(parser.parse_args().repeats)) + '\n')
