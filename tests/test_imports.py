@@ -52,7 +52,7 @@ PLAIN = {
     'mmcv_ops': {'torch', 'torchvision'},
     'vitadapter_cli': {'mmengine'},
     'adapter': {'torch'},
-    'checkpoints': {'torch', 'numpy', 'safetensors', 'mmengine'},
+    'checkpoints': {'torch', 'numpy', 'safetensors', 'mmengine', 'rich'},
 }
 # Installed by the set-up, not by `pip install .`: never imported when a module is loaded.
 TOOLBOXES = {'mmcv', 'mmdet', 'mmseg'}

@@ -18,13 +18,20 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
 
-from vitadapter_cli import add_launcher_argument, config_parser, parse, positive, share
+from vitadapter_cli import (
+    add_checkpoint_argument,
+    add_launcher_argument,
+    config_parser,
+    parse,
+    positive,
+    share,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = config_parser('Evaluate a detector or a segmentor.')
-    parser.add_argument('checkpoint', help='checkpoint, or a work directory (its best or last one)')
+    add_checkpoint_argument(parser)
     parser.add_argument(
         '--work-dir',
         help='where the log goes (default: the work directory, or the one of the configuration)',

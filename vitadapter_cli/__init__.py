@@ -8,10 +8,12 @@ reader of configurations.
 from __future__ import annotations
 
 from vitadapter_cli.config_files import config_path, default_work_dir, own_configs
+from vitadapter_cli.model_names import find_model, list_models, released_checkpoint
 from vitadapter_cli.options import load_config
 from vitadapter_cli.parsers import (
     LAUNCHERS,
     OptionAction,
+    add_checkpoint_argument,
     add_device_argument,
     add_launcher_argument,
     config_parser,
@@ -24,16 +26,20 @@ from vitadapter_cli.slips import parse, refuse_slips
 __all__ = [
     'LAUNCHERS',
     'OptionAction',
+    'add_checkpoint_argument',
     'add_device_argument',
     'add_launcher_argument',
     'config_parser',
     'config_path',
     'default_work_dir',
+    'find_model',
+    'list_models',
     'load_config',
     'not_negative',
     'own_configs',
     'parse',
     'positive',
     'refuse_slips',
+    'released_checkpoint',
     'share',
 ]

@@ -7,6 +7,7 @@ it was installed from a wheel. Either way they are named as in the checkout.
 from __future__ import annotations
 
 import difflib
+import glob
 import os
 import sys
 from pathlib import Path
@@ -20,18 +21,25 @@ def config_path(name: str | Path) -> Path:
 
     Args:
         name: a file, or where there is none, one of the project's own, from any folder and without
-            a checkout: `configs/coco/mask_rcnn_vitadapter_s.py`, with or without `configs/`.
+            a checkout: `configs/coco/mask_rcnn_vitadapter_s.py`, with or without `configs/` and
+            `.py`, and without the folder where no other one has a file of that name.
 
     Raises:
-        FileNotFoundError: names the configurations with similar names.
+        FileNotFoundError: names the configurations with similar names, or all of this name.
     """
     path, own = Path(name), own_configs()
     if path.is_file():
         return path
     if not path.is_absolute() and '..' not in path.parts:
         inside = own.joinpath(*path.parts[path.parts[:1] == (own.name,) :])
-        if inside.is_file():
-            return inside
+        found = [file for file in (inside, inside.with_name(f'{inside.name}.py')) if file.is_file()]
+        if not found and len(path.parts) == 1 and path.suffix in ('', '.py'):
+            found = sorted(own.glob(f'*/{glob.escape(path.stem)}.py'))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            choices = ', '.join(str(file.relative_to(own.parent)) for file in found)
+            raise FileNotFoundError(f'{len(found)} configurations are called {name}: {choices}.')
     near = _near_files(path)
     hint = f' Did you mean: {", ".join(near)}?' if near else ''
     raise FileNotFoundError(f'There is no configuration file {path}.{hint}')

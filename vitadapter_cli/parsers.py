@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import DictAction
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+OF_CONFIG = ''  # in place of a checkpoint: `config` is the name of a released model
 
 
 class OptionAction(DictAction):
@@ -41,6 +42,17 @@ def config_parser(description: str) -> argparse.ArgumentParser:
         '--verbose', action='store_true', help='show on the terminal all that is in the log file'
     )
     return parser
+
+
+def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds the checkpoint that goes with `config`; a released model's name may stand for both."""
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        default=OF_CONFIG,
+        help="checkpoint, work directory (its best or last one), or a released model's name "
+        '(default: the configuration names such a model)',
+    )
 
 
 def add_launcher_argument(parser: argparse.ArgumentParser) -> None:

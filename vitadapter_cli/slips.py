@@ -9,14 +9,15 @@ from pathlib import Path
 from mmengine.config import Config
 
 from vitadapter_cli.config_files import config_path
+from vitadapter_cli.model_names import released_checkpoint
 from vitadapter_cli.options import apply_options
+from vitadapter_cli.parsers import OF_CONFIG
 from vitadapter_cli.values import check_values
 
 CONFIGS = ('.py', '.json', '.yaml', '.yml')
-WEIGHTS = ('.pth', '.pt', '.safetensors', '.npz', '.bin')
+WEIGHTS = ('.pth', '.pt', '.tar', '.zip', '.safetensors', '.npz', '.bin')
 # arguments of the tools that name what must be there -> what it is
 THERE = {
-    'checkpoint': 'checkpoint file and no work directory',
     'load_from': 'checkpoint to load from',
     'resume': 'checkpoint to resume from',
     'data_root': 'data folder',
@@ -47,6 +48,8 @@ def refuse_slips(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
+    if getattr(args, 'checkpoint', None) == OF_CONFIG:
+        _complete(args)
     given = vars(args)
     config, checkpoint = given.get('config'), given.get('checkpoint')
     if config:
@@ -54,11 +57,30 @@ def _check(args: argparse.Namespace) -> None:
         cfg = Config.fromfile(config_path(config), import_custom_modules=False)
         apply_options(cfg, given.get('cfg_options') or {})
         check_values(cfg)
+    if checkpoint and '://' not in checkpoint and not Path(checkpoint).exists():
+        released_checkpoint(checkpoint)
     for name, what in THERE.items():
         value = given.get(name) or ()
         for source in map(str, value if isinstance(value, list) else [value] if value else ()):
             if source not in NOT_FILES and '://' not in source and not Path(source).exists():
                 raise FileNotFoundError(f'There is no {what} at {source}.' + MENDS.get(name, ''))
+
+
+def _complete(args: argparse.Namespace) -> None:
+    """Takes a released model's name for both, configuration and checkpoint.
+
+    Raises:
+        OSError: there is no such model.
+        ValueError: it is a configuration.
+    """
+    _check_config_name(args.config)
+    if Path(args.config).exists() or Path(args.config).suffix in CONFIGS:
+        raise ValueError(
+            f'{args.config} is a configuration, which has no weights: name a checkpoint or a work '
+            'directory after it.'
+        )
+    model = released_checkpoint(args.config)
+    args.config, args.checkpoint = model.config, model.name
 
 
 def _check_config_name(config: str, checkpoint: str | None = None) -> None:

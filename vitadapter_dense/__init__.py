@@ -8,7 +8,7 @@ find them by their bare names. A config asks for it with
 from __future__ import annotations
 
 import mmcv_ops  # noqa: F401  (before anything imports mmcv.ops: operators for an mmcv without)
-from vitadapter_cli import config_path, load_config
+from vitadapter_cli import config_path, list_models, load_config
 from vitadapter_dense.adapter import (
     ConvFFN,
     Extractor,
@@ -130,5 +130,6 @@ __all__ = [
     '__version__',
     'config_path',
     'inferencer_config',
+    'list_models',
     'load_config',
 ]

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-from vitadapter_cli import config_parser, not_negative, parse
+from vitadapter_cli import add_checkpoint_argument, config_parser, not_negative, parse
 
 COMMAND = 'confusion_matrix'
 
@@ -25,7 +25,7 @@ COMMAND = 'confusion_matrix'
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = config_parser('Draw the confusion matrix of a segmentor.')
-    parser.add_argument('checkpoint', help='checkpoint, or a work directory (its best or last one)')
+    add_checkpoint_argument(parser)
     parser.add_argument(
         '--out', type=Path, help='PNG to write (default: <work dir>/confusion_matrix.png)'
     )

@@ -1,6 +1,7 @@
 """Draws predictions on images: a file, a folder or a pattern in, annotated PNGs out.
 
     python tools/demo/image_demo.py photo.jpg work_dirs/coco/mask_rcnn_vitadapter_s --out-dir drawn
+    python tools/demo/image_demo.py photo.jpg coco/mask_rcnn_vitadapter_s
     python tools/demo/image_demo.py photos more/*.png CONFIG CHECKPOINT
 
 Works with any configuration whose test pipeline reads images from files, detection and segmentation
@@ -55,7 +56,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'images', nargs='+', help='image files, folders, or patterns, quoted or not; then the model'
     )
-    parser.add_argument('model', help='work directory, or configuration file and its checkpoint')
+    parser.add_argument(
+        'model', help="work directory, released model's name, or configuration file and checkpoint"
+    )
     parser.add_argument(
         '--out-dir', default='demo_out', help='folder of the PNGs (replaces those of earlier runs)'
     )

@@ -19,7 +19,14 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-from vitadapter_cli import OptionAction, add_device_argument, parse, positive, share
+from vitadapter_cli import (
+    OptionAction,
+    add_checkpoint_argument,
+    add_device_argument,
+    parse,
+    positive,
+    share,
+)
 
 COMMAND = 'video_demo'
 
@@ -29,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw predictions on a video.')
     parser.add_argument('video', type=Path, help='video file')
     parser.add_argument('config', help='configuration file')
-    parser.add_argument('checkpoint', help='checkpoint, or a work directory (its best or last one)')
+    add_checkpoint_argument(parser)
     parser.add_argument(
         '--out', type=Path, default=Path('drawn.mp4'), help='video to write (default: %(default)s)'
     )

@@ -1,17 +1,16 @@
-"""Files from an address: kept by the whole address, and only if they came whole.
+"""Files from an address: kept by the whole address, whole, and the same as the first time.
 
 torch and MMEngine keep them by the last part of the address alone, so that ``model.safetensors`` of
 one model is taken for that of the next, and take what a broken connection has left for the file.
+Few publish a hash of their weights: the first download's is recorded beside the file, and whatever
+comes or lies there later is compared with it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import http.client
-import os
-import shutil
-import tempfile
-import urllib.request
+import json
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -19,8 +18,7 @@ import torch
 from mmengine.logging import print_log
 
 from vitadapter_dense.checkpoints.errors import WeightsError
-
-_TIMEOUT = 60  # seconds without a byte
+from vitadapter_dense.checkpoints.transfer import download, part_of
 
 
 def is_address(source: str | Path) -> bool:
@@ -35,49 +33,77 @@ def kept_at(address: str) -> Path:
     return Path(torch.hub.get_dir()) / 'checkpoints' / f'{key}_{name}'
 
 
-def fetch(address: str) -> Path:
-    """The local copy of a file, downloaded if it is not here yet.
+def record_of(path: Path) -> Path:
+    """Where the hash of a downloaded file is recorded."""
+    return path.with_name(f'{path.name}.json')
+
+
+def recorded(address: str) -> dict[str, str | int]:
+    """Address, size and `sha256` of the first download; empty before it."""
+    try:
+        return dict(json.loads(record_of(kept_at(address)).read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def fetch(address: str, *, sha256: str | None = None) -> Path:
+    """The local copy of a file, downloaded if it is not here yet, or not all of it.
+
+    Args:
+        address: http(s).
+        sha256: of the file, where its authors tell it; else that of the first download counts.
 
     Raises:
-        WeightsError: it cannot be had, or not whole.
+        WeightsError: it cannot be had, not whole, or is another file than before.
     """
     path = kept_at(address)
     if path.is_file():
+        try:
+            _compare(path, address, sha256)
+        except OSError as error:
+            raise WeightsError(
+                f'{str(path)!r} is not used: {error}. Delete it to fetch it again from {address}'
+            ) from error
         print_log(f'{address} lies at {path} since an earlier download', logger='current')
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        download(address, path)
+        download(address, path, check=lambda part: _compare(part, address, sha256))
     except (OSError, ValueError) as error:
-        raise WeightsError(
-            f'cannot download {address!r} ({error}); download it elsewhere and pass the file'
-        ) from error
+        raise WeightsError(_mend(address, path, error)) from error
     print_log(f'{address} is downloaded to {path}', logger='current')
     return path
 
 
-def download(address: str, path: Path) -> Path:
-    """Writes beside the target and renames, so that no one sees a part of a file.
+def _mend(address: str, path: Path, error: Exception) -> str:
+    with suppress(OSError):
+        if (size := part_of(path).stat().st_size) > 0:
+            error = f'{error}; {size / 1e6:.1f} MB are here, and the next try goes on from there'
+    return (
+        f'cannot download {address!r} ({error}). Try again; or download it elsewhere and put it at '
+        f'{str(path)!r}, or pass the file itself. TORCH_HOME names another folder than '
+        f'{torch.hub.get_dir()!r}'
+    )
+
+
+def _compare(file: Path, address: str, sha256: str | None) -> None:
+    """Compares a file with what is known of it, and records what is not.
 
     Raises:
-        OSError: it cannot be had, or not whole.
-        ValueError: it is no address.
+        OSError: it is another one.
     """
-    request = urllib.request.Request(address, headers={'User-Agent': 'vitadapter_dense'})
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix='.partial', delete=False) as partial:
-        try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
-                shutil.copyfileobj(response, partial, 2**20)
-                announced = response.headers.get('Content-Length')
-            size = partial.tell()
-            if announced is not None and size != int(announced):
-                raise OSError(f'only {size} of {announced} bytes came')
-            partial.close()
-            os.chmod(partial.name, 0o644)  # temporary files are the user's alone
-            os.replace(partial.name, path)
-            return path
-        except BaseException as error:  # Ctrl-C too must leave nothing behind
-            Path(partial.name).unlink(missing_ok=True)
-            if isinstance(error, http.client.HTTPException):
-                raise OSError(f'the server broke off ({error!r})') from error
-            raise
+    record, known = record_of(kept_at(address)), recorded(address)
+    expected = sha256 or known.get('sha256')
+    with file.open('rb') as stream:
+        found = hashlib.file_digest(stream, 'sha256').hexdigest()
+    if expected and found != expected:
+        source = 'of its authors' if sha256 else f'recorded at the first download, in {record}'
+        trust = '' if sha256 else '; delete that record only where you trust the new file'
+        raise OSError(
+            f'its SHA-256 {found[:16]}... is not {expected[:16]}..., {source}: it was changed or '
+            f'cut{trust}'
+        )
+    if not known:
+        entry = dict(address=address, size=file.stat().st_size, sha256=found)
+        with suppress(OSError):  # a cache of others that may only be read
+            record.write_text(json.dumps(entry, indent=2) + '\n')

@@ -7,10 +7,12 @@ its name.
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +24,7 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from vitadapter_dense.checkpoints.downloads import fetch, is_address
+from vitadapter_dense.checkpoints.downloads import fetch, is_address, record_of
 from vitadapter_dense.checkpoints.errors import WeightsError
 from vitadapter_dense.checkpoints.folders import file_in_folder, is_index, parts_of
 from vitadapter_dense.checkpoints.plain_types import PLAIN_TYPES
@@ -30,6 +32,7 @@ from vitadapter_dense.checkpoints.plain_types import PLAIN_TYPES
 _UNREADABLE = (
     safetensors.SafetensorError,
     zipfile.BadZipFile,
+    zlib.error,
     struct.error,
     ArithmeticError,
     AssertionError,
@@ -45,6 +48,8 @@ _UNREADABLE = (
 #: as in timm's own loader; MMEngine has it under ``state_dict``, and the raw weights beside it.
 _WRAPPERS = ('state_dict_ema', 'model_ema', 'state_dict', 'model', 'teacher', 'module')
 _OTHER_SETS = ('ema_state_dict', 'student')
+#: the endings of checkpoints in an archive, `.pth.tar` among them
+_PACKED = ('.pth', '.tar', '.pt')
 #: the magic number that torch's files began with before they were archives
 _LEGACY_START = b'\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 
@@ -61,7 +66,7 @@ def _local_file(source: str | Path) -> Path:
     return path
 
 
-def _format_of_file(path: Path) -> Literal['safetensors', 'npz', 'torch']:
+def _format_of_file(path: Path) -> Literal['safetensors', 'npz', 'torch', 'packed']:
     """What a file begins with tells; an empty one and the remains of one are the caller's to read.
 
     Raises:
@@ -79,7 +84,10 @@ def _format_of_file(path: Path) -> Literal['safetensors', 'npz', 'torch']:
             names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
         if any(name.endswith('/constants.pkl') for name in names):  # as OpenAI released CLIP
             raise _refused(path, 'it is a TorchScript program: torch.jit.load')
-        return 'npz' if names and all(name.endswith('.npy') for name in names) else 'torch'
+        if names and all(name.endswith('.npy') for name in names):
+            return 'npz'
+        whole = not names or any(name.endswith('data.pkl') for name in names)
+        return 'torch' if whole else 'packed'
     if (
         start[:1] == b'\x80'
         and start[2 : 2 + len(_LEGACY_START)] != _LEGACY_START[: len(start) - 2]
@@ -117,12 +125,27 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
             raise
 
 
+def _unpacked(path: Path) -> io.BytesIO:
+    """The one checkpoint in an archive, as the original released those of more than 2 GB."""
+    with zipfile.ZipFile(path) as archive:
+        files = [name for name in archive.namelist() if not name.startswith('__MACOSX')]
+        names = [name for name in files if Path(name).suffix in _PACKED]
+        if len(names) != 1:
+            found = ', '.join(files[:4])
+            raise WeightsError(
+                f'{str(path)!r} is an archive with {len(names) or "no"} checkpoints in it '
+                f'({found}, ...): unpack it and name the file'
+            )
+        return io.BytesIO(archive.read(names[0]))
+
+
 def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu') -> dict[str, Any]:
     """Reads a checkpoint without running any code that it may contain.
 
     Args:
-        source: a file (``.pth``, ``.pt``, ``.bin``, ``.safetensors``, ``.npz``), a folder of
-            Hugging Face's libraries, the index of its parts, or an http(s) URL.
+        source: a file (``.pth``, ``.pt``, ``.bin``, ``.safetensors``, ``.npz``), a ``.zip`` with
+            one in it, a folder of Hugging Face's libraries, the index of its parts, or an http(s)
+            URL.
         map_location: device of the tensors.
 
     Raises:
@@ -148,7 +171,8 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
         if not is_address(source):
             raise
         raise WeightsError(
-            f'{error} (downloaded from {source}; delete the file to fetch it again)'
+            f'{error} (downloaded from {source}; to fetch it again, delete the file and '
+            f'{record_of(path).name!r})'
         ) from error
 
 
@@ -162,7 +186,8 @@ def _read_file(path: Path, map_location: str | torch.device) -> dict[str, Any]:
             checkpoint = {name: array.to(map_location) for name, array in arrays.items()}
         else:
             # of a path, torch 2.14 believes the ending .safetensors; of an open file, nothing
-            with torch.serialization.safe_globals(PLAIN_TYPES), path.open('rb') as file:
+            opened = _unpacked(path) if kind == 'packed' else path.open('rb')
+            with torch.serialization.safe_globals(PLAIN_TYPES), opened as file:
                 checkpoint = torch.load(file, map_location=map_location, weights_only=True)
     except WeightsError:
         raise

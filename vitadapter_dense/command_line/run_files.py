@@ -7,16 +7,18 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from vitadapter_cli import released_checkpoint
+from vitadapter_dense.checkpoints.downloads import fetch
 from vitadapter_dense.checkpoints.files import latest_checkpoint
 from vitadapter_dense.reports.output_files import OutputError, write_output
 from vitadapter_dense.reports.run_logs import scalar_files
 
 
 def find_checkpoint(source: str | Path) -> Path:
-    """Finds the checkpoint to test: the file, or a work directory's best one, else its last one.
+    """Finds a checkpoint: the file, a work directory's best one or else its last, a released one.
 
     Args:
-        source: a checkpoint file or a work directory.
+        source: a checkpoint file, a work directory, or the name of a released model.
 
     Raises:
         FileNotFoundError: when there is none.
@@ -25,7 +27,8 @@ def find_checkpoint(source: str | Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise FileNotFoundError(f'There is no checkpoint file and no work directory at {path}.')
+        model = released_checkpoint(str(source))
+        return fetch(model.address, sha256=model.sha256)
     found = best_checkpoint(path) or last_checkpoint(path)
     if found is None:
         raise FileNotFoundError(f'{path} holds no checkpoint (*.pth): train first, or name a file.')

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from vitadapter_cli import config_path as file_of_config
+from vitadapter_cli import released_checkpoint
 from vitadapter_cli.config_files import RECORD, default_work_dir
 from vitadapter_dense.checkpoints.files import atomic_write
 from vitadapter_dense.command_line.run_files import best_checkpoint, last_checkpoint
@@ -121,13 +123,15 @@ def _other_config(work_dir: Path, config_path: str | Path) -> str | None:
     return recorded
 
 
-def config_of(work_dir: str | Path) -> Path:
-    """The configuration that a training left in its work directory.
+def config_of(model: str | Path) -> Path:
+    """The configuration that a training left in its work directory, or of a released model's name.
 
     Raises:
         FileNotFoundError: there is none, or which it is cannot be told.
     """
-    work_dir = Path(work_dir)
+    work_dir = Path(model)
+    if not work_dir.is_dir():
+        return file_of_config(released_checkpoint(str(model)).config)
     recorded = _read_record(work_dir).get('config')
     found = [work_dir / Path(recorded).name] if recorded else sorted(work_dir.glob('*.py'))
     found = [path for path in found if path.is_file()]

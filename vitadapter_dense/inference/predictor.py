@@ -30,7 +30,8 @@ from mmengine.visualization import Visualizer
 
 from vitadapter_cli import load_config
 from vitadapter_dense.checkpoints.checked_loading import load_checked, read_checkpoint
-from vitadapter_dense.checkpoints.downloads import download, is_address
+from vitadapter_dense.checkpoints.downloads import is_address
+from vitadapter_dense.checkpoints.transfer import download
 from vitadapter_dense.command_line.config import iter_datasets
 from vitadapter_dense.command_line.run_files import find_checkpoint
 from vitadapter_dense.command_line.work_dirs import config_of
@@ -104,16 +105,17 @@ class Predictor:
 
     Args:
         model: a work directory, which holds configuration and checkpoint (its best or last one); a
-            configuration file, the project's own from any folder; or a parsed configuration, whose
-            test loader names the pipeline.
-        checkpoint: file with the whole model's weights, a delta, or a work directory.
+            released model's name (`list_models()`), whose checkpoint is downloaded; a configuration
+            file, the project's own from any folder; or a parsed configuration, whose test loader
+            names the pipeline.
+        checkpoint: file with the whole model's weights, a delta, a work directory, or a name.
         device: where to compute; default: the GPU if there is one.
         precision: what layers compute in; parameters and predictions stay float32.
 
     Raises:
-        FileNotFoundError: no such configuration or checkpoint.
+        FileNotFoundError: no such configuration, checkpoint or name.
         ValueError: no checkpoint is named, or a precision that the device does not have.
-        WeightsError: the checkpoint does not fit the model.
+        WeightsError: the checkpoint cannot be had, or does not fit the model.
     """
 
     def __init__(
@@ -256,7 +258,7 @@ def _found(model: Config | str | Path, checkpoint: str | Path | None) -> tuple[C
     """Configuration and checkpoint."""
     if isinstance(model, Config):
         cfg = model
-    elif Path(model).is_dir():
+    elif Path(model).is_dir() or (checkpoint is None and not Path(model).suffix):
         cfg, checkpoint = load_config(config_of(model)), checkpoint or model
     else:
         cfg = load_config(model)
@@ -272,7 +274,9 @@ def _found(model: Config | str | Path, checkpoint: str | Path | None) -> tuple[C
 def _loaded(cfg: Config, content: dict[str, Any], checkpoint: str | Path) -> torch.nn.Module:
     model = revert_sync_batchnorm(build_model(cfg))
     state = complete_state_dict(model, content, checkpoint)
-    load_checked(model, state, min_share=1.0, what=f'checkpoint {checkpoint}')
+    report = load_checked(model, state, min_share=1.0, what=f'checkpoint {checkpoint}')
+    if report.missing or report.unexpected or report.mismatched:
+        print_log(f'checkpoint {checkpoint}: {report}', logger='current')
     return model
 
 

@@ -1,0 +1,72 @@
+"""Released models by name: which are found, which are refused, and what the page says of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from vitadapter_cli import config_path, find_model, list_models, released_checkpoint
+from vitadapter_cli.released_models import MODELS_OF_THE_ORIGINAL
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / 'tools'))
+
+import models as tool  # noqa: E402
+
+
+def test_every_model_has_a_name_and_an_address_of_its_own():
+    names = list_models()
+    assert len(names) == len(set(names)) == 33
+    assert len({model.address for model in MODELS_OF_THE_ORIGINAL}) == 33
+    assert len(list_models('coco/*')) == 12
+    assert all(find_model(name).name == name for name in names)
+
+
+def test_a_model_has_its_configuration_or_says_why_not(monkeypatch, tmp_path):
+    """From an empty folder, too: the files come with the package."""
+    monkeypatch.chdir(tmp_path)
+    for model in MODELS_OF_THE_ORIGINAL:
+        if not model.lacks:
+            assert config_path(model.config).is_file()
+            assert config_path(model.name) == config_path(model.config)
+            assert released_checkpoint(model.name) == model
+            continue
+        with pytest.raises(FileNotFoundError):
+            config_path(model.config)
+        with pytest.raises(FileNotFoundError, match=rf'{model.name} was released.*{model.lacks}'):
+            released_checkpoint(model.name)
+
+
+def test_short_names_are_taken_where_they_are_clear():
+    assert find_model('mask_rcnn_vitadapter_s').name == 'coco/mask_rcnn_vitadapter_s'
+    assert find_model('upernet_vitadapter_l').name == 'ade20k/upernet_vitadapter_l'
+    with pytest.raises(
+        LookupError, match='5 released models: .*ade20k/mask2.*pascal_context/mask2'
+    ):
+        find_model('mask2former_vitadapter_l_beit')
+    with pytest.raises(LookupError, match='did you mean coco/mask_rcnn_vitadapter_s'):
+        find_model('coco/maskrcnn_vitadapter_s')
+    with pytest.raises(LookupError, match='did you mean .*coco/cascade_mask_rcnn_vitadapter_b'):
+        find_model('cascade_mask_rcnn_vitadapter_B')
+    with pytest.raises(LookupError, match='list_models'):
+        find_model('resnet50')
+
+
+def test_the_page_is_what_the_command_writes(tmp_path, capsys):
+    page = ROOT / 'docs' / 'models.md'
+    copy = tmp_path / 'models.md'
+    copy.write_text(page.read_text().replace('58.3 / 59.0', '99'))
+    assert tool.main(['--page', str(copy)]) == 0
+    assert copy.read_text() == page.read_text()
+    (tmp_path / 'other.md').write_text('no marks')
+    with pytest.raises(SystemExit, match='no table between'):
+        tool.main(['--page', str(tmp_path / 'other.md')])
+    capsys.readouterr()
+    assert tool.main(['cityscapes/*', 'mask_rcnn_vitadapter_t']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        'cityscapes/mask2former_vitadapter_l_beit',
+        'coco/mask_rcnn_vitadapter_t',
+    ]

@@ -1,0 +1,41 @@
+"""The configuration of a released model is the one that it was trained with, as far as is known."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from vitadapter_cli.released_models import MODELS_OF_THE_ORIGINAL
+
+# what the original's tables call the weights, and how timm's names of them begin and end
+ENCODERS = {
+    'DeiT': r'deit_\w+_patch16_224\.fb_in1k',
+    'AugReg': r'vit_\w+\.augreg_in21k_ft_in1k',
+    'BEiT': r'beit_\w+_patch16_224\.in22k_ft_in22k',
+    'BEiT v2': r'beitv2_[\w.]+',
+}
+
+
+@pytest.mark.parametrize(
+    'model', [m for m in MODELS_OF_THE_ORIGINAL if not m.lacks], ids=lambda model: model.name
+)
+def test_configuration_fits_what_the_tables_say(model, read_config, build_model):
+    name = f'{model.name}.py'
+    cfg = read_config(name)
+    weights = re.match(r'([\w ]+)-([TSBL])', model.weights)
+    encoder = cfg.model.backbone.encoder.model_name
+    assert re.fullmatch(ENCODERS[weights[1]], encoder)
+    size = re.search(r'_vitadapter_([tsbl])', name)[1]
+    assert size == weights[2].lower() == re.search('_(tiny|small|base|large)_', encoder)[1][0]
+    measured = sum(parameter.numel() for parameter in build_model(name).parameters()) / 1e6
+    assert abs(measured - int(model.parameters.removesuffix(' M'))) < 1
+    if model.schedule == '3x + MS':
+        assert cfg.train_cfg.max_epochs == 36
+        return
+    iterations, crop = map(int, re.fullmatch(r'(\d+)k, crop (\d+)', model.schedule).groups())
+    assert cfg.train_cfg.max_iters == 1000 * iterations
+    assert cfg.model.test_cfg.crop_size == cfg.model.data_preprocessor.size == (crop, crop)
+    assert f'_{crop}_' in model.address
+    if 'BEiT' in model.weights:  # their relative positions are a table of the crop's size
+        assert cfg.model.backbone.encoder.img_size == crop
