@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from tests.tuning.toys import METHODS, VIT, build, images, layer_calls
 from vitadapter_dense.encoders import Tokens
-from vitadapter_dense.inference.frozen_front import Front, in_common
 from vitadapter_dense.inference.multi_task import MultiTaskModel
 from vitadapter_dense.tuning import Tuning
 
@@ -156,10 +155,19 @@ def test_images_are_the_same_by_construction_only(encoders):
 
 
 def test_no_step_is_kept_for_tasks_that_share_the_whole():
-    whole, parts = Front('whole', {'stem': 'a', 'block': 'b'}), Front(None, {'stem': 'a'})
-    assert set(in_common(dict(one=whole, other=whole))['one'].steps.values()) == {None}
-    three = in_common(dict(one=whole, other=whole, more=parts))
-    assert three['one'] == Front('whole', {'stem': 'a', 'block': None})
+    models = from_one_base('head_only', 'head_only', 'resnet')
+    together = MultiTaskModel(models)
+    assert together.shared == {('detect', 'segment'): ['']}
+    kept = [name for name, module in together.named_modules() if 'forward' in vars(module)]
+    assert kept == ['models.detect.backbone', 'models.segment.backbone']
+    # a third that shares parts: its steps are those of either, whichever comes before it
+    models['more'] = from_one_base('head_only', 'partial', 'resnet')['segment']
+    together, batch = MultiTaskModel(models), dict(inputs=images())
+    for order in (['detect', 'more'], ['segment', 'more'], ['more', 'segment'], list(models)):
+        with layer_calls() as called:
+            together.predict(dict.fromkeys(order, batch))
+        stems = [count(called, model, 'conv1') for model in models.values()]
+        assert sum(stems) == 1, order
 
 
 def test_what_one_task_changes_in_place_is_no_result_for_another():

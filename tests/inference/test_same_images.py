@@ -20,7 +20,7 @@ from mmseg.models import SegDataPreProcessor
 from tests.tuning.toys import layer_calls
 from vitadapter_dense.inference.multi_task import MultiTaskModel
 from vitadapter_dense.inference.predictor import Predictor, build_model
-from vitadapter_dense.inference.same_images import prepare_together, preprocessing_of
+from vitadapter_dense.inference.same_images import prepare_together, same_preprocessing
 
 CONFIGS = Path(__file__).parents[2] / 'configs/shapes'
 FROZEN = {'model.backbone.encoder.frozen': True, 'model.backbone.injector': False}
@@ -85,7 +85,7 @@ def test_a_detector_and_a_segmentor_on_one_image(tmp_path):
     ],
 )
 def test_preprocessors_are_told_by_what_they_do_in_a_test(one, other, same):
-    assert (preprocessing_of(one) == preprocessing_of(other)) is same
+    assert same_preprocessing(one, other) is same
     if same:
         images = dict(inputs=[torch.rand(3, 20, 30)], data_samples=[DetDataSample()])
         assert torch.equal(one(images)['inputs'], other(images)['inputs'])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -16,3 +16,19 @@ def pad_to_whole(images: Tensor, cell: int) -> Tensor:
     bottom = (height + cell - 1) // cell * cell - height
     right = (width + cell - 1) // cell * cell - width
     return F.pad(images, (0, right, 0, bottom))
+
+
+class PadToWhole(nn.Module):
+    """:func:`pad_to_whole` as a module.
+
+    Args:
+        cell: side of a cell in pixels.
+    """
+
+    def __init__(self, cell: int) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``(B, C, H, W)`` in whole cells."""
+        return pad_to_whole(images, self.cell)

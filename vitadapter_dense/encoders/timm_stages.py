@@ -16,7 +16,7 @@ from vitadapter_dense.encoders.hub import check_model_name, load_pretrained
 from vitadapter_dense.encoders.image_sizes import ImageSizes, find_image_sizes
 from vitadapter_dense.encoders.maps import dense
 from vitadapter_dense.encoders.norm_act import restore_activations
-from vitadapter_dense.encoders.padding import pad_to_whole
+from vitadapter_dense.encoders.padding import PadToWhole
 
 
 @MODELS.register_module()
@@ -58,6 +58,7 @@ class TimmStages(BaseModule):
         self._image_args = {k: v for k, v in timm_args.items() if k == 'img_size'}
         self.image_sizes: ImageSizes = find_image_sizes(model_name, strides, timm_args)
         timm_args |= self.image_sizes.timm_args
+        self.pad = PadToWhole(self.image_sizes.multiple)
         self.model = timm.create_model(model_name, pretrained=False, num_classes=0, **timm_args)
         self.strides = tuple(strides)
         self._indices = list(self.image_sizes.indices)
@@ -89,7 +90,7 @@ class TimmStages(BaseModule):
         height, width = images.shape[-2:]
         self.image_sizes.check(height, width)
         maps = self.model.forward_intermediates(
-            pad_to_whole(images, self.image_sizes.multiple),
+            self.pad(images),
             indices=self._indices,
             output_fmt='NCHW',
             intermediates_only=True,

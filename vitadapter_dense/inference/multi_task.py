@@ -1,22 +1,23 @@
 """``MultiTaskModel``: several tasks from one frozen backbone.
 
 A detector and a segmentor that were tuned from the same base weights differ in their deltas alone.
-Here their frozen tensors are stored once. Where the tasks are given the same images, the front that
-their backbones have in common (:mod:`vitadapter_dense.inference.frozen_front`) is also computed
-once: the first task goes through it, and the others go on from what it gave.
+Here they hold in common what is frozen: its tensors are stored once, and the front of their
+backbones, up to where something of a task acts, runs once for images that are the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import combinations
 from typing import Any
 
 import torch
 from torch import nn
 
-from vitadapter_dense.inference.frozen_front import front_of, in_common
-from vitadapter_dense.inference.going_on import Outputs, going_on
+from vitadapter_dense.inference.frozen_front import Step, front_of
+from vitadapter_dense.inference.run_once import running_once
+from vitadapter_dense.inference.same_images import same_preprocessing
 
 
 class MultiTaskModel(nn.Module):
@@ -28,8 +29,8 @@ class MultiTaskModel(nn.Module):
             They are put in eval mode, stay what they are, and are not to be trained on.
 
     Attributes:
-        shared: for each pair of tasks the modules of the backbone that run once for the same
-            images, by name; ``''`` is the whole backbone.
+        shared: for each pair of tasks the steps of the backbone that run once for the same images,
+            by name; ``''`` is the whole backbone.
 
     Raises:
         ValueError: no model, one without a frozen backbone, or frozen tensors that differ.
@@ -49,11 +50,33 @@ class MultiTaskModel(nn.Module):
         first, *others = models
         for name in others:
             self._store_once(first, name)
-        self._fronts = in_common({name: front_of(model) for name, model in models.items()})
-        self.shared: dict[tuple[str, str], list[str]] = {
-            (one, other): self._fronts[one].shared_with(self._fronts[other])
-            for one, other in combinations(models, 2)
-        }
+        self.shared: dict[tuple[str, str], list[str]] = {}
+        self._images_of = {name: name for name in models}  # by task, one that makes the same
+        self._held: dict[Step, Step] = {}  # by step, the same one of the first task that has it
+        fronts = {name: front_of(model.backbone) for name, model in models.items()}
+        for one, other in combinations(models, 2):
+            self.shared[one, other] = []
+            if same_preprocessing(models[one].data_preprocessor, models[other].data_preprocessor):
+                self._images_of[other] = self._images_of[one]
+                self.shared[one, other] = self._hold(fronts[one], fronts[other])
+
+    def _hold(self, front: dict[str, Step], other: dict[str, Step]) -> list[str]:
+        """Has two tasks hold in common what is the same in their fronts, up to what differs.
+
+        Returns:
+            What then runs once and has parameters; within a whole that does, nothing is kept.
+        """
+        names: list[str] = []
+        for (name, step), (other_name, same) in zip(front.items(), other.items(), strict=False):
+            if name != other_name or not step.is_same(same):
+                break
+            self._held.setdefault(same, self._held.setdefault(step, step))
+            names.append(name)
+        once = [''] if '' in names else names
+        for name in once:
+            front[name].run_once()
+            other[name].run_once()
+        return [name for name in once if any(True for _ in front[name].module.parameters())]
 
     def _store_once(self, first: str, name: str) -> None:
         """Makes one model's frozen parameters those of another; buffers are too small to matter."""
@@ -80,15 +103,17 @@ class MultiTaskModel(nn.Module):
                 tasks where they are the same tensors, not where their values are equal; see
                 :func:`vitadapter_dense.inference.same_images.prepare_together`.
         """
-        # Run once: the steps in `self.shared`, by the first task that comes to them. For each task:
-        # preprocessing, what its backbone does behind them, neck and heads.
-        known: Outputs = {}
         predictions = {}
         # a tensor of inference mode would not tell that it was changed in place
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), running_once(self._held) as results:
             for name, data in inputs.items():
-                task = going_on(self.models[name], self._fronts[name], known, data)
-                predictions[name] = task.test_step(data)
+                # for each task: preprocessing, and what its model does behind the common steps
+                model = self.models[name]
+                batch = model.data_preprocessor(data, False)
+                # once: the images, and from them on, within the model, the steps in `self.shared`
+                images = partial(batch.get, 'inputs')
+                batch['inputs'] = results.once(self._images_of[name], _objects(data), images)
+                predictions[name] = model._run_forward(batch, mode='predict')
         return predictions
 
 
@@ -96,3 +121,9 @@ def _frozen(model: nn.Module) -> dict[str, nn.Parameter]:
     """The frozen parameters of a model's backbone, by their names in it."""
     backbone = model._modules.get('backbone', nn.Module())
     return {name: p for name, p in backbone.named_parameters() if not p.requires_grad}
+
+
+def _objects(data: dict[str, Any]) -> tuple[int, ...]:
+    """Which objects the images are; their values do not matter."""
+    images = data['inputs']
+    return tuple(map(id, images)) if isinstance(images, (list, tuple)) else (id(images),)
