@@ -16,8 +16,10 @@ launch() {
             --master_port "${PORT:-29500}"
         )
     fi
-    exec "${PYTHON:-python}" -m torch.distributed.run "${rendezvous[@]}" \
-        --nproc_per_node "$gpus" "$(dirname "${BASH_SOURCE[0]}")/$script" "$@"
+    local tools
+    tools=$(dirname "${BASH_SOURCE[0]}")
+    exec "${PYTHON:-python}" "$tools/dist_launch.py" "${rendezvous[@]}" \
+        --nproc_per_node "$gpus" "$tools/$script" "$@"
 }
 
 # environment_help: the lines of a script's usage that tell what `launch` reads.

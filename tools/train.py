@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -172,9 +173,12 @@ def tell_how_to_go_on(args: argparse.Namespace, cfg: Config) -> None:
     checkpoint = last_checkpoint(cfg.work_dir)
     if checkpoint is None or not is_main_process():
         return
+    command = f'python tools/train.py {args.config}'
+    if args.launcher == 'pytorch':
+        command = f'tools/dist_train.sh {args.config} {os.environ["LOCAL_WORLD_SIZE"]}'
     print(
         f'Training stopped. The last whole checkpoint is {checkpoint}.\n'
-        f'Continue with: python tools/train.py {args.config} --work-dir {cfg.work_dir} --resume '
+        f'Continue with: {command} --work-dir {cfg.work_dir} --resume '
         '(and the other options as before)',
         file=sys.stderr,
     )

@@ -138,3 +138,37 @@ def test_synchronised_norms_become_ordinary_ones(monkeypatch):
     wrapped = distributed.wrap_for_cpu(model, sync_bn='torch', find_unused_parameters=True)
     assert wrapped.module(torch.rand(2, 3, 4, 4)).shape == (2, 4, 4, 4)
     assert wrapped.kwargs == dict(broadcast_buffers=False, find_unused_parameters=True)
+
+
+# The second process alone is asked to stop, as by a machine that is taken away.
+STOPPED = """
+import os, signal, sys
+from pathlib import Path
+from mmengine.hooks import Hook
+from tests.training.toys import build_runner
+from vitadapter_dense.training.stopping import Stopped, stops_on_signals
+
+class Asked(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if os.environ['RANK'] == '1' and runner.iter == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+folder = Path(sys.argv[1])
+runner = build_runner(folder, length=3, launcher='pytorch')
+runner.register_hook(Asked())
+try:
+    with stops_on_signals(runner):
+        runner.train()
+except Stopped as stopped:
+    (folder / os.environ['RANK']).write_text(f'{stopped.number} {Path(stopped.checkpoint).name}')
+"""
+
+
+@pytest.mark.slow
+def test_processes_stop_together(tmp_path):
+    script = tmp_path / 'stopped.py'
+    script.write_text(STOPPED)
+    run = launch(script, tmp_path)
+    assert run.returncode == 0, run.stderr[-4000:]
+    assert [(tmp_path / rank).read_text() for rank in '01'] == ['15 stopped_at_iter_5.pth'] * 2
+    assert (tmp_path / 'stopped_at_iter_5.pth').is_file()

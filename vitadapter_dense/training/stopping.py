@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import get_world_size
+import torch
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -36,25 +37,38 @@ class Stopped(KeyboardInterrupt):
 class StopHook(Hook):
     """Writes a checkpoint after the iteration in which it was asked to stop, and raises `Stopped`.
 
-    The checkpoint lies between two iterations; asked in a validation, it leaves that out.
+    The checkpoint lies between two iterations; asked in a validation, it leaves that out. Of
+    several processes each may be asked at another time, or one alone: they agree after every
+    training iteration, and finish a validation in which they are asked.
     """
 
     priority = 'LOWEST'  # after the schedulers, and after checkpoints of the configuration
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self._group: torch.distributed.ProcessGroup | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Has the processes talk of it beside their GPUs, which need not wait for the answer."""
+        if get_world_size() > 1:
+            self._group = torch.distributed.new_group(backend='gloo')
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Stops; the loop counts the iteration after its hooks."""
+        if self._group is not None:
+            asked = torch.tensor(self.asked or 0)
+            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX, group=self._group)
+            self.asked = int(asked) or None
         self._stop_if_asked(runner, runner.iter + 1)
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Stops within a training's validation."""
-        self._stop_if_asked(runner, runner.iter)
+        if self._group is None:
+            self._stop_if_asked(runner, runner.iter)
 
     def _stop_if_asked(self, runner: Runner, done: int) -> None:
         if self.asked is None:
@@ -63,7 +77,10 @@ class StopHook(Hook):
         meta = dict(epoch=runner.epoch, iter=done)
         runner.save_checkpoint(runner.work_dir, name, meta=meta, by_epoch=False)
         path = str(Path(runner.work_dir, name))
-        write_pointer(runner.work_dir, path)
+        if is_main_process():
+            write_pointer(runner.work_dir, path)
+        if self._group is not None:  # none ends before all is written
+            torch.distributed.barrier(self._group)
         raise Stopped(self.asked, path)
 
 
@@ -71,8 +88,7 @@ class StopHook(Hook):
 def stops_on_signals(runner: Runner) -> Iterator[None]:
     """Has the training in the block stop after an iteration on SIGINT (Ctrl-C) and SIGTERM.
 
-    A second signal ends it at once. Of several processes each may be in another iteration when its
-    signal comes, so they are ended as ever, and go on from their last checkpoint.
+    A second signal ends it at once.
 
     Args:
         runner: a runner whose checkpoints lie between iterations, as `DenseRunner`'s.
@@ -80,9 +96,6 @@ def stops_on_signals(runner: Runner) -> Iterator[None]:
     Raises:
         Stopped: by the training.
     """
-    if get_world_size() > 1:
-        yield
-        return
     hook = StopHook()
     runner.register_hook(hook)
     before = {number: signal.getsignal(number) for number in AT_ONCE}
