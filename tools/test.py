@@ -46,7 +46,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--max-pictures', type=positive, metavar='N', help='stop drawing after N images'
     )
     parser.add_argument(
-        '--score-thr', type=share, default=0.3, help='lowest score that is drawn (default: 0.3)'
+        '--score-thr',
+        type=share,
+        default=0.3,
+        help='lowest score that is drawn, and counted by --report (default: 0.3)',
+    )
+    parser.add_argument(
+        '--report',
+        action='store_true',
+        help='write report.html to the work directory, and tables and plots to report/ there',
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     parser.add_argument(
@@ -83,13 +91,14 @@ from vitadapter_dense.reports.dump_predictions import DumpPredictions
 from vitadapter_dense.reports.output_files import OutputError, check_outputs, write_output
 from vitadapter_dense.reports.pictures import PredictionPicturesHook
 from vitadapter_dense.reports.progress import ProgressBarHook
+from vitadapter_dense.reports.report_hook import ReportHook, write_training_report
 from vitadapter_dense.training.distributed import closed_in_order
 
 
 def configure(args: argparse.Namespace) -> Config:
     """Makes the configuration that the command line asks for."""
     cfg = read_config(args)
-    if cfg.get('test_dataloader') is None:
+    if cfg.get('test_dataloader') is None and not args.report:
         raise ValueError(f'{args.config} has no test_dataloader: it describes nothing to test.')
     source = Path(args.checkpoint)
     work_dir = args.work_dir or (source if source.is_dir() else None)
@@ -103,6 +112,8 @@ def configure(args: argparse.Namespace) -> Config:
         hook = dict(type=PredictionPicturesHook.__name__, out_dir=args.show_dir)
         options = dict(score_thr=args.score_thr, max_pictures=args.max_pictures)
         add_hook(cfg, dict(hook, **options))
+    if args.report:
+        add_hook(cfg, dict(type=ReportHook.__name__, score_thr=args.score_thr))
     if args.out:
         add_output(cfg, args.out)
     prepare_launch(cfg, args.launcher)
@@ -138,6 +149,9 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     """Evaluates, prints the metrics and returns them."""
     with errors_as_message():
         cfg, remarks = configure(args), []
+        if cfg.get('test_dataloader') is None:  # then a report was asked for
+            print(f'No data to test on. Report: {write_training_report(cfg, cfg.work_dir)}')
+            return {}
         if is_first_process(args.launcher):
             remarks = check_config_datasets(cfg, loaders=('test',))
         runner = build_runner(cfg, evaluation=True, verbose=args.verbose)
@@ -146,6 +160,9 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         metrics = runner.test()
     if is_main_process():
         report(args, cfg, metrics)
+        for hook in runner.hooks:
+            if isinstance(hook, ReportHook):
+                print('\n'.join(f'  {line}' for line in hook.console_lines()))
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""What `make train` does once the environment stands: data, training, evaluation, pictures, curves.
+"""What `make train` does once the environment stands: data, training, evaluation, report, curves.
 
     python tools/train_and_show.py configs/shapes/mask_rcnn_vitadapter_xs.py
 
@@ -82,8 +82,9 @@ def steps(args: argparse.Namespace, extra: Sequence[str]) -> list[tuple[str, lis
         todo.append(('the small data set (a minute or two the first time)', command))
     todo.append(('training (the quick start: 15 minutes on 2 cores)', train_command(args, extra)))
     show = ['--show-dir', str(args.work_dir / 'pictures'), '--max-pictures', str(PICTURES)]
+    show.append('--report')
     command = ['test.py', str(args.config), str(args.work_dir), *shared_options(args), *show]
-    todo.append(('evaluation, and pictures of predictions beside ground truth', command))
+    todo.append(('evaluation, pictures of predictions beside ground truth, and a report', command))
     todo.append(('curves of losses and metrics', ['analysis/plot_logs.py', str(args.work_dir)]))
     return todo
 

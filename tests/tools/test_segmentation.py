@@ -52,8 +52,13 @@ def test_evaluation_prints_classes_and_draws_truth_beside_prediction(
     seg_task: TinyTask, tmp_path: Path
 ) -> None:
     arguments = [seg_task.config, seg_task.work_dir, '--data-root', seg_task.data]
-    more = ['--work-dir', tmp_path, '--show-dir']
+    more = ['--work-dir', tmp_path, '--show-dir', '--report']
     metrics, printed = run_tool('test.py', *arguments, *more)
+    page = (tmp_path / 'report.html').read_text()
+    assert all(name in page for name in (*CLASSES, 'mean IoU', 'Confusions', '3.jpg'))
+    table = (tmp_path / 'report' / 'metrics_by_class.csv').read_text().splitlines()
+    ious = [float(row.split(',')[1]) for row in table[1:]]
+    assert np.nanmean(ious) == pytest.approx(metrics['mIoU'], abs=0.01)
     assert {'mIoU', 'mAcc', 'aAcc'} <= set(metrics)
     log = next(tmp_path.glob('*/*.log')).read_text()
     assert 'per class results' in log

@@ -32,6 +32,7 @@ def test_best_checkpoint_is_scored_and_drawn_on_other_data(
 ) -> None:
     out = tmp_path / 'metrics.json'
     arguments = ['--data-root', tiny_task.data, '--work-dir', tmp_path, '--out', out, '--show-dir']
+    arguments.append('--report')
     metrics, printed = run_tool('test.py', moved_config, tiny_task.work_dir, *arguments)
 
     lines = scalar_files(tiny_task.work_dir)[0].read_text().splitlines()
@@ -50,6 +51,44 @@ def test_best_checkpoint_is_scored_and_drawn_on_other_data(
     truth, prediction = drawn[22:, :640].astype(int), drawn[22:, 640:].astype(int)
     assert np.abs(truth - image).max() > 30
     assert np.abs(truth - prediction).max() > 30
+
+    page = (tmp_path / 'report.html').read_text()
+    assert all(name in page for name in (*CLASSES, 'box AP50', 'mask AP', 'val_0.jpg'))
+    assert page.count('data:image/jpeg') == 3  # each image is among the best or the worst
+    table = (tmp_path / 'report' / 'metrics_by_class.csv').read_text().splitlines()
+    by_class = [float(row.split(',')[1]) for row in table[1:]]
+    assert np.mean(by_class) == pytest.approx(metrics['coco/bbox_mAP'], abs=6e-4)
+    rows = (tmp_path / 'report' / 'confusion_matrix.csv').read_text().splitlines()
+    counts = np.array([[int(cell) for cell in row.split(',')[1:]] for row in rows[1:]])
+    content = json.loads((tiny_task.data / 'annotations' / 'instances_val.json').read_text())
+    assert counts[:-1].sum() == len(content['annotations'])
+    assert all(name in printed for name in ('box AP75', str(tmp_path / 'report.html')))
+
+
+def test_a_report_replaces_its_own_and_no_other(tiny_task: TinyTask, tmp_path: Path) -> None:
+    """Without data to test on it shows the training; a stranger's file stays."""
+    config = tmp_path / 'alone.py'
+    text = tiny_task.config.read_text()
+    names = ('dataloader', 'evaluator', 'cfg')
+    text += ''.join(f'test_{name} = None\nval_{name} = None\n' for name in names)
+    config.write_text(text)
+    work_dir = shutil.copytree(tiny_task.work_dir, tmp_path / 'work')
+    command = ['test.py', config, work_dir, '--report']
+    for _ in range(2):
+        assert run_tool(*command)[0] == {}
+    page = (work_dir / 'report.html').read_text()
+    assert 'no data to test on' not in page
+    assert 'validation at epoch 2' in page
+    assert page.count('data:image/png') == 1
+    with pytest.raises(SystemExit, match=r'alone.*no test_dataloader'):
+        run_tool(*command[:-1])
+    other = config.with_name('other.py')
+    other.write_text(text)
+    with pytest.raises(SystemExit, match=r'other\.py did not make it.*report\.html'):
+        run_tool('test.py', other, work_dir, '--report')
+    with pytest.raises(SystemExit, match=r'tiny\.py did not make it.*report\.html'):
+        run_tool('test.py', tiny_task.config, work_dir, '--report')
+    assert (work_dir / 'report.html').read_text() == page
 
 
 def test_augmented_views_are_merged_and_predictions_saved(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.reports.detection_confusion import DetectionConfusionMatrix
 from vitadapter_dense.reports.dump_predictions import DumpPredictions
 from vitadapter_dense.reports.pictures import PredictionPicturesHook
 from vitadapter_dense.reports.progress import ProgressBarHook
+from vitadapter_dense.reports.report_hook import ReportHook
 from vitadapter_dense.reports.summary import RunSummaryHook
 from vitadapter_dense.reports.tuning_report import TuningReportHook
 
 __all__ = [
     'ConfusionMatrix',
+    'DetectionConfusionMatrix',
     'DumpPredictions',
     'PredictionPicturesHook',
     'ProgressBarHook',
+    'ReportHook',
     'RunSummaryHook',
     'TuningReportHook',
 ]

@@ -25,6 +25,8 @@ class ConfusionMatrix(BaseMetric):
         prefix: as in MMEngine's `BaseMetric`.
     """
 
+    unit = 'pixels'
+
     def __init__(
         self, ignore_index: int = 255, *, collect_device: str = 'cpu', prefix: str | None = None
     ) -> None:
@@ -36,14 +38,39 @@ class ConfusionMatrix(BaseMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Add the pixels of a batch of predictions."""
-        number = len(self.dataset_meta['classes'])
         for sample in data_samples:
-            truth = sample['gt_sem_seg']['data'].cpu().numpy().ravel()
-            found = sample['pred_sem_seg']['data'].cpu().numpy().ravel()
-            counted = count_pairs(truth, found, number, ignore_index=self.ignore_index)
-            # One running sum in place of a matrix for every image.
-            self.results = [self.results[0] + counted] if self.results else [counted]
-            self._images, self._last = self._images + 1, counted
+            self.add(sample)
+
+    def add(self, sample: dict) -> np.ndarray:
+        """Add one image; returns its own matrix."""
+        counted = self.count(sample)
+        # One running sum in place of a matrix for every image.
+        self.results = [self.results[0] + counted] if self.results else [counted]
+        self._images, self._last = self._images + 1, counted
+        return counted
+
+    def count(self, sample: dict) -> np.ndarray:
+        """The matrix of one image."""
+        number = len(self.dataset_meta['classes'])
+        truth = sample['gt_sem_seg']['data'].cpu().numpy().ravel()
+        found = sample['pred_sem_seg']['data'].cpu().numpy().ravel()
+        return count_pairs(truth, found, number, ignore_index=self.ignore_index)
+
+    def score(self, matrix: np.ndarray) -> float:
+        """Mean IoU of an image, 0 to 1, over the classes that it has or was said to have.
+
+        NaN where no pixel counts.
+        """
+        return self.summarize(matrix)['mIoU'] / 100 if matrix.any() else float('nan')
+
+    def summarize(self, matrix: np.ndarray) -> dict[str, float]:
+        """`aAcc`, `mIoU`, `mAcc` in percent; the means leave out classes that occur nowhere."""
+        right, true, found = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+        with np.errstate(divide='ignore', invalid='ignore'):
+            iou, accuracy = right / (true + found - right), right / true
+            overall = right.sum() / matrix.sum()
+        means = dict(aAcc=overall, mIoU=np.nanmean(iou), mAcc=np.nanmean(accuracy))
+        return {name: float(value) * 100 for name, value in means.items()}
 
     def evaluate(self, size: int) -> dict:
         """Leave out an image that another process has too, and sum over the processes."""
@@ -54,9 +81,9 @@ class ConfusionMatrix(BaseMetric):
         return super().evaluate(max(size, get_world_size()))
 
     def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
-        """What the matrix says in three figures; keeps it."""
+        """What the matrix says in a few figures; keeps it."""
         self.matrix = np.sum(results, axis=0)
-        return summarize(self.matrix)
+        return self.summarize(self.matrix)
 
 
 def count_pairs(
@@ -76,13 +103,3 @@ def count_pairs(
     valid = truth != ignore_index
     pairs = truth[valid].astype(np.int64) * number + found[valid].astype(np.int64)
     return np.bincount(pairs, minlength=number**2).reshape(number, number)
-
-
-def summarize(matrix: np.ndarray) -> dict[str, float]:
-    """`aAcc`, `mIoU` and `mAcc` in percent; the means leave out classes that occur nowhere."""
-    right, true, found = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        iou, accuracy = right / (true + found - right), right / true
-        overall = right.sum() / matrix.sum()
-    means = dict(aAcc=overall, mIoU=np.nanmean(iou), mAcc=np.nanmean(accuracy))
-    return {name: float(value) * 100 for name, value in means.items()}

@@ -1,7 +1,7 @@
-"""Enlarges a small image with everything that is drawn on it, so that labels do not hide objects.
+"""Brings an image to another size with everything that is drawn on it.
 
-The toolboxes' visualizers write class names at a size in pixels, whatever the size of the image: on
-one of 192 x 192 a name is as large as an object.
+Names are written at a size in pixels, whatever the size of the image: on one of 192 x 192 a name is
+as large as an object. So a small image is enlarged before, and one for a report made small.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
 
@@ -22,7 +23,7 @@ def drawing_factor(shape: tuple[int, ...]) -> int:
 
 
 def enlarge(
-    image: np.ndarray, sample: BaseDataElement, *, factor: int
+    image: np.ndarray, sample: BaseDataElement, *, factor: float
 ) -> tuple[np.ndarray, BaseDataElement]:
     """The image and its data sample at a multiple of their size.
 
@@ -30,38 +31,42 @@ def enlarge(
         image: (H, W, 3).
         sample: boxes (n, 4) and masks (n, H, W) are tensors or the toolbox's own, maps (1, H, W)
             tensors. It is not changed.
-        factor: how many times wider and higher.
+        factor: how many times wider and higher; below 1 makes it smaller.
 
     Returns:
         The image, interpolated, and a sample with what the visualizers draw: instances and maps.
     """
-    size = (image.shape[1] * factor, image.shape[0] * factor)
-    image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    size = tuple(max(1, round(side * factor)) for side in image.shape[:2])
+    how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
+    image = cv2.resize(image, size[::-1], interpolation=how)
     grown = type(sample)(metainfo=sample.metainfo)
     for name, element in sample.items():
         if isinstance(element, InstanceData):
-            setattr(grown, name, _enlarge_instances(element, factor))
+            setattr(grown, name, _enlarge_instances(element, factor, size))
         elif isinstance(element, PixelData) and name.endswith('_seg'):
-            maps = {key: _repeat(value, factor) for key, value in element.items()}
+            maps = {key: _nearest(value, size) for key, value in element.items()}
             setattr(grown, name, PixelData(**maps))
     return image, grown
 
 
-def _enlarge_instances(instances: InstanceData, factor: int) -> InstanceData:
+def _enlarge_instances(
+    instances: InstanceData, factor: float, size: tuple[int, int]
+) -> InstanceData:
     values: dict[str, Any] = dict(instances.items())
     if 'bboxes' in values:
         boxes = values['bboxes']
         values['bboxes'] = getattr(boxes, 'tensor', boxes) * factor
     if 'masks' in values:
-        values['masks'] = _enlarge_masks(values['masks'], factor)
+        masks = values['masks']
+        resized = _nearest(masks, size) if isinstance(masks, Tensor) else masks.resize(size)
+        values['masks'] = resized
     return InstanceData(metainfo=instances.metainfo, **values)
 
 
-def _enlarge_masks(masks: Any, factor: int) -> Any:
-    if isinstance(masks, Tensor):
-        return _repeat(masks, factor)
-    return masks.resize((masks.height * factor, masks.width * factor))
-
-
-def _repeat(maps: Tensor, factor: int) -> Tensor:
-    return maps.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
+def _nearest(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """(..., H, W) -> (..., *size), each pixel that of the same place."""
+    rows, columns = (
+        torch.arange(new, device=maps.device) * old // new
+        for new, old in zip(size, maps.shape[-2:], strict=True)
+    )
+    return maps[..., rows[:, None], columns]

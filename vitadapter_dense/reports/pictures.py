@@ -79,26 +79,29 @@ def draw_sample(
         The path of the picture.
     """
     image, sample = _enlarged(image, sample)
-    visualizer = _in_every_process(visualizer)
-    if is_segmentation(sample):
-        asked = dict(ground_truth=ground_truth, prediction=prediction)
-        picture = draw_segmentation(image, sample, visualizer.dataset_meta, **asked)
-    elif has_instances(sample):
-        picture = draw_detection(
-            image,
-            sample,
-            visualizer.dataset_meta,
-            score_thr=score_thr,
-            ground_truth=ground_truth,
-            prediction=prediction,
-        )
-    else:
-        asked = dict(draw_gt=ground_truth, draw_pred=prediction)
-        picture = _drawn_by(visualizer, image, sample, score_thr, **asked)
+    asked = dict(score_thr=score_thr, ground_truth=ground_truth, prediction=prediction)
+    picture = _drawn(visualizer, image, sample, **asked)
     with write_output(out_file, command=command) as partial:
         if not cv2.imwrite(str(partial), picture[..., ::-1]):
             raise OSError(f'{out_file} cannot be written')
     return Path(out_file)
+
+
+def render_small(
+    visualizer: Visualizer,
+    image: np.ndarray,
+    *,
+    sample: BaseDataElement,
+    score_thr: float,
+    side: int,
+) -> np.ndarray:
+    """Draws one data sample as `draw_sample` does, each half of a given size, and returns it.
+
+    Arguments as for `draw_sample`; `side` is the longer one of a half, in pixels.
+    """
+    image, sample = enlarge(image, sample.cpu(), factor=side / max(image.shape[:2]))
+    asked = dict(score_thr=score_thr, ground_truth=True, prediction=True)
+    return _drawn(visualizer, image, sample, **asked)
 
 
 def render_prediction(
@@ -120,6 +123,27 @@ def render_prediction(
         meta = visualizer.dataset_meta
         return draw_detection(image, sample, meta, score_thr=score_thr, ground_truth=False)
     return _drawn_by(visualizer, image, sample, score_thr, draw_gt=False, draw_pred=True)
+
+
+def _drawn(
+    visualizer: Visualizer,
+    image: np.ndarray,
+    sample: BaseDataElement,
+    *,
+    score_thr: float,
+    ground_truth: bool,
+    prediction: bool,
+) -> np.ndarray:
+    """Ground truth, prediction or both side by side; (H, W, 3), RGB."""
+    visualizer = _in_every_process(visualizer)
+    asked = dict(ground_truth=ground_truth, prediction=prediction)
+    if is_segmentation(sample):
+        return draw_segmentation(image, sample, visualizer.dataset_meta, **asked)
+    if has_instances(sample):
+        meta = visualizer.dataset_meta
+        return draw_detection(image, sample, meta, score_thr=score_thr, **asked)
+    options = dict(draw_gt=ground_truth, draw_pred=prediction)
+    return _drawn_by(visualizer, image, sample, score_thr, **options)
 
 
 def _enlarged(image: np.ndarray, sample: BaseDataElement) -> tuple[np.ndarray, BaseDataElement]:

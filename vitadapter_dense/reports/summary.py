@@ -26,28 +26,30 @@ def summary(runner: Runner) -> dict[str, str]:
     if runner.iter:
         length += f', of which {runner.iter} are done'
     shown = dict(
-        model=', '.join(_kinds(bare)),
-        parameters=_parameters(bare),
+        model=', '.join(model_kinds(bare)),
+        parameters=parameter_counts(bare),
         training=f'{_size(loader)}, batch {loader.batch_size or loader.batch_sampler.batch_size}'
         f' x {_processes()}, {length}',
     )
     if runner.val_dataloader is not None:
         built = not isinstance(runner.val_dataloader, Mapping)
         shown['validation'] = _size(runner.val_dataloader) if built else 'configured'
-    shown['device'] = f'{_device(model)}, {_precision(runner.optim_wrapper)}'
+    shown['device'] = f'{device_name(model)}, {_precision(runner.optim_wrapper)}'
     shown['weights'] = _weights(runner, bare)
     shown['goes to'] = runner.work_dir
     return shown
 
 
-def _kinds(model: nn.Module) -> list[str]:
+def model_kinds(model: nn.Module) -> list[str]:
+    """The kinds of a model, its backbone and its encoder."""
     parts = [model, getattr(model, 'backbone', None)]
     names = [type(part).__name__ for part in parts if part is not None]
     encoder = getattr(getattr(model, 'backbone', None), 'encoder', None)
     return [*names, *([getattr(encoder, 'model_name', type(encoder).__name__)] if encoder else [])]
 
 
-def _parameters(model: nn.Module) -> str:
+def parameter_counts(model: nn.Module) -> str:
+    """How many parameters are trained and how many are frozen."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     return f'{trained / 1e6:.2f} M trained, {frozen / 1e6:.2f} M frozen'
@@ -62,7 +64,8 @@ def _processes() -> str:
     return f'{count} process{"es" if count > 1 else ""}'
 
 
-def _device(model: nn.Module) -> str:
+def device_name(model: nn.Module) -> str:
+    """What a model is computed on."""
     device = next(model.parameters()).device
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
