@@ -33,6 +33,7 @@ from vitadapter_dense.checkpoints.checked_loading import load_checked, read_chec
 from vitadapter_dense.checkpoints.downloads import is_address
 from vitadapter_dense.checkpoints.transfer import download
 from vitadapter_dense.command_line.config import iter_datasets
+from vitadapter_dense.command_line.console import quiet_imports
 from vitadapter_dense.command_line.run_files import find_checkpoint
 from vitadapter_dense.command_line.work_dirs import config_of
 from vitadapter_dense.datasets.loading import value_range_of
@@ -126,6 +127,7 @@ class Predictor:
         device: str | None = None,
         precision: Literal['float32', 'bfloat16', 'float16'] = 'float32',
     ) -> None:
+        quiet_imports()
         cfg, checkpoint = _found(model, checkpoint)
         self.device = checked_device(device)
         self.precision = _checked_precision(precision, self.device)
