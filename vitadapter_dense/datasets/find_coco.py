@@ -77,7 +77,7 @@ def _json_files(root: Path) -> list[Path]:
 
 def _looks_like_coco(path: Path) -> bool:
     name = path.name.lower()
-    if any(word in name for word in ('caption', 'keypoint', 'panoptic', 'result', 'image_info')):
+    if any(word in name for word in ('caption', 'keypoint', 'panoptic', 'image_info')):
         return False
     if 'instances' in name or 'coco' in name:
         return True

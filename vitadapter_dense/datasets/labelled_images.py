@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .check_image_files import read_file_header
+from .converted_folder import RECORD
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 #: Names of folders and files that say what a part of a data set is for.
@@ -17,8 +18,6 @@ _SPLIT_NAMES = dict(
     val=('val', 'valid', 'validation', 'dev', 'val2017', 'val2014'),
     test=('test', 'testing', 'test2017'),
 )
-#: Folders whose name begins so were made from the data, and are none of it.
-CONVERTED = 'converted_'
 
 Polygon = list[float]
 
@@ -99,7 +98,10 @@ def box_of(polygons: Iterable[Polygon]) -> tuple[float, float, float, float]:
 def walk_files(folder: Path) -> Iterator[Path]:
     """The files below a folder in order, but hidden ones and what was converted before."""
     for at, folders, names in os.walk(folder):
-        folders[:] = sorted(n for n in folders if not n.startswith(('.', CONVERTED)))
+        if RECORD in names:
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith('.'))
         yield from (Path(at, name) for name in sorted(names) if not name.startswith('.'))
 
 

@@ -63,6 +63,7 @@ def prepare_boxes(request: Request, layout: str) -> OwnData:
         val=dict(ann_file=f'{target}/val.json', data_prefix=prefix),
         counts=(len(train), len(val)),
         sizes=[(i.width, i.height) for i in train[:: max(1, len(train) // _SAMPLED)]],
+        example=request.root / val[0].file,
         remarks=remarks,
     )
 
@@ -136,6 +137,7 @@ def prepare_coco(request: Request) -> OwnData:
         val=entries['val'],
         counts=(len(images['train']), len(images['val'])),
         sizes=[(w, h) for w, h in sizes if isinstance(w, int) and isinstance(h, int)],
+        example=parts['val'].image_dir / str(images['val'][0].get('file_name')),
         remarks=remarks,
     )
 

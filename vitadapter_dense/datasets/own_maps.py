@@ -64,6 +64,7 @@ def prepare_maps(request: Request) -> OwnData:
         val=entries[1],
         counts=(len(train), len(val)),
         sizes=[size for size in sizes if size],
+        example=val[0].image,
         common=common,
         remarks=remarks,
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import DatasetError
-from .labelled_images import CONVERTED
 
 Task = Literal['detection', 'instance', 'segmentation']
 Format = Literal['coco', 'yolo', 'voc', 'maps']
@@ -45,7 +44,7 @@ class Request:
     @property
     def target(self) -> Path:
         """Where conversions go."""
-        return self.converted or self.root / f'{CONVERTED}{self.task}'
+        return self.converted or self.root / f'converted_{self.task}'
 
 
 @dataclasses.dataclass
@@ -58,6 +57,7 @@ class OwnData:
         train, val: entries of the data sets' configs: files and folders, from the data's folder.
         counts: images of training and of validation.
         sizes: width and height of images of training, some of many.
+        example: an image of validation.
         common: entries that both data sets share.
         remarks: what was concluded, left out or written, as sentences.
     """
@@ -68,6 +68,7 @@ class OwnData:
     val: dict
     counts: tuple[int, int]
     sizes: list[tuple[int, int]]
+    example: Path
     common: dict = dataclasses.field(default_factory=dict)
     remarks: list[str] = dataclasses.field(default_factory=list)
 
