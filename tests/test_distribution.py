@@ -30,7 +30,12 @@ PACKAGES = (
     (ROOT / 'ops', 'mmcv_ops'),
 )
 # Where a package's import name is not the name it is installed by.
-DISTRIBUTIONS = {'mmengine': 'onedl-mmengine', 'cv2': 'opencv-python-headless', 'PIL': 'pillow'}
+DISTRIBUTIONS = {
+    'mmengine': 'onedl-mmengine',
+    'cv2': 'opencv-python-headless',
+    'PIL': 'pillow',
+    'yaml': 'pyyaml',
+}
 
 
 def declared_dependencies() -> set[str]:
