@@ -14,12 +14,14 @@ from mmengine.registry import MODELS, init_default_scope
 
 import msda
 import vitadapter_dense
-from vitadapter_dense import config_path, load_config
+from vitadapter_dense import config_path, list_models, load_config
 
 NAME = 'configs/ade20k/upernet_vitadapter_t.py'
 
 assert 'site-packages' in vitadapter_dense.__file__, vitadapter_dense.__file__
 assert config_path(NAME).is_relative_to(Path(vitadapter_dense.__file__).parent)
+assert config_path('mask_rcnn_vitadapter_s').is_file()
+assert list_models('coco/mask_rcnn_vitadapter_s')
 backend = msda.backend('cpu')
 assert backend.name == sys.argv[1], backend
 boxes = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 30, 30]])

@@ -46,7 +46,7 @@ def released_checkpoint(name: str) -> ReleasedModel:
         model = find_model(name)
     except LookupError as error:
         raise FileNotFoundError(
-            f'There is no checkpoint file and no work directory at {name}, and {error.args[0]}.'
+            f'There is no checkpoint file and no work directory at {name}, and {error.args[0]}'
         ) from error
     if model.lacks:
         raise FileNotFoundError(

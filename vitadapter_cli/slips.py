@@ -74,7 +74,8 @@ def _complete(args: argparse.Namespace) -> None:
         ValueError: it is a configuration.
     """
     _check_config_name(args.config)
-    if Path(args.config).exists() or Path(args.config).suffix in CONFIGS:
+    if Path(args.config).suffix in CONFIGS:
+        config_path(args.config)
         raise ValueError(
             f'{args.config} is a configuration, which has no weights: name a checkpoint or a work '
             'directory after it.'

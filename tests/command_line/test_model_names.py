@@ -54,6 +54,16 @@ def test_short_names_are_taken_where_they_are_clear():
         find_model('resnet50')
 
 
+def test_configurations_have_short_names_too():
+    for name in ('mask_rcnn_vitadapter_s', 'mask_rcnn_vitadapter_s.py'):
+        assert config_path(name) == ROOT / 'configs' / 'coco' / 'mask_rcnn_vitadapter_s.py'
+    with pytest.raises(FileNotFoundError, match='called upernet_vitadapter_l: .*/ade20k/.*/pascal'):
+        config_path('upernet_vitadapter_l')
+    for name in ('mask_rcnn_vitadapter_s.pth', '*', 'coco', ''):
+        with pytest.raises(FileNotFoundError):
+            config_path(name)
+
+
 def test_the_page_is_what_the_command_writes(tmp_path, capsys):
     page = ROOT / 'docs' / 'models.md'
     copy = tmp_path / 'models.md'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement, PixelData
 
 from vitadapter_dense.inference.predictor import dataset_meta
@@ -90,6 +91,8 @@ def test_classes_without_colours_get_some() -> None:
     assert dataset_meta({}, dict(type='mmseg.BaseSegDataset'), number=2)['classes'] == ('0', '1')
     stored = dict(meta=dict(dataset_meta=dict(CLASSES=('a', 'b'), PALETTE=PALETTE[:2])))
     assert dataset_meta(stored, dataset)['palette'] == PALETTE[:2]
+    with DefaultScope.overwrite_default_scope('mmseg'):  # the bare name of the toolbox in use
+        assert dataset_meta({}, dict(type='ADE20KDataset'))['classes'][0] == 'wall'
 
 
 def test_matrix_counts_what_iou_metric_counts() -> None:

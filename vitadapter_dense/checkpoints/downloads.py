@@ -81,8 +81,8 @@ def _mend(address: str, path: Path, error: Exception) -> str:
             error = f'{error}; {size / 1e6:.1f} MB are here, and the next try goes on from there'
     return (
         f'cannot download {address!r} ({error}). Try again; or download it elsewhere and put it at '
-        f'{str(path)!r}, or pass the file itself. TORCH_HOME names another folder than '
-        f'{torch.hub.get_dir()!r}'
+        f'{str(path)!r} (the environment variable TORCH_HOME moves that folder), or pass the file '
+        'itself'
     )
 
 

@@ -301,7 +301,8 @@ def dataset_meta(checkpoint: dict, dataset: Config, *, number: int = 0) -> dict[
     Args:
         number: of classes, which then go by their numbers where nobody has named them.
     """
-    registered = DATASETS.get(dataset['type'])
+    with DATASETS.switch_scope_and_registry(None) as datasets:  # of the toolbox in use
+        registered = datasets.get(dataset['type'])
     meta = dict(getattr(registered, 'METAINFO', None) or {})
     meta.update(dataset.get('metainfo') or {})
     stored = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
