@@ -20,6 +20,7 @@ from vitadapter_dense.datasets import (
     check_config_datasets,
     check_dataset_config,
 )
+from vitadapter_dense.datasets.split_report import report_split
 
 CLASSES = ('cat', 'dog', 'bird')
 JPEG = cv2.imencode('.jpg', np.zeros((80, 100, 3), np.uint8))[1].tobytes()
@@ -142,6 +143,49 @@ def test_bad_file_is_an_error(root, change, message):
     with pytest.raises(DatasetError, match=message) as caught:
         _check(root)
     assert 'train.json' in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once(root):
+    content = _content()
+    for change in (
+        _set('annotations.1.bbox', [1, 2, 3]),
+        _set('annotations.6.bbox', 'box'),
+        _delete('annotations.3.area'),
+        _set('annotations.4', [5]),
+        _set('annotations.5.id', 6),
+        _set('annotations.7.category_id', 77),
+        _set('images.1.file_name', 'x.jpg'),
+        _set('images.2.width', None),
+        lambda c: c['categories'].append(dict(id=9)),
+    ):
+        change(content)
+    _write(root, content)
+    (root / 'train' / '1.jpg').write_bytes(b'no picture')
+    with pytest.raises(DatasetError) as caught:
+        _check(root, look_into_images=True)
+    told = [
+        '1 x incomplete category, first: ',
+        '1 x image without a size, first: ',
+        '1 x annotation without `area`, first: ',
+        '1 x annotation without `area`, `bbox`, `id`, `image_id`, first: ',
+        '1 x annotation id that is not unique, first: ',
+        '2 x box that is not four numbers, first: ',
+        '1 annotations have a category_id that is not among the categories: 77',
+        '1 of the 3 images of ',
+    ]
+    for part in told:
+        assert part in str(caught.value)
+    # whoever reads all files is told of the broken image, too
+    report = report_split(_config(root))
+    assert len(report.errors) == len(str(caught.value).splitlines()) + 1
+    assert report.errors[-1].startswith('1 x broken, first: ')
+    # and of both splits
+    loader = dict(batch_size=1, dataset=_config(root))
+    other = dict(batch_size=1, dataset={**_config(root), 'ann_file': 'annotations/val.json'})
+    cfg = ConfigDict(train_dataloader=loader, val_dataloader=other)
+    (root / 'annotations' / 'val.json').write_text('[')
+    with pytest.raises(DatasetError, match=r'(?s)incomplete category.*val\.json is not JSON'):
+        check_config_datasets(cfg)
 
 
 def test_unreadable_files(root):

@@ -11,26 +11,20 @@ image) is no error; it is counted in the summary.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mmengine.logging import MMLogger, print_log
 
 from .check_batches import find_batch_problems
-from .check_coco_content import check_categories, check_filter, check_images
 from .check_config import inspect_config
-from .check_ids import find_unusable_ids
 from .check_image_files import check_image_files
-from .check_instances import check_instances
 from .check_overlap import find_shared_images
 from .check_segmentation import check_pairs, list_split
 from .coco_summary import CocoSummary
 from .dataset_configs import (
-    QUICK_START,
     UsedDataset,
     alone,
     check_layout,
@@ -44,6 +38,7 @@ from .dataset_configs import (
 )
 from .decoding import ValueRange
 from .errors import DatasetError
+from .inspect_coco import inspect_coco_annotations, inspect_used_coco
 from .loading import value_range_of
 
 #: What a check has to say besides errors: the level of the log, and the text.
@@ -92,53 +87,40 @@ def check_coco_annotations(
     Raises:
         DatasetError: naming the file, the value and the mend.
     """
-    ann_file, image_dir = Path(ann_file), Path(image_dir)
-    content = _read(ann_file, annotations_needed=not evaluated)
-    summary = CocoSummary(ann_file=str(ann_file))
-    check_categories(content, classes, summary=summary, subset=subset)
-    check_images(content, image_dir, summary=summary)
+    summary = inspect_coco_annotations(
+        ann_file,
+        image_dir,
+        classes,
+        subset=subset,
+        masks=masks,
+        evaluated=evaluated,
+        filter_cfg=filter_cfg,
+    )
     if look_into_images:
-        summary.warnings += check_image_files(
-            [str(image_dir / image['file_name']) for image in content['images']],
-            sizes=[(image['width'], image['height']) for image in content['images']],
-            value_range=value_range,
-        )
-    learnt = check_instances(content, classes, summary=summary, masks=masks, evaluated=evaluated)
-    unusable = find_unusable_ids(content)
-    if unusable and evaluated:
-        raise DatasetError(f'{ann_file}: {unusable}.')
-    if unusable:
-        summary.warnings.append(f'{unusable}; training can use them, an evaluation could not')
-    if filter_cfg is not None:
-        check_filter(content, classes, filter_cfg=filter_cfg, learnt=learnt, summary=summary)
+        _look_into_images(summary, image_dir, value_range=value_range)
+    _raise(summary)
     return summary
 
 
-def _read(ann_file: Path, *, annotations_needed: bool) -> dict[str, Any]:
-    if not ann_file.is_file():
-        raise DatasetError(f'annotation file {ann_file} does not exist. {QUICK_START}')
+def _look_into_images(
+    summary: CocoSummary, folder: str | os.PathLike, *, value_range: ValueRange | None
+) -> None:
+    """Read headers of the images and decode some, where there is nothing else to mend first."""
+    if summary.problems:
+        return
     try:
-        with ann_file.open(encoding='utf-8') as stream:
-            content = json.load(stream)
-    except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors
-        raise DatasetError(
-            f'annotation file {ann_file} is not JSON ({error}): it may be cut off or compressed; '
-            'fetch or unpack it again.'
-        ) from error
-    except OSError as error:
-        raise DatasetError(f'annotation file {ann_file} cannot be read: {error}') from error
-    keys = (
-        ('images', 'annotations', 'categories') if annotations_needed else ('images', 'categories')
-    )
-    found = sorted(content) if isinstance(content, dict) else f'a {type(content).__name__}'
-    for key in keys:
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DatasetError(
-                f'annotation file {ann_file} has no list {key!r} (found: {found}): a COCO '
-                f'instances file has {", ".join(keys)}; is it a captions, keypoints or results '
-                'file?'
-            )
-    return content
+        summary.warnings += check_image_files(
+            [os.path.join(folder, image['file_name']) for image in summary.images],
+            sizes=[(image['width'], image['height']) for image in summary.images],
+            value_range=value_range,
+        )
+    except DatasetError as error:
+        summary.problems.say(str(error))
+
+
+def _raise(summary: CocoSummary) -> None:
+    if summary.problems:
+        raise DatasetError('\n'.join(summary.problems.lines()))
 
 
 def check_config_datasets(
@@ -153,7 +135,7 @@ def check_config_datasets(
         what a user should know, for `log_remarks`.
 
     Raises:
-        DatasetError: for the first that cannot be used.
+        DatasetError: for all that cannot be used.
     """
     datasets = list_datasets(cfg, loaders)
     for used in datasets:  # where nothing is there, that is what to say
@@ -163,7 +145,14 @@ def check_config_datasets(
     if found.errors:
         raise DatasetError('\n'.join(found.errors))
     remarks: list[Remark] = []
-    checked = [(used, check_used_dataset(used)) for used in datasets]
+    checked, problems = [], []
+    for used in datasets:
+        try:
+            checked.append((used, check_used_dataset(used)))
+        except DatasetError as error:
+            problems.append(str(error))
+    if problems:
+        raise DatasetError('\n'.join(problems))
     for used, result in checked:
         remarks += [(logging.INFO, str(result.summary))] if result.summary else []
         remarks += [(logging.WARNING, f'{used.name}: {text}') for text in result.warnings]
@@ -200,15 +189,14 @@ def check_dataset_config(dataset_cfg: Mapping[str, Any]) -> list[CocoSummary]:
     return summaries
 
 
-def check_used_dataset(used: UsedDataset, *, look_into_images: bool = True) -> CheckedDataset:
+def check_used_dataset(used: UsedDataset) -> CheckedDataset:
     """Check the files of a plain data set.
 
     Of a `CocoDataset` the annotation file and the images are checked as `check_coco_annotations`
     does, of images with label maps that the pairs are there and some maps can be used; of any other
     type that its local folders are there and not empty. What is not on a local disk is left alone.
-    Of all, headers of images are read and some decoded, unless `look_into_images` is off. A config
-    that leaves out categories of its annotation file on purpose says so:
-    `metainfo=dict(classes=..., subset=True)`.
+    Of all, headers of images are read and some decoded. A config that leaves out categories of its
+    annotation file on purpose says so: `metainfo=dict(classes=..., subset=True)`.
 
     Raises:
         DatasetError: naming the file, the value and the mend.
@@ -223,28 +211,10 @@ def check_used_dataset(used: UsedDataset, *, look_into_images: bool = True) -> C
         return CheckedDataset([image for image, _ in split.pairs], warnings)
     if not is_coco(leaf):
         return CheckedDataset()
-    ann_file, folder, classes = locate_coco(leaf)
-    summary = check_coco_annotations(
-        ann_file,
-        folder,
-        classes,
-        subset=bool((leaf.get('metainfo') or {}).get('subset', False)),
-        masks=used.masks,
-        evaluated=used.evaluated,
-        filter_cfg=(leaf.get('filter_cfg') or {}) if used.trained else None,
-        look_into_images=look_into_images,
-        value_range=value_range_of(leaf.get('pipeline')),
-    )
-    if used.scored and not summary.num_annotations:
-        raise DatasetError(
-            f'{ann_file} has no annotations, and an evaluator of {used.name} counts them. Mend: '
-            'format_only=True in the evaluator, or an annotation file with annotations.'
-        )
-    if summary.text_categories and any(metric.get('classwise') for metric in used.metrics):
-        raise DatasetError(
-            f'{ann_file}: category ids are texts, which an evaluator with classwise=True cannot '
-            'look up. Mend: number the categories from 1, or classwise=False.'
-        )
+    summary = inspect_used_coco(used)
+    folder = locate_coco(leaf)[1]
+    _look_into_images(summary, folder, value_range=value_range_of(leaf.get('pipeline')))
+    _raise(summary)
     return CheckedDataset(
         [os.path.join(folder, name) for name in summary.image_names], summary.warnings, summary
     )

@@ -13,45 +13,54 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from .check_instances import MAX_LEFT_OUT_SHARE
 from .coco_summary import SHOWN, CocoSummary, key_of, short, some
-from .errors import DatasetError
+from .judge_annotations import MAX_LEFT_OUT_SHARE
 
 
 def check_categories(
     content: dict[str, Any], classes: Sequence[str], *, summary: CocoSummary, subset: bool
-) -> None:
-    """The categories must be the classes, in their order, and every annotation must have one."""
-    file = summary.ann_file
+) -> list[dict[str, Any]]:
+    """The categories must be the classes, in their order, and every annotation must have one.
+
+    Returns:
+        the categories that can be used.
+    """
+    file, problems = summary.ann_file, summary.problems
     names: dict[Any, str] = {}
+    usable = []
     for category in content['categories']:
         if not isinstance(category, dict) or not {'id', 'name'} <= category.keys():
-            raise DatasetError(f'{file}: category {category!r} needs an `id` and a `name`')
+            text = f'{file}: category {short(category)} needs an `id` and a `name`'
+            problems.add('incomplete category', text)
+            continue
         identity = key_of(category['id'])
         if identity in names:
-            raise DatasetError(
-                f'{file}: category id {category["id"]} is there twice; make it unique'
-            )
+            text = f'{file}: category id {category["id"]} is there twice; make it unique'
+            problems.add('category id that is not unique', text)
+            continue
         names[identity] = category['name']
+        usable.append(category)
     summary.text_categories = any(isinstance(identity, str) for identity in names)
+    repeated = False
     for what, values in (('category name', names.values()), ('class of the config', classes)):
-        twice = [name for name, n in Counter(values).items() if n > 1]
+        twice = [name for name, n in Counter(map(key_of, values)).items() if n > 1]
         if twice:
-            raise DatasetError(f'{file}: {what} {some(twice)} is there twice; make it unique')
+            repeated = True
+            problems.say(f'{file}: {what} {some(twice)} is there twice; make it unique')
     absent = [name for name in classes if name not in names.values()]
     if absent:
         near = difflib.get_close_matches(absent[0], [str(n) for n in names.values()], n=1)
         hint = f' (near to {absent[0]!r}: {near[0]!r})' if near else ''
-        raise DatasetError(
+        problems.say(
             f'{file}: of the {len(classes)} classes of the config, {some(absent)} are not among '
             f'the {len(names)} categories {some(names.values())}{hint}. Set '
             '`metainfo=dict(classes=...)` of the data set, and `num_classes` of the heads, to the '
             'categories of the file.'
         )
     known = [name for name in names.values() if name in set(classes)]
-    if known != list(classes):
+    if known != list(classes) and not (absent or repeated):
         position = next(i for i, name in enumerate(classes) if known[i] != name)
-        raise DatasetError(
+        problems.say(
             f'{file}: its categories stand in another order than the classes of the config (class '
             f'{position} is {classes[position]!r} in the config, {known[position]!r} in the file). '
             "MMDetection numbers the labels in the file's order: names and results would be mixed "
@@ -59,19 +68,21 @@ def check_categories(
             f'{some(known, shown=len(known) if len(known) <= 20 else SHOWN)}.'
         )
     used = Counter(
-        key_of(annotation.get('category_id')) if isinstance(annotation, dict) else None
+        key_of(annotation.get('category_id'))
         for annotation in content.get('annotations', ())
+        if isinstance(annotation, dict)
     )
     unknown = [category for category in used if category not in names]
     if unknown:
-        raise DatasetError(
+        problems.say(
             f'{file}: {sum(used[c] for c in unknown)} annotations have a category_id that is not '
             f'among the categories: {some(unknown)}. Add them to `categories`, or take the '
             'annotations out.'
         )
-    extra = {names[c]: n for c, n in used.items() if names[c] not in set(classes)}
+    known_ones = {names[c]: n for c, n in used.items() if c in names}
+    extra = {name: n for name, n in known_ones.items() if name not in set(classes)}
     if extra and not subset:
-        raise DatasetError(
+        problems.say(
             f'{file}: {sum(extra.values())} annotations are of categories that the config does not '
             f'know: {some(extra)}. They would be dropped without a word. Add them to '
             '`metainfo=dict(classes=...)` and `num_classes`, or say that they are left out on '
@@ -79,36 +90,45 @@ def check_categories(
         )
     if extra:
         summary.oddities['annotations of categories left out'] += sum(extra.values())
+    return usable
 
 
-def check_images(content: dict[str, Any], image_dir: Path, *, summary: CocoSummary) -> None:
-    """Every image must have an id of its own, a size, and its file in the folder."""
-    file, images = summary.ann_file, content['images']
+def check_images(
+    content: dict[str, Any], image_dir: Path, *, summary: CocoSummary
+) -> list[dict[str, Any]]:
+    """Every image must have an id of its own, a size, and its file in the folder.
+
+    Returns:
+        the images that can be used, but for their files.
+    """
+    file, images, problems = summary.ann_file, content['images'], summary.problems
     summary.num_images = len(images)
     if not images:
-        raise DatasetError(
-            f'{file}: the split is empty, `images` has no entries. Is it the right file?'
-        )
-    ids = set()
+        problems.say(f'{file}: the split is empty, `images` has no entries. Is it the right file?')
+    ids, usable = set(), []
     for image in images:
         if (
             not isinstance(image, dict)
             or not {'id', 'file_name', 'height', 'width'} <= image.keys()
         ):
-            raise DatasetError(
-                f'{file}: image {short(image)} needs `id`, `file_name`, `height` and `width`'
-            )
+            text = f'{file}: image {short(image)} needs `id`, `file_name`, `height` and `width`'
+            problems.add('incomplete image', text)
+            continue
         size = (image['width'], image['height'])
         if not all(isinstance(value, (int, float)) and value >= 1 for value in size):
-            raise DatasetError(
+            problems.add(
+                'image without a size',
                 f'{file}: image {image["file_name"]} has width={size[0]!r}, height={size[1]!r}: '
-                'both must be '
-                "positive numbers; write the file's real size"
+                "both must be positive numbers; write the file's real size",
             )
+            continue
         if key_of(image['id']) in ids:
-            raise DatasetError(f'{file}: image id {image["id"]!r} is there twice; make it unique')
+            text = f'{file}: image id {image["id"]!r} is there twice; make it unique'
+            problems.add('image id that is not unique', text)
+            continue
         ids.add(key_of(image['id']))
-    names = Counter(str(image['file_name']) for image in images)
+        usable.append(image)
+    names = Counter(str(image['file_name']) for image in usable)
     summary.image_names = list(names)
     twice = [name for name, number in names.items() if number > 1]
     if twice:
@@ -117,14 +137,16 @@ def check_images(content: dict[str, Any], image_dir: Path, *, summary: CocoSumma
             'as several images, with the annotations of its own id'
         )
     if not image_dir.is_dir():
-        raise DatasetError(f'image folder {image_dir} (for {file}) does not exist')
+        problems.say(f'image folder {image_dir} (for {file}) does not exist')
+        return usable
     missing = _missing_files(names, image_dir)
     if missing:
-        raise DatasetError(
+        problems.say(
             f'{len(missing)} of the {len(images)} images of {file} are missing in {image_dir}: '
             f'{some(missing)}. Unpack the images there, or set `data_prefix=dict(img=...)` to the '
             'folder that their names start from.'
         )
+    return usable
 
 
 def _missing_files(names: Iterable[str], image_dir: Path) -> list[str]:
@@ -162,10 +184,11 @@ def check_filter(
     min_size = filter_cfg.get('min_size', 0)
     small = {key_of(i['id']) for i in images if min(i['width'], i['height']) < min_size}
     if len(small) > MAX_LEFT_OUT_SHARE * len(images):
-        raise DatasetError(
+        summary.problems.say(
             f'{file}: {len(small)} of {len(images)} images are left out, since a side is below '
             f'filter_cfg.min_size={min_size}. Mend: lower it, or correct `width` and `height`.'
         )
+        return
     used = {key_of(c['id']) for c in content['categories'] if c['name'] in set(classes)}
     annotated = {
         key_of(annotation['image_id'])
@@ -176,12 +199,13 @@ def check_filter(
     filtered = bool(filter_cfg.get('filter_empty_gt', False))
     empty = everything - annotated if filtered else set()
     if len(empty | small) == len(images):
-        raise DatasetError(
+        summary.problems.say(
             f'{file}: nothing is left to train on: {len(empty)} of {len(images)} images have no '
             f'annotation of the classes {some(classes)}, and filter_empty_gt leaves them out. '
             'Mend: correct image_id and category_id of the annotations, or set '
             'filter_cfg=dict(filter_empty_gt=False).'
         )
+        return
     remarks = {
         'are without annotations and left out of training; '
         'filter_cfg=dict(filter_empty_gt=False) keeps them, as background': empty,

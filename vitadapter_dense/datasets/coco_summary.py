@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from .problems import Problems
+
 SHOWN = 5
 
 
@@ -21,6 +23,8 @@ class CocoSummary:
         warnings: what a user should know before a training, as sentences.
         image_names: of the images' files, each once.
         text_categories: some category id is a text.
+        images: entries of the images that can be used, but for their files.
+        problems: what cannot be used.
     """
 
     ann_file: str
@@ -30,6 +34,8 @@ class CocoSummary:
     warnings: list[str] = dataclasses.field(default_factory=list)
     image_names: list[str] = dataclasses.field(default_factory=list)
     text_categories: bool = False
+    images: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    problems: Problems = dataclasses.field(default_factory=Problems)
 
     def __str__(self) -> str:
         text = f'{self.ann_file}: {self.num_images} images, {self.num_annotations} annotations'

@@ -13,6 +13,7 @@ import numpy as np
 from .check_image_files import warn_of_turns
 from .check_segmentation import Findings, Split, explain_unlabelled
 from .load_seg_map import IGNORED
+from .problems import Problems
 
 _RARE = 1e-4  # of the labelled pixels
 _MOSTLY_IGNORED = 0.5
@@ -27,7 +28,7 @@ class LabelStatistics:
         pixels: (256,) int64, how often each value of the files occurs.
         images: (256,) int64, in how many files.
         examples: the first file with each value that is no class.
-        problems: what makes a pair unusable, by kind.
+        problems: what makes pairs unusable.
         turned: images with an EXIF orientation.
     """
 
@@ -35,13 +36,13 @@ class LabelStatistics:
     pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
     images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
     examples: dict[int, str] = dataclasses.field(default_factory=dict)
-    problems: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    problems: Problems = dataclasses.field(default_factory=Problems)
     turned: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, pair: tuple[str, str | None], findings: Findings) -> None:
         """Count one image and its map."""
         if findings.problem:
-            self.problems.setdefault(findings.kind, []).append(findings.problem)
+            self.problems.add(findings.kind, findings.problem)
             return
         if findings.turned:
             self.turned.append(pair[0])
@@ -57,9 +58,7 @@ class LabelStatistics:
 
     def errors(self) -> list[str]:
         """What would end or spoil a training."""
-        found = [
-            f'{len(items)} x {kind}, first: {items[0]}' for kind, items in self.problems.items()
-        ]
+        found = self.problems.lines()
         for value, file in self.examples.items():
             found.append(
                 f'value {value} is no class: {self.pixels[value]} pixels in '

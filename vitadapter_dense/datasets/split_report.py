@@ -17,15 +17,26 @@ from typing import Any
 
 import numpy as np
 
-from .check_coco import check_used_dataset
 from .check_image_files import warn_of_turns
 from .check_segmentation import Findings, inspect_pair, inspect_pairs, list_split
-from .dataset_configs import UsedDataset, alone, is_coco, is_segmentation, kind, locate_coco
+from .coco_summary import key_of
+from .dataset_configs import (
+    UsedDataset,
+    alone,
+    check_layout,
+    is_coco,
+    is_remote,
+    is_segmentation,
+    kind,
+    locate_coco,
+)
 from .decoding import ValueRange, decode_image
 from .errors import DatasetError
 from .image_headers import header_of
+from .inspect_coco import inspect_used_coco
 from .label_statistics import LabelStatistics
 from .loading import other_size, value_range_of
+from .problems import Problems
 
 _FEW = 10  # annotations of a class
 
@@ -124,37 +135,38 @@ def report_coco(used: UsedDataset, *, workers: int = 1) -> SplitReport:
     """Read every image that a COCO file lists, and count its annotations.
 
     Raises:
-        DatasetError: as `check_used_dataset`, when the file itself cannot be used.
+        DatasetError: as `inspect_used_coco`, when the file itself cannot be read.
     """
-    checked = check_used_dataset(used, look_into_images=False)
-    if checked.summary is None:
+    if is_remote(used.cfg):
         raise DatasetError('it is not on a local disk, and cannot be checked here')
+    check_layout(used.cfg)
+    summary = inspect_used_coco(used)
     ann_file, folder, classes = locate_coco(used.cfg)
-    content = json.loads(Path(ann_file).read_text(encoding='utf-8'))
     images = [
         (os.path.join(folder, item['file_name']), item['width'], item['height'])
-        for item in content['images']
+        for item in summary.images
     ]
-    problems: dict[str, list[str]] = {}
-    turned = []
+    images = [image for image in images if os.path.isfile(image[0])]  # the others are told
+    problems, turned = Problems(), []
     inspect = partial(inspect_image, value_range=value_range_of(used.cfg.get('pipeline')))
     inspected = inspect_pairs(images, workers=workers, inspect=inspect)
     for (file, _, _), findings in zip(images, inspected, strict=True):
         if findings.turned:
             turned.append(file)
         if findings.problem:
-            problems.setdefault(findings.kind, []).append(findings.problem)
+            problems.add(findings.kind, findings.problem)
+    content = json.loads(Path(ann_file).read_text(encoding='utf-8'))
     counted = count_annotations(content, classes)
     return SplitReport(
         name=str(ann_file),
         files=tuple(file for file, _, _ in images),
         unit='annotations',
         classes=counted,
-        errors=tuple(f'{len(all_)} x {what}, first: {all_[0]}' for what, all_ in problems.items()),
+        errors=(*summary.problems.lines(), *problems.lines()),
         warnings=(
             *_few(counted),
-            *checked.warnings,
-            *_oddities(checked.summary.oddities),
+            *summary.warnings,
+            *_oddities(summary.oddities),
             *([warn_of_turns(len(turned), turned[0])] if turned else []),
         ),
     )
@@ -182,15 +194,17 @@ def count_annotations(
     content: Mapping[str, Any], classes: Sequence[str]
 ) -> tuple[tuple[str, int, int], ...]:
     """`(name, annotations, images)` of every class; crowds are left out, as in training."""
-    names = {category['id']: category['name'] for category in content['categories']}
+    named = (c for c in content['categories'] if isinstance(c, dict) and {'id', 'name'} <= c.keys())
+    names = {key_of(category['id']): category['name'] for category in named}
     annotations: Counter[str] = Counter()
     images: dict[str, set] = {}
     for annotation in content.get('annotations', ()):
-        if annotation.get('iscrowd'):
+        if not isinstance(annotation, dict) or annotation.get('iscrowd'):
             continue
-        name = names[annotation['category_id']]
-        annotations[name] += 1
-        images.setdefault(name, set()).add(annotation['image_id'])
+        name = names.get(key_of(annotation.get('category_id')))
+        if name is not None:
+            annotations[name] += 1
+            images.setdefault(name, set()).add(key_of(annotation.get('image_id')))
     return tuple((name, annotations[name], len(images.get(name, ()))) for name in classes)
 
 
