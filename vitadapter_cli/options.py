@@ -83,7 +83,8 @@ def _checked(cfg: Config, key: str, value: Any) -> list[str]:
     if known is None:
         _check_kind(key, value, present)
         return []
-    slips = difflib.get_close_matches(missing, known, n=3, cutoff=SLIP)
+    long = [name for name in known if len(name) > 4]  # `dtype` is no slip of `type`
+    slips = difflib.get_close_matches(missing, long, n=3, cutoff=SLIP)
     slips = [name for name in slips if re.sub(r'\d', '', name) != re.sub(r'\d', '', missing)]
     if slips:
         raise ValueError(

@@ -70,7 +70,13 @@ def test_slips_are_told_without_imports(
 
 def test_what_may_be_meant_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    options = ['train_cfg.max_iters=3', 'model.backbone.with_cp=None', 'model.neck=None', 'new=1']
+    options = [
+        'train_cfg.max_iters=3',
+        'model.backbone.with_cp=None',
+        'model.neck=None',
+        'new=1',
+        'x.dtype=a',
+    ]
     given = parse(config_parser('A tool.'), [SHAPES, '--cfg-options', *options])
     assert given.cfg_options['new'] == 1
 

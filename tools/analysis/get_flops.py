@@ -54,12 +54,12 @@ from mmengine.config import Config
 
 from vitadapter_dense.command_line.arguments import errors_as_message, read_config
 from vitadapter_dense.inference.predictor import build_model, build_model_on_meta
-from vitadapter_dense.reports.flops import count_flops, format_table, tested_shape
+from vitadapter_dense.reports.flops import count_flops, format_table, in_float32, tested_shape
 
 
 def backbone_flops(cfg: Config, shape: tuple[int, int]) -> dict[str, int]:
     """Counts the backbone for one image of (H, W), on the meta device where it runs there."""
-    backbone = build_model_on_meta(cfg).backbone.eval()
+    backbone = build_model_on_meta(in_float32(cfg)).backbone.eval()
     device = next(backbone.parameters()).device
     try:
         return count_flops(backbone, lambda: backbone(torch.zeros(1, 3, *shape, device=device)))

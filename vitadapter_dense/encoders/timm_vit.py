@@ -27,6 +27,7 @@ from vitadapter_dense.encoders.hub import check_model_name, load_pretrained
 from vitadapter_dense.encoders.padding import pad_to_whole
 from vitadapter_dense.encoders.position import resample_grid_embedding
 from vitadapter_dense.encoders.relative_position import fit_tables, table_rows
+from vitadapter_dense.encoders.storage import StoredDtype, computing, store_frozen
 from vitadapter_dense.encoders.tokens import TokenLayout, Tokens
 
 _PREFIX_TOKENS = ('cls_token', 'dist_token', 'reg_token')  # in the order of timm's sequence
@@ -62,13 +63,15 @@ class TimmViT(BaseModule):
         drop_path_rate: of the last block; grows linearly from 0 at the first.
         keep_prefix_tokens: keep CLS and register tokens in the sequence.
         frozen: no parameter trains, and the encoder stays in eval mode.
+        dtype: ``'bfloat16'`` stores what is frozen in 16 bits, see
+            :mod:`vitadapter_dense.encoders.storage`; what a tuning method trains stays float32.
         with_cp: recompute blocks in the backward pass instead of storing their activations.
         **timm_args: arguments of the timm model (``img_size``, ``embed_dim``, ``depth``,
             ``init_values``, ...). They are timm's own, hence handed on as they are.
 
     Raises:
         ValueError: unknown model name (the message lists the nearest), or ``window_sizes`` of wrong
-            length.
+            length, or ``dtype='bfloat16'`` for an encoder that trains.
         TypeError: a timm model that is not a plain ViT.
     """
 
@@ -82,6 +85,7 @@ class TimmViT(BaseModule):
         drop_path_rate: float = 0.0,
         keep_prefix_tokens: bool = False,
         frozen: bool = False,
+        dtype: StoredDtype = 'float32',
         with_cp: bool = False,
         **timm_args: Any,
     ) -> None:
@@ -126,6 +130,10 @@ class TimmViT(BaseModule):
                 self._add_tables()
         if frozen:
             self.requires_grad_(False)
+        elif dtype != 'float32':
+            raise ValueError(f'dtype={dtype!r} is for what is frozen: set frozen=True, or drop it')
+        self.dtype = dtype
+        store_frozen(self, dtype)
 
     def _use_windows(
         self, window_sizes: Sequence[int | None] | None, pad: WindowPad
@@ -205,8 +213,13 @@ class TimmViT(BaseModule):
         Returns:
             A map of ``ceil(H / patch_size) x ceil(W / patch_size)`` tokens.
         """
-        images = pad_to_whole(images, self.patch_size)
+        with computing(images.device.type, self.dtype):
+            return self._embed(pad_to_whole(images, self.patch_size))
+
+    def _embed(self, images: Tensor) -> Tokens:
         patches = self.patch_embed.proj(images)
+        if self.dtype != 'float32':
+            patches = patches.float()
         hw = (patches.shape[-2], patches.shape[-1])
         x = self.patch_embed.norm(patches.flatten(2).transpose(1, 2))  # (B, H*W, C)
         prefix = [getattr(self, name).expand(x.shape[0], -1, -1) for name in self._prefix_names]
@@ -221,7 +234,10 @@ class TimmViT(BaseModule):
 
     def run(self, tokens: Tokens, start: int = 0, stop: int | None = None) -> Tokens:
         """Runs blocks ``start`` to ``stop`` (exclusive; ``None``: to the end) with their hooks."""
-        stop = self.depth if stop is None else stop
+        with computing(tokens.x.device.type, self.dtype):
+            return self._run(tokens, start, self.depth if stop is None else stop)
+
+    def _run(self, tokens: Tokens, start: int, stop: int) -> Tokens:
         tables = self._rotary_tables(tokens.hw, start, stop)
         for index in range(start, stop):
             for hook in self.block_hooks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -100,3 +101,10 @@ def tested_shape(cfg: Config) -> tuple[int, int]:
             short, long = sorted(size)
             return short, 1280 if (short, long) == (800, 1333) else long
     raise ValueError('the configuration names no size of test images: give --shape')
+
+
+def in_float32(cfg: Config) -> Config:
+    """A copy whose encoder is stored in 32 bits: the meta device knows no autocast for others."""
+    cfg = copy.deepcopy(cfg)
+    cfg.model.backbone.get('encoder', {}).pop('dtype', None)
+    return cfg

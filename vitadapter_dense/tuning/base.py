@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from vitadapter_dense.encoders.storage import widen_trained
 from vitadapter_dense.encoders.tokens import Tokens
 
 
@@ -192,11 +193,12 @@ def check_untuned(backbone: nn.Module) -> None:
 
 
 def freeze_all_but(backbone: nn.Module, tuning: Tuning) -> None:
-    """Freezes what the method does not train. The method's own parameters are left alone."""
+    """Freezes what the method does not train; what trains is float32."""
     own = {id(parameter) for parameter in tuning.parameters()}
     for name, parameter in backbone.named_parameters():
         if id(parameter) not in own:
             parameter.requires_grad_(tuning.trainable(name, parameter))
+    widen_trained(backbone)
 
 
 def keep_frozen_parts_in_eval(backbone: nn.Module) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vitadapter_dense.checkpoints.checked_loading import (
@@ -122,9 +123,20 @@ def frozen_tensors(
     if hash_of(tensors, info['frozen']) != info['hash']:
         raise WeightsError(
             f'{what} is for other base weights than the model has: it was tuned from {source}, '
-            f'and the hash of the frozen tensors differs. Use those weights.'
+            'and the hash of the frozen tensors differs. Use those weights'
+            f'{_type_of(tensors, info)}.'
         )
     return tensors
+
+
+def _type_of(tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> str:
+    """What to say where the encoder may be stored in another type than it was in the training."""
+    if any(tensor.dtype == torch.bfloat16 for tensor in tensors.values()):
+        return ", or drop dtype='bfloat16' of the encoder, if the training had it not"
+    matrices = [name for name, t in tensors.items() if name.endswith('weight') and t.ndim > 1]
+    rounded = {**tensors, **{name: tensors[name].bfloat16() for name in matrices}}
+    same = hash_of(rounded, info['frozen']) == info['hash']
+    return ", stored as in the training: dtype='bfloat16' of the encoder" if same else ''
 
 
 def complete_delta(

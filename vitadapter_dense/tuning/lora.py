@@ -206,6 +206,7 @@ class LoRA(Tuning):
         if self.merged:
             return
         for layer, change in zip(self._layers, self.changes, strict=True):
+            layer.weight.data = layer.weight.data.float()  # stored in 16 bits, maybe
             layer.weight += self.scale * change.weight().to(layer.weight)
         self.merged = True
 

@@ -14,5 +14,6 @@ presets = {
         s='vit_small_patch16_dinov3.lvd1689m',
         b='vit_base_patch16_dinov3.lvd1689m',
         l='vit_large_patch16_dinov3.lvd1689m',
+        giant='vit_7b_patch16_dinov3.lvd1689m',
     ).items()
 }

@@ -1,4 +1,4 @@
-"""A plain ViT as the backbone of a detector or segmentor, in four sizes, without weights.
+"""A plain ViT as the backbone of a detector or segmentor, in five sizes, without weights.
 
 A file of `../encoders` adds the weights, and a config takes its part of both with
 `model = _base_.pop('presets').b.detection`; nothing of the rest stays in it. Beside `detection` and
@@ -100,4 +100,6 @@ presets = dict(
     s=presets_of(384, 6, 1.0, [14, 14, None] * 4, 0.2, {}),
     b=presets_of(768, 12, 0.5, [14, 14, None] * 4, 0.3, {}),
     l=presets_of(1024, 16, 0.5, [14, 14, 14, 14, 14, None] * 4, 0.4, dict(with_cp=True)),
+    # DINOv3's 7B, whose adapter has L's settings (dinov3/eval/segmentation); frozen alone is meant.
+    giant=presets_of(4096, 16, 0.5, [None] * 40, 0.3, dict(with_cp=True)),
 )
