@@ -17,7 +17,13 @@ from vitadapter_dense.adapter import (
     Interaction,
     SpatialPriorModule,
 )
-from vitadapter_dense.backbones import PlainViT, SimplePyramid, TunedBackbone, ViTAdapter
+from vitadapter_dense.backbones import (
+    LiteAdapter,
+    PlainViT,
+    SimplePyramid,
+    TunedBackbone,
+    ViTAdapter,
+)
 from vitadapter_dense.datasets import LoadAnnotationsChecked, LoadImageChecked
 from vitadapter_dense.encoders import CachedEncoder, TimmStages, TimmViT, Tokens
 from vitadapter_dense.heads import PixelCrossEntropyLoss
@@ -96,6 +102,7 @@ __all__ = [
     'InstanceTTAModel',
     'Interaction',
     'LayerDecayOptimWrapperConstructor',
+    'LiteAdapter',
     'LoRA',
     'LoadAnnotationsChecked',
     'LoadImageChecked',

@@ -61,7 +61,7 @@ def build_model():
 def names_in():
     """The names of the configurations of a folder below configs/."""
     return lambda folder: {
-        Path(name).stem for name in config_files() if Path(name).parts[0] == folder
+        Path(name).stem for name in config_files() if Path(name).parent.as_posix() == folder
     }
 
 

@@ -22,9 +22,11 @@ FRAMEWORKS = {
     'mask2former': 'EncoderDecoder',
 }
 HEADS = {'upernet': 'UPerHead', 'fcn': 'FCNHead', 'mask2former': 'Mask2FormerHead'}
-BACKBONES = {'vitadapter': 'ViTAdapter', 'vit': 'SimplePyramid'}
+BACKBONES = {'vitadapter': 'ViTAdapter', 'liteadapter': 'LiteAdapter', 'vit': 'SimplePyramid'}
 WIDTHS = {'t': 192, 's': 384, 'b': 768, 'l': 1024, '7b': 4096}
-NAME = re.compile(r'(?P<framework>[a-z0-9_]+?)_(?P<backbone>vit[a-z]*)_(?P<size>xs|7b|[tsblg])(_|$)')
+NAME = re.compile(
+    r'(?P<framework>[a-z0-9_]+?)_(?P<backbone>(vit|lite)[a-z]*)_(?P<size>xs|7b|[tsblg])(_|$)'
+)
 
 
 def test_every_file_name_is_an_identifier(configs_root):

@@ -6,6 +6,15 @@ from vitadapter_dense.adapter.extractor import ConvFFN, Extractor
 from vitadapter_dense.adapter.geometry import Geometry
 from vitadapter_dense.adapter.injector import Injector
 from vitadapter_dense.adapter.interaction import Interaction
+from vitadapter_dense.adapter.lite_prior import LitePrior
 from vitadapter_dense.adapter.spatial_prior import SpatialPriorModule
 
-__all__ = ['ConvFFN', 'Extractor', 'Geometry', 'Injector', 'Interaction', 'SpatialPriorModule']
+__all__ = [
+    'ConvFFN',
+    'Extractor',
+    'Geometry',
+    'Injector',
+    'Interaction',
+    'LitePrior',
+    'SpatialPriorModule',
+]

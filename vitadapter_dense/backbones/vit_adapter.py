@@ -9,28 +9,21 @@ strides 4, 8, 16 and 32.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
 import torch
-from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from vitadapter_dense.adapter import Extractor, Injector, Interaction, SpatialPriorModule
 from vitadapter_dense.adapter.geometry import Geometry, Level, flatten_maps, resample, split_maps
+from vitadapter_dense.backbones.encoder_backbone import EncoderBackbone
 from vitadapter_dense.backbones.norm import norm_factory
 from vitadapter_dense.backbones.official_names import rename_official_keys
 from vitadapter_dense.encoders import Tokens
 from vitadapter_dense.encoders.maps import dense
-from vitadapter_dense.tuning.base import (
-    Tuning,
-    build_tuning,
-    check_untuned,
-    freeze_all_but,
-    keep_frozen_parts_in_eval,
-)
 from vitadapter_dense.tuning.base_weights import complete_delta
 
 _STRIDES = (4, 8, 16, 32)
@@ -62,7 +55,7 @@ def _check_spans(spans: Sequence[Sequence[int]], depth: int) -> list[tuple[int, 
 
 
 @MODELS.register_module()
-class ViTAdapter(BaseModule):
+class ViTAdapter(EncoderBackbone):
     """ViT-Adapter as a backbone: image -> four maps at strides 4, 8, 16, 32.
 
     Attribute names follow the released checkpoints, and a state dict in the original naming
@@ -130,8 +123,7 @@ class ViTAdapter(BaseModule):
         tuning: dict[str, Any] | Sequence[dict[str, Any]] | None = None,
         with_cp: bool = False,
     ) -> None:
-        super().__init__()
-        self.encoder = MODELS.build(encoder) if isinstance(encoder, dict) else encoder
+        super().__init__(encoder)
         dim, depth = self.encoder.embed_dim, self.encoder.depth
         self.embed_dim, self.vit_feature = dim, vit_feature
         self.spans = _check_spans(interaction_indexes or _equal_spans(depth), depth)
@@ -189,7 +181,8 @@ class ViTAdapter(BaseModule):
         if zero_init_extractors:
             self._zero_extractors()
         self.encoder_apart = not injector
-        self.tuning = None if tuning is None else self._tune_encoder(build_tuning(tuning))
+        if tuning is not None:
+            self._tune_encoder(tuning)
         self.register_load_state_dict_pre_hook(rename_official_keys)
         self.register_load_state_dict_pre_hook(complete_delta)
 
@@ -217,21 +210,6 @@ class ViTAdapter(BaseModule):
                 for linear in ends:
                     nn.init.zeros_(linear.weight)
                     nn.init.zeros_(linear.bias)
-
-    def _tune_encoder(self, tuning: Tuning) -> Tuning:
-        check_untuned(self.encoder)
-        self.encoder.frozen = False  # it would keep what the method trains in eval mode
-        tuning.attach(self.encoder)
-        self.encoder.block_hooks.append(tuning)
-        freeze_all_but(self.encoder, tuning)
-        return tuning
-
-    def train(self, mode: bool = True) -> ViTAdapter:
-        """Frozen parts of a tuned encoder stay in eval mode."""
-        super().train(mode)
-        if self.tuning is not None:
-            keep_frozen_parts_in_eval(self.encoder)
-        return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Figure 4 of the paper.
@@ -271,18 +249,6 @@ class ViTAdapter(BaseModule):
             ]
         norms = (self.norm1, self.norm2, self.norm3, self.norm4)
         return [dense(norm(level_map)) for norm, level_map in zip(norms, maps, strict=True)]
-
-    def _call_encoder(self, function: Callable[..., Tokens], *args: Any) -> Tokens:
-        """Calls the encoder; one that nothing reaches and nothing trains, without gradients."""
-        fixed = self.tuning is None and getattr(self.encoder, 'frozen', False)
-        if not (self.encoder_apart and fixed):
-            return function(*args)
-        device = self.level_embed.device.type
-        with torch.no_grad():
-            if device == 'meta' or not torch.is_autocast_enabled(device):
-                return function(*args)
-            with torch.autocast(device, torch.bfloat16):
-                return function(*args)
 
     def _interact(
         self,

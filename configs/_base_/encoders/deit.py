@@ -7,7 +7,10 @@ _base_ = '../models/vit_presets.py'
 
 presets = {
     size: dict.fromkeys(
-        ('detection', 'segmentation', 'baseline_detection', 'baseline_segmentation'),
+        (
+            *('detection', 'segmentation', 'lite_detection', 'lite_segmentation'),
+            *('baseline_detection', 'baseline_segmentation'),
+        ),
         # The original has layer scale at 1 in every DeiT and AugReg model.
         dict(backbone=dict(encoder=dict(model_name=name, init_values=1.0))),
     )

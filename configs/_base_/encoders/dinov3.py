@@ -7,7 +7,10 @@ _base_ = '../models/vit_presets.py'
 
 presets = {
     size: dict.fromkeys(
-        ('detection', 'segmentation', 'frozen_detection', 'frozen_segmentation'),
+        (
+            *('detection', 'segmentation', 'frozen_detection', 'frozen_segmentation'),
+            *('lite_detection', 'lite_segmentation'),
+        ),
         dict(backbone=dict(encoder=dict(model_name=name, keep_prefix_tokens=True))),
     )
     for size, name in dict(

@@ -3,7 +3,8 @@
 A file of `../encoders` adds the weights, and a config takes its part of both with
 `model = _base_.pop('presets').b.detection`; nothing of the rest stays in it. Beside `detection` and
 `segmentation`, ViT-Adapter that trains as a whole, there are `frozen_*`, ViT-Adapter over a frozen
-encoder, and `baseline_*`, the plain ViT that ViT-Adapter is measured against.
+encoder, `lite_*`, the light adapter, and `baseline_*`, the plain ViT that ViT-Adapter is measured
+against.
 
 Source of every number: ViT-Adapter, detection/configs/mask_rcnn/mask_rcnn_*_fpn_3x_coco.py and
 segmentation/configs/ade20k/upernet_*_adapter_*_512_160k_ade20k.py, with DeiT weights for T, S and B
@@ -71,6 +72,14 @@ def presets_of(
         style='original',
         out_indices=[quarter * (i + 1) - 1 for i in range(4)],
     )
+    # DEIMv2 (https://arxiv.org/abs/2509.20787) takes blocks 5, 8 and 11 of 12, and 16 to 64
+    # channels at stride 4; which size has how many is ours: 16, 32, 64, 64 for T, S, B, L.
+    lite = dict(
+        type='LiteAdapter',
+        out_indices=[quarter * part - 1 for part in (2, 3, 4)],
+        conv_inplane=min(width // 12, 64),
+        norm_cfg=dict(type='BN', requires_grad=True),
+    )
     return dict(
         detection=for_detection(
             width, encoder=dict(window_sizes=window_sizes, **trained), **adapter
@@ -85,6 +94,12 @@ def presets_of(
         ),
         frozen_detection=for_detection(width, **frozen),
         frozen_segmentation=for_segmentation(width, **frozen, **segmentation_only),
+        lite_detection=for_detection(
+            width, encoder=dict(window_sizes=window_sizes, **trained), **lite
+        ),
+        lite_segmentation=for_segmentation(
+            width, encoder=dict(**trained, **segmentation_only), **lite
+        ),
         baseline_detection=for_detection(
             width, encoder=dict(window_sizes=window_sizes, **plain), **pyramid
         ),
