@@ -68,10 +68,26 @@ ENCODERS = (
     ('vit_small_patch16_dinov3.lvd1689m', 'DINOv3', '*_s_dinov3*.py'),
     ('vit_base_patch16_dinov3.lvd1689m', 'DINOv3', '*_b_dinov3*.py'),
     ('vit_large_patch16_dinov3.lvd1689m', 'DINOv3', '*_l_dinov3*.py'),
-    ('vit_7b_patch16_dinov3.lvd1689m', 'DINOv3', ''),
+    ('vit_huge_plus_patch16_dinov3.lvd1689m', 'DINOv3', ''),
+    ('vit_7b_patch16_dinov3.lvd1689m', 'DINOv3', '*_7b_dinov3*.py'),
+    ('vit_large_patch16_dinov3.sat493m', 'DINOv3, satellite images', ''),
+    ('vit_7b_patch16_dinov3.sat493m', 'DINOv3, satellite images', ''),
+    ('vit_pe_spatial_tiny_patch16_512.fb', 'Perception Encoder, spatial', ''),
+    ('vit_pe_spatial_small_patch16_512.fb', 'Perception Encoder, spatial', ''),
+    ('vit_pe_spatial_base_patch16_512.fb', 'Perception Encoder, spatial', ''),
+    ('vit_pe_spatial_large_patch14_448.fb', 'Perception Encoder, spatial', ''),
+    ('vit_base_patch16_radio_v3.c_radio', 'C-RADIOv3', ''),
+    ('vit_large_patch16_radio_v3.c_radio', 'C-RADIOv3', ''),
+    ('vit_huge_patch16_radio_v3.c_radio', 'C-RADIOv3', ''),
+    ('vit_giant_patch16_radio_v3.c_radio', 'C-RADIOv3', ''),
+    ('vit_so400m_patch16_radio_v4.c_radio', 'C-RADIOv4', ''),
+    ('vit_huge_patch16_radio_v4.c_radio', 'C-RADIOv4', ''),
 )
 MARKS = ('<!-- table: tools/analysis/encoders_page.py -->', '<!-- end of table -->')
-COLUMNS = 'encoder | pre-training | licence | patch | params | GFLOPs at 512 | tested | configs'
+COLUMNS = (
+    'encoder | pre-training | licence | mean and std (0..1) | patch | params | GFLOPs at 512 | '
+    'tested | configs'
+)
 TESTED = 'windows, any size, frozen, compile'  # by tests/encoders/test_encoders_page.py
 
 
@@ -83,17 +99,24 @@ def gflops(encoder: TimmViT, side: int) -> float:
     return counter.get_total_flops() / 1e9
 
 
+def shown(values: Sequence[float]) -> str:
+    """Three channels, or the one number that they share."""
+    return ' '.join(f'{value:.3g}' for value in (values if len(set(values)) > 1 else values[:1]))
+
+
 def row(name: str, pre_training: str, configs: str) -> str:
     """The table's line of one encoder."""
     with torch.device('meta'):
         encoder = TimmViT(name)
     millions = sum(parameter.numel() for parameter in encoder.parameters()) / 1e6
-    licence = getattr(timm.get_pretrained_cfg(name), 'license', None) or '-'
+    source = timm.get_pretrained_cfg(name)
+    statistics = '; '.join(shown(values) for values in (source.mean, source.std))
     configs = f'`{configs}`' if configs else ''
-    return (
-        f'| `{name}` | {pre_training} | {licence} | {encoder.patch_size} | {millions:.1f} M | '
-        f'{gflops(encoder, 512):.0f} | {TESTED} | {configs} |'
+    cells = (
+        *(f'`{name}`', pre_training, source.license or '-', statistics, encoder.patch_size),
+        *(f'{millions:.1f} M', f'{gflops(encoder, 512):.0f}', TESTED, configs),
     )
+    return f'| {" | ".join(map(str, cells))} |'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
