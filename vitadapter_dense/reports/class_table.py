@@ -60,7 +60,7 @@ class ClassTable:
             for name, cells in table
         ]
         left_out = len(rows) - most
-        return [*lines, f'and {left_out} classes that are better'] if left_out > 0 else lines
+        return [*lines, f'and {left_out} more classes'] if left_out > 0 else lines
 
     def write_csv(self, out: Path, *, command: str) -> None:
         """Writes the figures with all their digits."""

@@ -26,6 +26,7 @@ class ConfusionMatrix(BaseMetric):
     """
 
     unit = 'pixels'
+    default_prefix = ''  # none, and nothing to warn of
 
     def __init__(
         self, ignore_index: int = 255, *, collect_device: str = 'cpu', prefix: str | None = None

@@ -62,30 +62,30 @@ class Extremes:
         if isnan(score):
             return
         image = ScoredImage(path, score, right, wrong, detail, b'')
-        better = len(self._best) < self.count or _goodness(image) > _goodness(self._best[-1])
-        worse = len(self._worst) < self.count or _badness(image) > _badness(self._worst[-1])
+        better = len(self._best) < self.count or _best_first(image) < _best_first(self._best[-1])
+        worse = len(self._worst) < self.count or _worst_first(image) < _worst_first(self._worst[-1])
         if not (better or worse):
             return
         image = replace(image, picture=draw())
         if better:
-            self._best = sorted([*self._best, image], key=_goodness, reverse=True)[: self.count]
+            self._best = sorted([*self._best, image], key=_best_first)[: self.count]
         if worse:
-            self._worst = sorted([*self._worst, image], key=_badness, reverse=True)[: self.count]
+            self._worst = sorted([*self._worst, image], key=_worst_first)[: self.count]
 
     def gather(self) -> tuple[list[ScoredImage], list[ScoredImage]]:
         """The best and the worst of all processes, no image in both; every process must call."""
         parts = all_gather_object((self._best, self._worst))
         # Of few images another process may have one too, to fill up its share.
         every = {image.path: image for part in parts for images in part for image in images}
-        ordered = sorted(every.values(), key=_goodness, reverse=True)
+        ordered = sorted(every.values(), key=_best_first)
         count = min(self.count, -(-len(ordered) // 2))
-        rest = sorted(ordered[count:], key=_badness, reverse=True)
+        rest = sorted(ordered[count:], key=_worst_first)
         return ordered[:count], rest[: self.count]
 
 
-def _goodness(image: ScoredImage) -> tuple[float, int]:
-    return image.score, image.right
+def _best_first(image: ScoredImage) -> tuple[float, int, str]:
+    return -image.score, -image.right, image.path
 
 
-def _badness(image: ScoredImage) -> tuple[float, int]:
-    return -image.score, image.wrong
+def _worst_first(image: ScoredImage) -> tuple[float, int, str]:
+    return image.score, -image.wrong, image.path

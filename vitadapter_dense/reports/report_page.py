@@ -9,16 +9,18 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from vitadapter_dense.reports.class_table import ClassTable, shown
+from vitadapter_dense.reports.class_table import ClassTable
 from vitadapter_dense.reports.extremes import ScoredImage
 
 TEMPLATE = Path(__file__).with_name('report.html.jinja')
+WIDEST = 16  # inches of a plot that is made to fit the page
 HEADLINES = {
     'coco/bbox_mAP': 'box AP',
     'coco/segm_mAP': 'mask AP',
@@ -66,13 +68,14 @@ class ReportPage:
     def html(self) -> str:
         """The page."""
         engine = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-        engine.filters |= dict(png=_png, jpeg=_jpeg, figure=_number)
+        engine.filters |= dict(png=_png, jpeg=_jpeg, figure=_number, width=_width)
         template = engine.from_string(TEMPLATE.read_text(encoding='utf-8'))
         headlines = {
             label: self.metrics[key] for key, label in HEADLINES.items() if key in self.metrics
         }
         cells = _cells(self.table) if self.table else []
-        groups = [('Worst images', self.worst), ('Best images', self.best)]
+        best = 'Best images' if self.worst else 'Images'
+        groups = [('Worst images', self.worst), (best, self.best)]
         return template.render(page=self, headlines=headlines, cells=cells, groups=groups)
 
 
@@ -100,14 +103,19 @@ def _png(figure: Figure) -> str:
     return 'data:image/png;base64,' + base64.b64encode(stream.getvalue()).decode()
 
 
+def _width(figure: Figure) -> str:
+    """How a plot is shown: within the page, or, with many classes, as large as it is."""
+    return 'fit' if figure.get_size_inches()[0] <= WIDEST else ''
+
+
 def _jpeg(picture: bytes) -> str:
     return 'data:image/jpeg;base64,' + base64.b64encode(picture).decode()
 
 
 def _number(value: Any) -> str:
     """A metric as text; COCO's -1 says that there was nothing to measure."""
-    if not isinstance(value, (int, float)):
+    if not isinstance(value, Real):
         return str(value)
     if value == -1:
         return '-'
-    return shown(float(value), 1 if abs(value) <= 1 else 100)
+    return f'{value:.3f}' if abs(value) <= 1 else f'{value:.4g}'

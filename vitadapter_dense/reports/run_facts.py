@@ -42,7 +42,8 @@ def run_facts(
         if loader:
             facts[f'{name} data'] = '; '.join(_described(loader.get('dataset', {})))
     if runner is not None:
-        facts['test data'] += f' ({len(runner.test_dataloader.dataset)} images)'
+        number = len(runner.test_dataloader.dataset)
+        facts['test data'] += f' ({number} image{"s" if number != 1 else ""})'
     if curves is not None and curves.train:
         facts['trained'] = f'{max(curves.train)} iterations were logged'
     if runner is not None:

@@ -1,0 +1,49 @@
+"""Takes the picture of a report that the documentation shows, with a real browser.
+
+    python tools/test.py configs/shapes/mask_rcnn_vitadapter_xs.py \
+        work_dirs/shapes/mask_rcnn_vitadapter_xs --report
+    python tools/pictures/report_page.py \
+        work_dirs/shapes/mask_rcnn_vitadapter_xs/report.html docs/images/report_detector.png
+
+Needs `chromium` (or what `--browser` names). The picture has few colours, so that it stays small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+COLOURS = 256
+WIDTH = 1280  # of the window, in pixels
+SHOWN = 0.7  # of that, in the documentation
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('page', type=Path, help='report.html')
+    parser.add_argument('out', type=Path, help='PNG to write')
+    parser.add_argument('--height', type=int, default=2700, help='of the part that is shown')
+    parser.add_argument('--browser', default='chromium', help='default: chromium')
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        shot = Path(folder, 'shot.png')
+        command = [args.browser, '--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars']
+        command += [f'--window-size={WIDTH},{args.height}', f'--screenshot={shot}']
+        subprocess.run([*command, args.page.resolve().as_uri()], check=True, capture_output=True)
+        picture = Image.open(shot).convert('RGB')
+    size = tuple(round(SHOWN * side) for side in picture.size)
+    picture = picture.resize(size, Image.Resampling.LANCZOS)
+    few = picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    few.save(args.out, optimize=True)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
