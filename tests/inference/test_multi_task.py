@@ -41,6 +41,8 @@ class Task(BaseModel):
 
 
 EARLY = [f'layer{stage}' for stage in (1, 2, 3)]
+DINO = dict(VIT, model_name='vit_small_patch16_dinov3', keep_prefix_tokens=True)
+APART_WITH_CLS = dict(injector=False, encoder=DINO)
 CASES = [
     # methods, backbone, its options; what must have run once for both tasks, and what twice
     ('head_only', 'head_only', 'resnet', {}, [''], []),
@@ -55,7 +57,7 @@ CASES = [
     ('side', 'pro', 'vit', {}, ['encoder.blocks.0'], ['encoder.blocks.1']),
     ('head_only', 'partial', 'vit', {}, ['encoder.blocks.1'], ['encoder.blocks.2']),
     ('head_only', 'vpt', 'vit', {}, [], ['encoder.blocks.1']),
-    ('head_only', 'head_only', 'vitadapter', dict(injector=False), ['encoder.blocks.3'], []),
+    ('head_only', 'head_only', 'vitadapter', APART_WITH_CLS, ['encoder.blocks.3'], []),
     ('head_only', 'partial', 'vitadapter', dict(injector=False), ['encoder.blocks.1'], []),
     ('head_only', 'head_only', 'vitadapter', {}, [], ['encoder.blocks.0']),
 ]
@@ -100,6 +102,8 @@ def test_shares_memory_and_what_stands_before_the_first_change(
             assert [count(called, model, name) for model in models.values()] == [1, 0], name
         for name in twice:
             assert [count(called, model, name) for model in models.values()] == [1, 1], name
+    (shared,) = together.shared.values()
+    assert not any(f'{own}.'.startswith(f'{name}.') for own in shared for name in twice)
     stored = {p.data_ptr() for p in together.parameters()}
     assert len(stored) < sum(1 for m in alone.values() for _ in m.parameters())
     # other images, nothing shared; on its own a model is as before

@@ -264,11 +264,16 @@ class ViTAdapter(EncoderBackbone):
 
         def run_blocks(grid: Tensor) -> Tensor:
             nonlocal ran
-            ran = self._call_encoder(self.encoder.run, tokens.with_grid(grid), span[0], span[1] + 1)
+            given = self._with_grid(tokens, grid)
+            ran = self._call_encoder(self.encoder.run, given, span[0], span[1] + 1)
             return ran.grid
 
         grid, pyramid = interaction(tokens.grid, pyramid, run_blocks, geometry)
-        return ran.with_grid(grid), pyramid
+        return self._with_grid(ran, grid), pyramid
+
+    def _with_grid(self, tokens: Tokens, grid: Tensor) -> Tokens:
+        """The tokens with the map that the adapter made of theirs, if it makes any."""
+        return tokens if self.encoder_apart else tokens.with_grid(grid)
 
 
 def _init_conv(conv: nn.Conv2d | nn.ConvTranspose2d) -> None:
