@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from tools.experiments.gradient_check import is_dense
 from vitadapter_dense.adapter.geometry import Level, flatten_maps, resample, split_maps
 from vitadapter_dense.encoders.maps import dense, map_of
 from vitadapter_dense.encoders.position import resample_grid_embedding
 from vitadapter_dense.encoders.relative_position import resize_table
 from vitadapter_dense.encoders.tokens import Tokens
+from vitadapter_dense.training.gradient_check import is_dense
 
 SIZES = [(4, 5), (1, 5), (4, 1), (1, 1)]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from vitadapter_dense.reports.tuning_transfer import summary
+
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'experiments' / 'tuning_shapes.py'
 
 
@@ -19,11 +21,11 @@ def experiment():
     return module
 
 
-def test_rate_is_chosen_on_the_selection_split_and_reported_on_the_other(experiment) -> None:
+def test_rate_is_chosen_on_the_selection_split_and_reported_on_the_other() -> None:
     def run(select: float, test: float) -> dict[str, float]:
         return dict(select=select, test=test, backbone_parameters=7, head_parameters=3, seconds=1.0)
 
-    rows = experiment.summary(
+    rows = summary(
         {
             ('lora', 0.1, 0): run(0.5, 0.4),
             ('lora', 0.1, 1): run(0.7, 0.6),
@@ -40,8 +42,7 @@ def test_rate_is_chosen_on_the_selection_split_and_reported_on_the_other(experim
 @pytest.mark.parametrize('arch', ['resnet', 'vit'])
 def test_experiment_runs_goes_on_and_reports(experiment, arch, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(experiment, 'SPLITS', dict(train=(16, 10), select=(4, 11), test=(4, 12)))
-    draw = experiment.crops
-    monkeypatch.setattr(experiment, 'crops', lambda count, seed: draw(count // 50, seed))
+    monkeypatch.setattr(experiment, 'PICTURES', dict(count=60, unseen=10))
     methods = ['full', 'head_only', 'lora', 'mlp_head']
     call = ['--out', str(tmp_path), '--arch', arch, '--steps', '2', '--pretrain-steps', '2']
     call += ['--rates', '1e-3', '--seeds', '0', '1', '--methods']

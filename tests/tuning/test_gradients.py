@@ -1,8 +1,8 @@
 """Gradients of every backbone under every method, against finite differences and other batches.
 
 In float64 and with everything drawn at random, so that six digits must agree; see
-`tools/experiments/gradient_check.py`. One step along directions of all tensors together finds a
-wrong one among hundreds, for each has an equal share.
+`vitadapter_dense/training/gradient_check.py`. One step along directions of all tensors together
+finds a wrong one among hundreds, for each has an equal share.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tests.tuning.toys import BACKBONES, IN_BLOCKS, METHODS, TRANSFORMERS, VIT, build
-from tools.experiments.gradient_check import (
+from vitadapter_dense.training.gradient_check import (
     IMAGES,
     GradientCheck,
     faults_of_parts,

@@ -17,12 +17,23 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
+from vitadapter_cli import parse
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    return parse(argparse.ArgumentParser(description=__doc__.splitlines()[0]), argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
 import torch
 from mmengine.config import Config
 from torch import nn
 
 from vitadapter_dense.inference.predictor import build_model
-from vitadapter_dense.tuning.delta import frozen_names
+from vitadapter_dense.reports.method_table import method_table, trainable_millions
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / 'docs' / 'tuning.md'
@@ -89,8 +100,9 @@ SETR = {
 }
 
 
-def build(source: str | dict, tuning: object) -> nn.Module:
+def build(model: str, method: str) -> nn.Module:
     """A model of a configuration, or a backbone alone, tuned."""
+    source, tuning = MODELS[model], METHODS[method]
     with torch.device('meta'):
         if isinstance(source, dict):
             cfg = dict(type='TunedBackbone', backbone=source, tuning=tuning)
@@ -98,38 +110,6 @@ def build(source: str | dict, tuning: object) -> nn.Module:
         cfg = Config.fromfile(ROOT / 'configs' / source)
         cfg.model.backbone.tuning = tuning
         return build_model(cfg)
-
-
-def cell(model: nn.Module) -> str:
-    """Trainable millions, their share, and the size of a delta."""
-    parameters = list(model.parameters())
-    trainable = sum(p.numel() for p in parameters if p.requires_grad)
-    state = model.state_dict()
-    left = state.keys() - set(frozen_names(model))
-    size = sum(state[name].numel() * state[name].element_size() for name in left) / 1e6
-    share = trainable / sum(p.numel() for p in parameters)
-    return f'{trainable / 1e6:.2f} ({share:.1%}), {size:.1f}'
-
-
-def table() -> str:
-    """The table as Markdown."""
-    lines = [f'| method | mergeable | {" | ".join(MODELS)} |', '|---' * (2 + len(MODELS)) + '|']
-    for name, tuning in METHODS.items():
-        cells, mergeable = [], ''
-        for model_name, source in MODELS.items():
-            try:
-                model = build(source, tuning)
-            except ValueError as error:
-                if 'inside transformer blocks' not in str(error):
-                    raise
-                cells.append('-')
-                continue
-            backbone = model if isinstance(source, dict) else model.backbone
-            mergeable = 'yes' if backbone.tuning.mergeable else 'no'
-            published = PUBLISHED.get((name, model_name))
-            cells.append(cell(model) + (f'; pub. {published}' if published else ''))
-        lines.append(f'| {name} | {mergeable} | {" | ".join(cells)} |')
-    return '\n'.join(lines)
 
 
 def setr_table() -> str:
@@ -142,10 +122,9 @@ def setr_table() -> str:
         path = ROOT / 'configs' / 'ade20k' / f'setr_pup_vit_l_{name}.py'
         with torch.device('meta'):
             model = build_model(Config.fromfile(path))
-        trainable = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
         cells = (
             f'`{path.stem}`',
-            f'{trainable:.2f}',
+            f'{trainable_millions(model):.2f}',
             f'{millions:.2f}',
             f'{single:.2f} / {multi:.2f}',
         )
@@ -155,9 +134,9 @@ def setr_table() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the tables between the marks of the page."""
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(argv)
-    page = PAGE.read_text()
-    for (start, end), generated in ((MARKS, table()), (SETR_MARKS, setr_table())):
+    parse_args(argv)
+    page, table = PAGE.read_text(), method_table(build, METHODS, MODELS, published=PUBLISHED)
+    for (start, end), generated in ((MARKS, table), (SETR_MARKS, setr_table())):
         before, rest = page.split(start)
         _, after = rest.split(end)
         page = f'{before}{start}\n{generated}\n{end}{after}'

@@ -1,4 +1,7 @@
-"""Random configurations of small backbones and methods, for `fuzz_backbones.py`."""
+"""Random configurations of small backbones and tuning methods, by a seed.
+
+:mod:`vitadapter_dense.training.backbone_check` puts them to the test.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +56,8 @@ def draw(seed: int) -> Draw:
     if all(find_spec(name) for name in ('mmcv', 'mmdet', 'mmseg')):
         kinds += [_toolbox]
     config, strides, transformer, apart = rng.choice(kinds)(rng)
-    toolbox = (
-        '.' in config['type']
-    )  # untuned it recomputes in PyTorch's old way, which cannot .grad
+    # untuned, a toolbox's recomputes in PyTorch's old way, which cannot .grad
+    toolbox = '.' in config['type']
     tuning = None if apart or rng.random() < 0.15 else _tuning(rng, transformer)
     if tuning is None:
         config = {key: value for key, value in config.items() if key != 'with_cp' or not toolbox}
