@@ -25,7 +25,7 @@ from vitadapter_cli import config_path, default_work_dir
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / 'tools'
 PICTURES = 24
-LISTED_FILES = 8
+LOOK_AT = ('report.html', 'pictures', 'curves.png', 'best_*.pth', '*.py')
 
 
 def run_shown(command: Sequence[str | Path]) -> None:
@@ -89,24 +89,9 @@ def steps(args: argparse.Namespace, extra: Sequence[str]) -> list[tuple[str, lis
     return todo
 
 
-def written_since(start: float, folders: Sequence[Path]) -> list[str]:
-    """Names every file of the folders that is newer than a time, and every checkpoint.
-
-    A folder with many of them takes one line. A finished run that is only evaluated again writes no
-    checkpoint, but its reader looks for one.
-    """
-    lines = []
-    for folder in folders:
-        by_parent: dict[Path, list[Path]] = {}
-        for path in sorted(folder.rglob('*')):
-            if path.is_file() and (path.stat().st_mtime >= start or path.suffix == '.pth'):
-                by_parent.setdefault(path.parent, []).append(path)
-        for parent, files in by_parent.items():
-            if len(files) > LISTED_FILES:
-                lines.append(f'{parent}/ ({len(files)} files)')
-            else:
-                lines += [str(file) for file in files]
-    return lines
+def to_look_at(work_dir: Path) -> list[Path]:
+    """What the run has left for people, in the order in which they want it."""
+    return [path for name in LOOK_AT for path in sorted(work_dir.glob(name))]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -128,9 +113,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         stop(error)
     except KeyboardInterrupt:
         stop(StepError('stopped. The same command goes on from the last checkpoint.'))
-    say(f'finished in {duration(time.time() - started)}. Written:')
-    for line in written_since(started, [ROOT / 'data' / 'shapes', args.work_dir]):
-        print(f'  {line}')
+    say(f'finished in {duration(time.time() - started)}. Look at:')
+    for path in to_look_at(args.work_dir):
+        print(f'  {path}')
+    print('Try it on images of yours:')
+    print(f'  python tools/demo/image_demo.py photo.jpg {args.work_dir} --out-dir drawn')
 
 
 if __name__ == '__main__':

@@ -79,11 +79,11 @@ from vitadapter_dense.reports.output_files import check_outputs, write_output
 
 
 class Progress:
-    """A line that is redrawn on a terminal, and a new line every tenth elsewhere."""
+    """A line that is redrawn on a terminal, and a new line every quarter elsewhere."""
 
     def __init__(self) -> None:
         self.start = time.monotonic()
-        self.tenths = 0
+        self.quarters = 0
 
     def __call__(self, done: int, total: int) -> None:
         elapsed = time.monotonic() - self.start
@@ -92,8 +92,8 @@ class Progress:
         if sys.stdout.isatty():
             end = '\n' if done == total else ''
             print(f'\r{text:<60}', end=end, flush=True)
-        elif done * 10 // total > self.tenths:
-            self.tenths = done * 10 // total
+        elif done * 4 // total > self.quarters:
+            self.quarters = done * 4 // total
             print(text, flush=True)
 
 

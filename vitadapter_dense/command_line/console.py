@@ -17,7 +17,8 @@ from typing import Any
 
 from mmengine.logging import MMLogger
 
-PROGRESS_S = 30.0  # between two lines of progress
+PROGRESS_S = 30.0  # between two lines of progress at first; then a fifth of the time that passed
+LONGEST_S = 300.0
 
 # how a message begins -> whose it is
 FOR_THE_FILE = {
@@ -46,7 +47,7 @@ class TerminalFilter(logging.Filter):
     """Lets through what is for the terminal: the first lines of progress, then one in a while.
 
     Args:
-        progress_s: seconds between two lines of progress.
+        progress_s: seconds between two lines of progress, at first.
         clock: seconds that pass.
     """
 
@@ -55,6 +56,7 @@ class TerminalFilter(logging.Filter):
     ) -> None:
         super().__init__()
         self._progress_s, self._clock = progress_s, clock
+        self._begun: float | None = None
         self._last = -float('inf')
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -64,9 +66,12 @@ class TerminalFilter(logging.Filter):
             return False
         if record.levelno > logging.INFO or not _PROGRESS.match(message):
             return True
-        if not _RESULT.match(message) and self._clock() - self._last < self._progress_s:
+        now = self._clock()
+        self._begun = now if self._begun is None else self._begun
+        pause = max(self._progress_s, min((now - self._begun) / 5, LONGEST_S))
+        if not _RESULT.match(message) and now - self._last < pause:
             return False
-        self._last = self._clock()
+        self._last = now
         return True
 
 
