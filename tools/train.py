@@ -94,7 +94,7 @@ from vitadapter_dense.reports.summary import RunSummaryHook
 from vitadapter_dense.training.distributed import closed_in_order
 from vitadapter_dense.training.errors import SettingsError
 from vitadapter_dense.training.finite import NotFiniteError
-from vitadapter_dense.training.runner import go_on_from
+from vitadapter_dense.training.resuming_runner import go_on_from
 from vitadapter_dense.training.stopping import Stopped, stops_on_signals
 
 

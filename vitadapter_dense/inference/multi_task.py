@@ -83,10 +83,11 @@ class MultiTaskModel(nn.Module):
         known, own = _frozen(self.models[first]), _frozen(self.models[name])
         both = known.keys() & own.keys()
         for key in sorted(both):
-            if not torch.equal(known[key], own[key]):
+            if known[key].dtype != own[key].dtype or not torch.equal(known[key], own[key]):
                 raise ValueError(
                     f'{key!r} in the backbones of {first!r} and {name!r} differs: they were tuned '
-                    f'from other base weights and can share nothing'
+                    f'from other base weights, or store them in other types (dtype=...), and can '
+                    f'share nothing'
                 )
         if not both:
             raise ValueError(f'the backbones of {first!r} and {name!r} froze nothing in common')
