@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -31,9 +30,8 @@ def summary(runner: Runner) -> dict[str, str]:
         training=f'{_size(loader)}, batch {loader.batch_size or loader.batch_sampler.batch_size}'
         f' x {_processes()}, {length}',
     )
-    if runner.val_dataloader is not None:
-        built = not isinstance(runner.val_dataloader, Mapping)
-        shown['validation'] = _size(runner.val_dataloader) if built else 'configured'
+    if runner.val_loop is not None:
+        shown['validation'] = _size(runner.val_loop.dataloader)
     shown['device'] = f'{device_name(model)}, {_precision(runner.optim_wrapper)}'
     shown['weights'] = _weights(runner, bare)
     shown['goes to'] = runner.work_dir
