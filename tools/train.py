@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
 
-from vitadapter_cli import add_launcher_argument, config_parser, parse
+from vitadapter_cli import add_launcher_argument, config_parser, parse, positive
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -54,6 +55,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate with the total batch size',
+    )
+    parser.add_argument(
+        '--log-interval',
+        type=positive,
+        metavar='N',
+        help='iterations between two lines in the log (default: as the configuration says; ours, a '
+        'hundredth of the run, at most 50)',
     )
     parser.add_argument('--seed', type=int, help='seed of every random generator')
     add_launcher_argument(parser)
@@ -108,6 +116,8 @@ def configure(args: argparse.Namespace) -> Config:
         apply_amp(cfg, args.amp)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
+    if args.log_interval:
+        cfg.merge_from_dict({'default_hooks.logger.interval': args.log_interval})
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.load_from:
@@ -163,9 +173,13 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
             tell_how_to_go_on(args, cfg)
             raise
     if is_main_process():
+        written = written_files(cfg.work_dir)
         print('Training is done. Written:')
-        for label, path in written_files(cfg.work_dir).items():
+        for label, path in written.items():
             print(f'  {label:<16} {path}')
+        if cfg.get('test_dataloader'):  # with the configuration that fits, --cfg-options and all
+            words = ['python', 'tools/test.py', str(written['configuration']), str(cfg.work_dir)]
+            print(f'Evaluate it with: {shlex.join(words)}')
 
 
 def tell_how_to_go_on(args: argparse.Namespace, cfg: Config) -> None:

@@ -104,8 +104,8 @@ from vitadapter_dense.command_line.arguments import errors_as_message, interrupt
 from vitadapter_dense.command_line.console import quiet_imports
 from vitadapter_dense.command_line.machine import this_machine
 from vitadapter_dense.command_line.own_config import config_text, default_config
+from vitadapter_dense.command_line.run_files import last_checkpoint, scalar_files
 from vitadapter_dense.command_line.run_size import fit_run
-from vitadapter_dense.command_line.work_dirs import check_work_dir
 from vitadapter_dense.datasets.own_data import prepare
 from vitadapter_dense.datasets.own_request import Request
 from vitadapter_dense.reports.output_files import check_outputs, write_output
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         size = fit_run(args.task, images=data.counts[0], sizes=data.sizes, machine=machine)
         text = config_text(request, data, size, out)
         if not (out.is_file() and out.read_text(encoding='utf-8') == text):
-            check_work_dir(default_work_dir(out), out)
+            refuse_run_of_another(default_work_dir(out), out)
             with write_output(out, command=COMMAND) as partial:
                 partial.write_text(text, encoding='utf-8')
     print(f'found: {data.layout}, {data.counts[0]} + {data.counts[1]} images')
@@ -160,14 +160,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def refuse_run_of_another(work_dir: Path, out: Path) -> None:
+    """Raises where a training of what is not this config lies in its work directory."""
+    if last_checkpoint(work_dir) or scalar_files(work_dir):
+        raise ValueError(
+            f'{work_dir}, where trainings of {out} go, holds a run of another config or other '
+            'data. Nothing was written. Mend: another name, --out FILE, or move that folder away'
+        )
+
+
 def commands(config: Path, example: Path) -> list[list[str]]:
     """How to train, to test, and to look at an image, from the folder where one is."""
     near = Path.cwd() == TOOLS.parent
     tools = Path('tools') if near else TOOLS
     work_dir = str(default_work_dir(config))
+    trained = str(Path(work_dir) / config.name)  # with all that the command line changed
     return [
         ['python', str(tools / 'train.py'), str(config)],
-        ['python', str(tools / 'test.py'), str(config), work_dir, '--show-dir'],
+        ['python', str(tools / 'test.py'), trained, work_dir, '--show-dir'],
         ['python', str(tools / 'demo' / 'image_demo.py'), str(example), work_dir],
     ]
 

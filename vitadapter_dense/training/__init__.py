@@ -11,6 +11,7 @@ from vitadapter_dense.training.idle_parameters import IdleParametersHook
 from vitadapter_dense.training.layer_decay import LayerDecayOptimWrapperConstructor
 from vitadapter_dense.training.loops import ResumableEpochLoop, ResumableIterLoop
 from vitadapter_dense.training.normalised_values import NormalisedValuesHook
+from vitadapter_dense.training.paced_logger import PacedLoggerHook
 from vitadapter_dense.training.runner import DenseRunner
 from vitadapter_dense.training.tuned_checkpoint import TunedCheckpointHook
 
@@ -25,6 +26,7 @@ __all__ = [
     'IdleParametersHook',
     'LayerDecayOptimWrapperConstructor',
     'NormalisedValuesHook',
+    'PacedLoggerHook',
     'ResumableEpochLoop',
     'ResumableIterLoop',
     'TunedCheckpointHook',

@@ -7,7 +7,8 @@ runner_type = 'DenseRunner'
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
+    # None: a hundredth of the run, at most 50 iterations, and some lines early.
+    logger=dict(type='PacedLoggerHook', interval=None),
     param_scheduler=dict(type='ParamSchedulerHook'),
     # Writes the new file whole before the old one goes.
     checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=3, save_last=True),
