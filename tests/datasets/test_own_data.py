@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -225,6 +225,21 @@ def test_coco_is_completed_where_that_is_no_guess(tmp_path: Path) -> None:
     assert [one['id'] for one in made['annotations']] == [*range(1, 9)]
     assert {one['iscrowd'] for one in made['annotations']} == {0}
     assert found_objects(tmp_path, data) == TRUE_BOXES
+    # what cannot be mended so is left for the check, in the copies too
+    root = tmp_path / 'one'
+    lay.write_coco(root, where='one')
+    content = json.loads((root / 'result.json').read_text())
+    content['annotations'][0] = 'none'
+    content['annotations'][1]['image_id'] = '10'
+    (root / 'result.json').write_text(json.dumps(content))
+    data = prepare(Request(root=root, task='detection'))
+    made = json.loads((root / data.train['ann_file']).read_text())['annotations']
+    assert 'none' in made
+    assert '10' in [one['image_id'] for one in made if one != 'none']
+    content['images'].append(content['images'][0])
+    (root / 'result.json').write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match='1 image ids are there more than once, first 10'):
+        prepare(Request(root=root, task='detection', replace=True))
 
 
 @pytest.mark.parametrize(
@@ -267,20 +282,29 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     mine.unlink()
     mine.parent.rmdir()
     data = prepare(request)
+    made = (tmp_path / data.train['ann_file']).read_text()
     with pytest.raises(DatasetError, match=r'other data or options \(seed\)'):
-        prepare(Request(root=tmp_path, task='detection', seed=1))
+        prepare(dataclasses.replace(request, seed=1))
     label = sorted((tmp_path / 'labels').iterdir())[0]
     label.write_text('1 0.5 0.5 0.5 0.5\n')
     with pytest.raises(DatasetError, match='other labels or files'):
         prepare(request)
-    os.utime(label, ns=(1, 1))
-    file = tmp_path / data.train['ann_file']
-    (tmp_path / 'elsewhere').mkdir()
-    other = Request(root=tmp_path, task='detection', converted=tmp_path / 'elsewhere' / 'x')
-    prepare(other)
-    (tmp_path / 'elsewhere' / 'x' / file.name).write_text('{}')
-    with pytest.raises(DatasetError, match='were changed'):
-        prepare(other)
+    # what no training has read is made anew, unless somebody has changed it
+    said = prepare(dataclasses.replace(request, replace=True)).remarks[-1]
+    assert said.startswith('converted anew')
+    assert (tmp_path / data.train['ann_file']).read_text() != made
+    assert 'used again' in prepare(request).remarks[-1]
+    (tmp_path / 'classes.txt').write_text('other\nnames\n')
+    with pytest.raises(DatasetError, match='other labels or files'):
+        prepare(request)
+    assert prepare(dataclasses.replace(request, replace=True)).classes == ('other', 'names')
+    (tmp_path / data.train['ann_file']).write_text(made)
+    label.write_text('')
+    for replace in (False, True):
+        with pytest.raises(DatasetError, match='were changed'):
+            prepare(dataclasses.replace(request, replace=replace))
+    assert (tmp_path / data.train['ann_file']).read_text() == made
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith('.')]
 
 
 # ---- label maps
@@ -411,4 +435,12 @@ def test_maps_without_partner_or_table_of_colours(tmp_path: Path) -> None:
         prepare(Request(root=tmp_path, task='segmentation'))
     next((tmp_path / 'masks').rglob('*.png')).write_bytes(b'\x89PNG')
     with pytest.raises(DatasetError, match='1 x broken label map, first: label map .* decoded'):
+        prepare(Request(root=tmp_path, task='segmentation'))
+    for path in (tmp_path / 'masks').rglob('*.png'):
+        lay.write_map(path, np.full((64, 80), 255, np.uint8))
+    with pytest.raises(DatasetError, match='hold 255 alone'):
+        prepare(Request(root=tmp_path, task='segmentation'))
+    for path in (tmp_path / 'masks').rglob('*.png'):
+        path.write_bytes(b'')
+    with pytest.raises(DatasetError, match='6 x broken label map, first: .* is empty'):
         prepare(Request(root=tmp_path, task='segmentation'))

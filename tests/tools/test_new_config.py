@@ -19,7 +19,7 @@ from vitadapter_dense.command_line.run_size import fit_run
 from vitadapter_dense.datasets.own_request import OwnData, Request
 
 TOOL = 'dataset/new_config.py'
-MACHINES = (Machine('', 16, 2), Machine('', 2, 1), Machine('a GPU', 80, 16), Machine('a GPU', 6, 4))
+MACHINES = (Machine('', 2, 1), Machine('a GPU', 80, 16))
 SMALL = [
     'model.backbone.encoder.pretrained=False',
     'model.backbone.encoder.depth=4',

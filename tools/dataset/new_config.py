@@ -115,20 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
     args = parse_args(argv)
     quiet_imports()
-    request = Request(
-        root=args.data,
-        task=args.task,
-        layout=args.layout,
-        classes=tuple(args.classes),
-        annotations=tuple(args.annotations),
-        reduce_zero_label=args.reduce_zero_label,
-        val_share=args.val_share,
-        seed=args.seed,
-        converted=args.converted,
-        workers=args.workers,
-    )
     with errors_as_message():
-        out = args.out or default_config(request)
+        out = args.out or default_config(args.data, args.task)
+        request = request_of(args, trained=has_run(default_work_dir(out)))
         if out.suffix != '.py':
             raise ValueError(f'--out {out} must end with .py, as a config does')
         check_outputs([out], command=COMMAND)
@@ -160,9 +149,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def request_of(args: argparse.Namespace, *, trained: bool) -> Request:
+    """What the command line says of the data; what a training has read is not made anew."""
+    return Request(
+        root=args.data,
+        task=args.task,
+        layout=args.layout,
+        classes=tuple(args.classes),
+        annotations=tuple(args.annotations),
+        reduce_zero_label=args.reduce_zero_label,
+        val_share=args.val_share,
+        seed=args.seed,
+        converted=args.converted,
+        replace=not trained,
+        workers=args.workers,
+    )
+
+
+def has_run(work_dir: Path) -> bool:
+    """Whether a training has left something in a work directory."""
+    return bool(last_checkpoint(work_dir) or scalar_files(work_dir))
+
+
 def refuse_run_of_another(work_dir: Path, out: Path) -> None:
     """Raises where a training of what is not this config lies in its work directory."""
-    if last_checkpoint(work_dir) or scalar_files(work_dir):
+    if has_run(work_dir):
         raise ValueError(
             f'{work_dir}, where trainings of {out} go, holds a run of another config or other '
             'data. Nothing was written. Mend: another name, --out FILE, or move that folder away'

@@ -14,10 +14,10 @@ MAX_LINES = 25
 _WIDTH = 100
 
 
-def default_config(request: Request) -> Path:
+def default_config(root: Path, task: str) -> Path:
     """Where the config goes if nobody says: `configs/mine`, named after the folder and the task."""
-    name = re.sub(r'[^a-z0-9]+', '_', request.root.resolve().name.lower()).strip('_') or 'data'
-    return Path('configs', 'mine', f'{name}_{request.task}.py')
+    name = re.sub(r'[^a-z0-9]+', '_', root.resolve().name.lower()).strip('_') or 'data'
+    return Path('configs', 'mine', f'{name}_{task}.py')
 
 
 def config_text(request: Request, data: OwnData, size: RunSize, path: Path) -> str:

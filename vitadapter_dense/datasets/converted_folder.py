@@ -1,8 +1,8 @@
 """A folder beside the data with what was made from them: written whole or not at all, and once.
 
-Its record, `converted.json`, says from what it was made and how large its files are. A second run
-with the same data finds it as it is; a folder of other data, or one that somebody has changed, is
-left alone with an error.
+Its record, `converted.json`, says from what it was made, and has hashes of its files. A second run
+with the same data finds it as it is; one that somebody has changed is left alone with an error, as
+is one of other data unless it is to be replaced.
 """
 
 from __future__ import annotations
@@ -31,47 +31,56 @@ def fingerprint(files: Iterable[Path], root: Path) -> str:
     return digest.hexdigest()
 
 
-def hash_of(names: Sequence[str]) -> str:
-    """A hash of a list of names."""
-    return hashlib.sha256(json.dumps(names).encode()).hexdigest()
+def hash_of(content: Sequence[Any]) -> str:
+    """A hash of what JSON can hold."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def make_folder(folder: Path, source: Mapping[str, Any], write: Callable[[Path], None]) -> bool:
-    """Write a folder unless it is there.
+def make_folder(
+    folder: Path, source: Mapping[str, Any], write: Callable[[Path], None], *, replace: bool
+) -> str:
+    """Write a folder unless it is there, made of the same.
 
     Args:
         folder: in a folder that is there.
         source: from what it is made, and how; JSON's types.
         write: writes into the folder that it is given.
+        replace: one that was made of something else, and that nobody has changed.
 
     Returns:
-        False if it was there, made of the same.
+        what was done, to go on with the folder's name.
 
     Raises:
-        DatasetError: the folder is something else.
+        DatasetError: the folder is not to be replaced, or cannot be written.
     """
     source = dict(source, version=VERSION)
-    if os.path.lexists(folder):
-        _check(folder, source)
-        return False
+    there = os.path.lexists(folder)
+    if there and _is_made_of(folder, source, replace=replace):
+        return 'converted before, and used again:'
     partial = folder.with_name(f'.{folder.name}.partial')
+    old = folder.with_name(f'.{folder.name}.old')
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
+        for left in (partial, old):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
         partial.mkdir()
         write(partial)
-        record = dict(source=source, files=_sizes(partial))
+        record = dict(source=source, files=_hashes(partial))
         (partial / RECORD).write_text(json.dumps(record, indent=1), encoding='utf-8')
+        if there:
+            os.rename(folder, old)
         os.rename(partial, folder)
     except OSError as error:
         raise DatasetError(
             f'{folder} cannot be written: {error}. Mend: name a folder that can, --converted FOLDER'
         ) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return True
+        for left in (partial, old):
+            shutil.rmtree(left, ignore_errors=True)
+    return 'converted anew, since data or options have changed:' if there else 'converted into'
 
 
-def _check(folder: Path, source: Mapping[str, Any]) -> None:
+def _is_made_of(folder: Path, source: Mapping[str, Any], *, replace: bool) -> bool:
+    """Whether it can be used; False where it is to be replaced."""
     mend = f'Nothing was written. Mend: move {folder} away, or name another one, --converted FOLDER'
     try:
         record = json.loads((folder / RECORD).read_text(encoding='utf-8'))
@@ -80,17 +89,27 @@ def _check(folder: Path, source: Mapping[str, Any]) -> None:
         raise DatasetError(
             f'{folder} is there and was not made from data (no {RECORD} in it). {mend}'
         ) from error
-    changed = [key for key in {*found, *source} if found.get(key) != source.get(key)]
-    if changed:
-        what = 'other labels or files' if changed == ['fingerprint'] else ', '.join(sorted(changed))
-        raise DatasetError(f'{folder} was made from other data or options ({what}). {mend}')
-    if _sizes(folder) != files:
+    if _hashes(folder) != files:
         raise DatasetError(f'files in {folder} were changed since it was made. {mend}')
+    changed = [key for key in {*found, *source} if found.get(key) != source.get(key)]
+    if changed and not replace:
+        what = (
+            'other labels or files'
+            if {*changed} <= {'fingerprint', 'contents'}
+            else ', '.join(sorted(changed))
+        )
+        raise DatasetError(
+            f'{folder} was made from other data or options ({what}), and a training may have used '
+            f'it. {mend}'
+        )
+    return not changed
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    return {
-        str(file.relative_to(folder)): file.stat().st_size
-        for file in sorted(folder.rglob('*'))
-        if file.is_file() and file.name != RECORD
-    }
+def _hashes(folder: Path) -> dict[str, str]:
+    found = {}
+    for file in sorted(folder.rglob('*')):
+        if file.is_file() and file.name != RECORD:
+            with file.open('rb') as stream:
+                digest = hashlib.file_digest(stream, 'sha256')
+            found[str(file.relative_to(folder))] = digest.hexdigest()
+    return found

@@ -144,20 +144,33 @@ def unusual_ids(content: dict[str, Any]) -> str:
     return ' and '.join(lacks)
 
 
-def completed(content: dict[str, Any], images: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def completed(
+    content: dict[str, Any], images: Sequence[dict[str, Any]], *, others: bool = False
+) -> dict[str, Any]:
     """A file of some of its images, its annotations numbered from 1 and with all entries.
 
     Nothing else is changed; what is wrong stays for the check.
+
+    Args:
+        content: of the whole file.
+        images: of the part.
+        others: the part takes the annotations that are of no image of the file, too.
     """
+    everything = {repr(i.get('id')) for i in content['images'] if isinstance(i, dict)}
     kept = {repr(image.get('id')) for image in images}
-    annotations = []
+    annotations: list[Any] = []
     for one in content['annotations']:
-        if isinstance(one, dict) and repr(one.get('image_id')) in kept:
-            annotation = dict(one, id=len(annotations) + 1)
-            annotation.setdefault('iscrowd', 0)
-            if 'area' not in annotation and _is_box(annotation.get('bbox')):
-                annotation['area'] = annotation['bbox'][2] * annotation['bbox'][3]
-            annotations.append(annotation)
+        image = repr(one.get('image_id')) if isinstance(one, dict) else ''
+        if image not in kept and not (others and image not in everything):
+            continue
+        if not isinstance(one, dict):
+            annotations.append(one)
+            continue
+        annotation = dict(one, id=len(annotations) + 1)
+        annotation.setdefault('iscrowd', 0)
+        if 'area' not in annotation and _is_box(annotation.get('bbox')):
+            annotation['area'] = annotation['bbox'][2] * annotation['bbox'][3]
+        annotations.append(annotation)
     return dict(content, images=list(images), annotations=annotations)
 
 

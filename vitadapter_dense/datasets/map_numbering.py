@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def read_codes(path: Path) -> np.ndarray:
     """
     try:
         data = path.read_bytes()
+        if not data:
+            raise DatasetError(f'label map {path} is empty (0 bytes). Mend: write it again.')
         header = header_of(data)
         if header is not None and (problem := map_problem(header)):
             raise DatasetError(f'label map {path} {problem}')
@@ -58,9 +61,9 @@ def read_codes(path: Path) -> np.ndarray:
             mode, pixels = picture.mode, np.asarray(picture)
             if mode not in ('1', 'L', 'P', 'I', 'I;16', 'I;16B', 'RGB'):
                 mode, pixels = 'RGB', np.asarray(picture.convert('RGB'))
-    except (OSError, ValueError, SyntaxError) as error:
-        if isinstance(error, DatasetError):
-            raise
+    except DatasetError:
+        raise
+    except (OSError, ValueError, SyntaxError, struct.error) as error:
         raise DatasetError(f'label map {path} cannot be decoded: {error}. {MEND}') from error
     if mode == 'L' and header is not None and header.bits in (2, 4):
         pixels = pixels // (255 // (2**header.bits - 1))  # Pillow spreads them over a byte
@@ -99,15 +102,18 @@ def find_numbering(
         return _by_colour(root, codes, colours, classes)
     names = list(classes or _read_names(root) or (name for name, _ in colours))
     values = sorted(codes - {IGNORED, 65535})
-    if not values and IGNORED not in codes:
-        raise DatasetError(f'the label maps of {root} are empty: there is nothing to learn.')
+    if not values:
+        raise DatasetError(
+            f'the label maps of {root} hold {_some(sorted(codes))} alone, which is ignored: '
+            'there is nothing to learn. Mend: write the numbers of the classes, from 0.'
+        )
     if codes == {0, IGNORED} and len(names) in (0, 2):
         return Numbering(
             tuple(names or ('background', 'object')),
             table={0: 0, IGNORED: 1},
             remarks=['the maps hold 0 and 255 alone: 255 is taken for the object, nothing ignored'],
         )
-    highest = values[-1] if values else 0
+    highest = values[-1]
     if not names and (highest > IGNORED or 2 * len(values) < highest):
         return Numbering(
             tuple(f'value_{value}' for value in values),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .converted_folder import fingerprint, hash_of, make_folder
 from .errors import DatasetError
 from .find_coco import CocoFile, class_names_of, completed, find_coco, relative, unusual_ids
-from .labelled_images import LabelledImage, to_coco
+from .labelled_images import to_coco
 from .labelled_set import LabelledSet
 from .own_request import OwnData, Request, needed_split, say_split
 from .read_voc import read_voc, refuse_masks
@@ -53,7 +54,9 @@ def prepare_boxes(request: Request, layout: str) -> OwnData:
         for name, images in (('train', train), ('val', val)):
             _write_json(folder / f'{name}.json', to_coco(images, found.classes))
 
-    _convert(request, found.layout, found.label_files, train + val, write, remarks)
+    listed = [[[image.file, image.width, image.height] for image in part] for part in (train, val)]
+    contents = [found.layout, list(found.classes), listed]
+    _convert(request, contents, found.label_files, write, remarks)
     target = relative(request.target, request.root)
     prefix = dict(img='')
     return OwnData(
@@ -120,10 +123,12 @@ def prepare_coco(request: Request) -> OwnData:
 
         def write(folder: Path) -> None:
             for split, file in parts.items():
-                _write_json(folder / f'{split}.json', completed(file.content, images[split]))
+                others = split == 'train' or not needs_split
+                part = completed(file.content, images[split], others=others)
+                _write_json(folder / f'{split}.json', part)
 
         sources = list(dict.fromkeys(file.path for file in parts.values()))
-        _convert(request, 'COCO', sources, [], write, remarks)
+        _convert(request, ['COCO', list(parts)], sources, write, remarks)
         target = relative(request.target, root)
         entries = {split: dict(ann_file=f'{target}/{split}.json') for split in parts}
     for split, file in parts.items():
@@ -146,6 +151,12 @@ def _images(file: CocoFile) -> list[dict[str, Any]]:
     images = _dicts(file.content['images'])
     if not images:
         raise DatasetError(f'{file.path}: `images` has no entries. Mend: is it the right file?')
+    twice = [i for i, n in Counter(repr(image.get('id')) for image in images).items() if n > 1]
+    if twice:
+        raise DatasetError(
+            f'{file.path}: {len(twice)} image ids are there more than once, first {twice[0]}: '
+            'whose annotations are whose cannot be told. Mend: make them unique.'
+        )
     return images
 
 
@@ -159,24 +170,24 @@ def _about_test(splits: Any) -> list[str]:
 
 def _convert(
     request: Request,
-    layout: str,
+    contents: Sequence[Any],
     label_files: Sequence[Path],
-    images: Sequence[LabelledImage],
-    write: Any,
+    write: Callable[[Path], None],
     remarks: list[str],
 ) -> None:
-    """Write the folder, or find it as it is, and say so."""
-    names = sorted(image.file for image in images)
+    """Write the folder, or find it as it is, and say so.
+
+    Args:
+        contents: what it depends on, besides the label files.
+    """
     source = dict(
-        layout=layout,
         task=request.task,
-        classes=list(request.classes),
         val_share=request.val_share,
         seed=request.seed,
-        fingerprint=fingerprint(label_files, request.root) + hash_of(names),
+        fingerprint=fingerprint(label_files, request.root),
+        contents=hash_of(contents),
     )
-    made = make_folder(request.target, source, write)
-    how = 'converted into' if made else 'converted before, and used again:'
+    how = make_folder(request.target, source, write, replace=request.replace)
     remarks.append(
         f'{how} {request.target}/ (train.json, val.json); the images stay where they are'
     )

@@ -172,17 +172,16 @@ def _lists(
             problems.raise_if_any(str(request.root))
 
     source = dict(
-        layout='maps',
         task=request.task,
-        classes=list(request.classes),
         val_share=request.val_share,
         seed=request.seed,
         fingerprint=fingerprint([pair.label_map for pair in pairs], request.root),
-        images=hash_of(sorted(names)),
+        contents=hash_of(
+            [names[: len(train)], names[len(train) :], sorted(numbering.table.items())]
+        ),
     )
-    made = make_folder(target, source, write)
+    how = make_folder(target, source, write, replace=request.replace)
     what = 'lists of names' if suffixes else 'lists of names, and label maps of class numbers'
-    how = 'written into' if made else 'made before, and used again:'
     remarks.append(f'{how} {target}/: {what}; the images stay where they are')
     inside = os.path.relpath(target, request.root)
     prefix = _prefix(request.root, *roots)

@@ -27,6 +27,7 @@ class Request:
         val_share: of a validation set that is split off.
         seed: of that split.
         converted: folder of what is made from the data; default: one beside them.
+        replace: make the folder anew where the data or this have changed since.
         workers: processes that read maps.
     """
 
@@ -39,6 +40,7 @@ class Request:
     val_share: float = 0.2
     seed: int = 0
     converted: Path | None = None
+    replace: bool = False
     workers: int = 1
 
     @property

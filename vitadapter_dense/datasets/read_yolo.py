@@ -104,7 +104,7 @@ def _read_labels(
     try:
         lines = path.read_text(encoding='utf-8-sig').splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        found.problems.add('unreadable label file', f'{path}: {error}')
+        found.problems.add('unreadable label file', f'{path}: {error}; save it as UTF-8 text')
         return []
     for number, line in enumerate(lines, start=1):
         words = line.split()
