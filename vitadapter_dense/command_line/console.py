@@ -40,7 +40,8 @@ FOR_THE_FILE = {
 _FOR_THE_FILE = re.compile('|'.join(FOR_THE_FILE))
 _PROGRESS = re.compile(r'(Iter|Epoch)\((train|val|test)\) ')
 _RESULT = re.compile(r'(Iter|Epoch)\(val\) .*(mAP|mIoU|aAcc)')
-_ONEDL = 'Could not import OneDL. Skipping OneDL datasets.'  # an add-on of the toolboxes
+# an add-on of the toolboxes, as MMDetection and MMSegmentation miss it
+_ONEDL = ('Could not import OneDL. Skipping OneDL datasets.', 'Could not import OneDL')
 
 
 class TerminalFilter(logging.Filter):
@@ -101,7 +102,7 @@ def quiet_imports() -> None:
     module = import_module('mmengine.logging.logger')
 
     def print_but_that(*words: Any, **options: Any) -> None:
-        if words != (_ONEDL,):
+        if len(words) != 1 or words[0] not in _ONEDL:
             print(*words, **options)  # noqa: T201
 
     module.print = print_but_that

@@ -93,11 +93,8 @@ def _is_made_of(folder: Path, source: Mapping[str, Any], *, replace: bool) -> bo
         raise DatasetError(f'files in {folder} were changed since it was made. {mend}')
     changed = [key for key in {*found, *source} if found.get(key) != source.get(key)]
     if changed and not replace:
-        what = (
-            'other labels or files'
-            if {*changed} <= {'fingerprint', 'contents'}
-            else ', '.join(sorted(changed))
-        )
+        options = sorted({*changed} - {'fingerprint', 'contents'})
+        what = ', '.join(options) or 'other labels or files'
         raise DatasetError(
             f'{folder} was made from other data or options ({what}), and a training may have used '
             f'it. {mend}'

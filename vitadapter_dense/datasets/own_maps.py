@@ -71,21 +71,20 @@ def prepare_maps(request: Request) -> OwnData:
 
 
 def _numbering(request: Request, pairs: Sequence[Pair]) -> Numbering:
+    """From some of many maps, where these can stay; else from all."""
     maps = [pair.label_map for pair in pairs]
-    sampled = maps[:: max(1, len(maps) // _SAMPLED)]
-    found = _occurring(sampled, request.workers, request.root)
-    codes = {code for one, _ in found for code in one}
-    plain = all(is_plain for _, is_plain in found)
-    if (not plain or codes - set(range(256))) and len(sampled) < len(maps):
-        found = _occurring(maps, request.workers, request.root)
-        codes = {code for one, _ in found for code in one}
-    return find_numbering(
-        request.root,
-        codes,
-        in_place=plain,
-        classes=request.classes,
-        reduce_zero_label=request.reduce_zero_label,
-    )
+    for looked_at in (maps[:: max(1, len(maps) // _SAMPLED)], maps):
+        found = _occurring(looked_at, request.workers, request.root)
+        numbering = find_numbering(
+            request.root,
+            {code for codes, _ in found for code in codes},
+            in_place=all(plain for _, plain in found),
+            classes=request.classes,
+            reduce_zero_label=request.reduce_zero_label,
+        )
+        if not numbering.table or len(looked_at) == len(maps):
+            break
+    return numbering
 
 
 def _occurring(maps: Sequence[Path], workers: int, root: Path) -> list[tuple[set[int], bool]]:
