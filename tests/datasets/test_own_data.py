@@ -150,6 +150,8 @@ def test_odd_labels_are_used_and_told(tmp_path: Path) -> None:
     first.write_text('0 0.95 0.5 0.11 0.2\n1 0.5 0.5 0.2 0.2\n1 0.5 0.5 0.2 0.2\n1 0.5 0.5 0 0.2\n')
     lay.write_text(tmp_path / 'labels' / 'nobody.txt', '0 0.5 0.5 0.1 0.1')
     lay.write_image(tmp_path / 'images' / 'unlabelled.webp')
+    lay.write_text(tmp_path / 'work_dirs' / 'x' / 'run.json', '{}')  # a training's, with pictures
+    lay.write_image(tmp_path / 'work_dirs' / 'x' / 'pictures' / 'drawn.png')
     lay.write_image(tmp_path / 'images' / 'turned.jpg', exif=6)
     lay.write_text(tmp_path / 'labels' / 'turned.txt', '0 0.25 0.5 0.5 1')
     data = prepare(Request(root=tmp_path, task='detection'))

@@ -18,6 +18,8 @@ _SPLIT_NAMES = dict(
     val=('val', 'valid', 'validation', 'dev', 'val2017', 'val2014'),
     test=('test', 'testing', 'test2017'),
 )
+#: Files that say of a folder that commands of the project wrote it: conversions, runs, pictures.
+_OURS = {RECORD, 'run.json', '.vitadapter_dense'}
 
 Polygon = list[float]
 
@@ -96,9 +98,9 @@ def box_of(polygons: Iterable[Polygon]) -> tuple[float, float, float, float]:
 
 
 def walk_files(folder: Path) -> Iterator[Path]:
-    """The files below a folder in order, but hidden ones and what was converted before."""
+    """The files below a folder in order, but hidden ones and what commands of ours wrote."""
     for at, folders, names in os.walk(folder):
-        if RECORD in names:
+        if _OURS & set(names) and Path(at) != folder:
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith('.'))
