@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from vitadapter_dense.datasets import DatasetError, check_coco_annotations, shapes
+from vitadapter_dense.datasets.panoptic_files import decode_panoptic, read_panoptic_file
 from vitadapter_dense.datasets.shapes import SHAPES_CLASSES, SHAPES_METAINFO, generate_shapes
 from vitadapter_dense.datasets.shapes_page import draw_sample_page
 
@@ -43,7 +45,9 @@ def test_layout(small_set):
         assert f'annotations/instances_{split}.json' in files
         assert sum(name.startswith(f'{split}/') for name in files) == number
         assert sum(name.startswith(f'semantic/{split}/') for name in files) == number
-    assert len(files) == 2 + 2 * 19 + 1  # and nothing else but the parameters
+        assert f'annotations/panoptic_{split}.json' in files
+        assert sum(name.startswith(f'panoptic/{split}/') for name in files) == number
+    assert len(files) == 4 + 3 * 19 + 1  # and nothing else but the parameters
 
 
 def test_same_bytes_for_any_number_of_workers_and_chunks(small_set, tmp_path, monkeypatch):
@@ -56,7 +60,7 @@ def test_same_pictures_for_any_number_of_pictures(small_set, tmp_path):
     generate_shapes(tmp_path / 'fewer', **{**SMALL, 'num_train': 4, 'num_val': 1})
     few, many = _contents(tmp_path / 'fewer'), _contents(small_set)
     pictures = [name for name in few if not name.endswith('.json')]
-    assert len(pictures) == 10
+    assert len(pictures) == 15
     assert all(few[name] == many[name] for name in pictures)
 
 
@@ -72,6 +76,42 @@ def test_lost_file_is_written_again(tmp_path):
     (tmp_path / 'train' / '000001.jpg').unlink()
     assert generate_shapes(tmp_path, num_train=2, num_val=1, size=64)
     assert _contents(tmp_path) == before
+
+
+def test_set_of_before_gets_its_panoptic_files(small_set, tmp_path):
+    """0.1 wrote none: nothing else is touched, and a set that is whole again is left alone."""
+    root = tmp_path / 'old'
+    shutil.copytree(small_set, root)
+    shutil.rmtree(root / 'panoptic')
+    (root / 'annotations' / 'panoptic_val.json').unlink()
+    before = {path: path.stat().st_mtime_ns for path in (root / 'train').iterdir()}
+    assert generate_shapes(root, **SMALL)
+    assert {path: path.stat().st_mtime_ns for path in (root / 'train').iterdir()} == before
+    assert _contents(root) == _contents(small_set)
+    assert not generate_shapes(root, **SMALL)
+
+
+def test_panoptic_maps_are_objects_and_background(small_set):
+    """Against the semantic maps and the instances, which are written by other means."""
+    for split in ('train', 'val'):
+        panoptic = read_panoptic_file(small_set / 'annotations' / f'panoptic_{split}.json')
+        names = {category['id']: category['name'] for category in panoptic.categories}
+        assert list(names.values()) == [*SHAPES_CLASSES, 'background']
+        instances = json.loads((small_set / 'annotations' / f'instances_{split}.json').read_text())[
+            'annotations'
+        ]
+        for image_id, image in panoptic.images.items():
+            map_file = small_set / 'panoptic' / split / image.file_name
+            ids = decode_panoptic(map_file.read_bytes(), name='map')
+            semantic = cv2.imread(str(small_set / 'semantic' / split / image.file_name), -1)
+            assert set(np.unique(ids).tolist()) == set(image.segments)
+            for identity, segment in image.segments.items():
+                values = np.unique(semantic[ids == identity])
+                assert values.tolist() == [segment['category_id'] % 6]  # the background is 6
+                assert segment['area'] == (ids == identity).sum()
+            own = [(a['category_id'], a['area']) for a in instances if a['image_id'] == image_id]
+            things = [(s['category_id'], s['area']) for s in image.segments.values()]
+            assert sorted(own) == sorted(item for item in things if item[0] != 6)
 
 
 def test_other_parameters_need_overwrite(tmp_path):

@@ -72,29 +72,11 @@ if __name__ == '__main__':
 
 import cv2
 
+from vitadapter_dense.command_line.progress_line import ProgressLine
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.datasets.shapes import generate_shapes
 from vitadapter_dense.datasets.shapes_page import draw_sample_page
 from vitadapter_dense.reports.output_files import check_outputs, write_output
-
-
-class Progress:
-    """A line that is redrawn on a terminal, and a new line every quarter elsewhere."""
-
-    def __init__(self) -> None:
-        self.start = time.monotonic()
-        self.quarters = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        elapsed = time.monotonic() - self.start
-        left = elapsed / done * (total - done)
-        text = f'{done}/{total} images, {elapsed:.0f} s, {left:.0f} s to go'
-        if sys.stdout.isatty():
-            end = '\n' if done == total else ''
-            print(f'\r{text:<60}', end=end, flush=True)
-        elif done * 4 // total > self.quarters:
-            self.quarters = done * 4 // total
-            print(text, flush=True)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -114,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
             seed=args.seed,
             workers=args.workers,
             overwrite=args.overwrite,
-            progress=Progress(),
+            progress=ProgressLine(),
         )
         if written or not page.is_file():
             with write_output(page, command=COMMAND) as partial:

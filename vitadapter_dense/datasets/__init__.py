@@ -1,4 +1,4 @@
-"""Data: the generated shapes, the check of COCO files, and checked loaders of images and maps."""
+"""Data: the generated shapes, checks of COCO and other files, checked loaders."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .check_coco import (
 )
 from .coco_summary import CocoSummary
 from .errors import DatasetError
+from .load_panoptic import LoadPanopticChecked
 from .load_seg_map import LoadAnnotationsChecked
 from .loading import LoadImageChecked
 from .shapes import SHAPES_CLASSES, SHAPES_METAINFO, SHAPES_PALETTE, generate_shapes
@@ -22,6 +23,7 @@ __all__ = [
     'DatasetError',
     'LoadAnnotationsChecked',
     'LoadImageChecked',
+    'LoadPanopticChecked',
     'check_coco_annotations',
     'check_config_datasets',
     'check_dataset_config',

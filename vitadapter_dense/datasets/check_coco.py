@@ -22,6 +22,7 @@ from .check_batches import find_batch_problems
 from .check_config import inspect_config
 from .check_image_files import check_image_files
 from .check_overlap import find_shared_images
+from .check_panoptic import inspect_used_panoptic
 from .check_segmentation import check_pairs, list_split
 from .coco_summary import CocoSummary
 from .dataset_configs import (
@@ -30,6 +31,7 @@ from .dataset_configs import (
     check_layout,
     evaluated_leaves,
     is_coco,
+    is_panoptic,
     is_remote,
     is_segmentation,
     leaves,
@@ -193,10 +195,11 @@ def check_used_dataset(used: UsedDataset) -> CheckedDataset:
     """Check the files of a plain data set.
 
     Of a `CocoDataset` the annotation file and the images are checked as `check_coco_annotations`
-    does, of images with label maps that the pairs are there and some maps can be used; of any other
-    type that its local folders are there and not empty. What is not on a local disk is left alone.
-    Of all, headers of images are read and some decoded. A config that leaves out categories of its
-    annotation file on purpose says so: `metainfo=dict(classes=..., subset=True)`.
+    does, of a `CocoPanopticDataset` as `check_panoptic.py` does, of images with label maps that the
+    pairs are there and some maps can be used; of any other type that its local folders are there
+    and not empty. What is not on a local disk is left alone. Of all, headers of images are read and
+    some decoded. A config that leaves out categories of its annotation file on purpose says so:
+    `metainfo=dict(classes=..., subset=True)`.
 
     Raises:
         DatasetError: naming the file, the value and the mend.
@@ -209,9 +212,9 @@ def check_used_dataset(used: UsedDataset) -> CheckedDataset:
         split = list_split(leaf)
         warnings = check_pairs(split, value_range_of(leaf.get('pipeline')))
         return CheckedDataset([image for image, _ in split.pairs], warnings)
-    if not is_coco(leaf):
+    if not is_coco(leaf) and not is_panoptic(leaf):
         return CheckedDataset()
-    summary = inspect_used_coco(used)
+    summary = inspect_used_panoptic(used) if is_panoptic(leaf) else inspect_used_coco(used)
     folder = locate_coco(leaf)[1]
     _look_into_images(summary, folder, value_range=value_range_of(leaf.get('pipeline')))
     _raise(summary)

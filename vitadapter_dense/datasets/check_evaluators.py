@@ -19,6 +19,7 @@ from .coco_summary import some
 from .dataset_configs import (
     annotation_file,
     is_coco,
+    is_panoptic,
     is_remote,
     is_segmentation,
     kind,
@@ -61,6 +62,8 @@ def find_evaluator_faults(cfg: Mapping[str, Any], loader: str, *, findings: Conf
                 f"{name}.metric has 'segm', but the model has no mask head, and the evaluation "
                 "would end in an error. Mend: metric='bbox', or a model with a mask head."
             )
+        if kind(metric) == 'PanopticQuality':
+            _check_panoptic(name, metric, cfg.get('model') or {}, findings=findings)
         if own and all(is_segmentation(leaf) for leaf in own):
             _check_ignored(name, metric, own, cfg.get('model') or {}, findings=findings)
 
@@ -99,7 +102,9 @@ def _check_file(
         return
     if not all(_same_file(file, found) for found in files):
         mine, theirs = _truth([file]), _truth(files)
-        for what in mine:
+        # instances are counted beside segments: of the things alone, in a file of their own
+        beside = kind(metric) == 'CocoMetric' and all(map(is_panoptic, datasets))
+        for what in ['images'] if beside else mine:
             if not mine['images'] or mine[what] != theirs[what]:
                 findings.errors.append(
                     f'{name}.ann_file is {file}, but the data set reads {some(files)}, with other '
@@ -124,6 +129,23 @@ def _check_file(
             )
 
 
+def _check_panoptic(
+    name: str, metric: Mapping[str, Any], model: Mapping[str, Any], *, findings: ConfigFindings
+) -> None:
+    """Panoptic quality needs maps of the ground truth, and a model that finds such segments."""
+    folder = metric.get('seg_prefix')
+    if not is_remote(metric) and not Path(str(folder)).is_dir():
+        findings.errors.append(
+            f'{name}.seg_prefix {folder} is no folder. Mend: name that of the panoptic PNGs, the '
+            "data set's data_prefix.seg."
+        )
+    if not (model.get('test_cfg') or {}).get('panoptic_on', 'panoptic_fusion_head' in model):
+        findings.errors.append(
+            f'{name} is PanopticQuality, but the model finds no panoptic segments '
+            '(model.test_cfg.panoptic_on). Mend: panoptic_on=True, or the evaluator CocoMetric.'
+        )
+
+
 def _same_file(one: str, other: str) -> bool:
     """The same file by whichever path, or a copy of it."""
     return os.path.samefile(one, other) or filecmp.cmp(one, other, shallow=False)
@@ -133,6 +155,7 @@ def _truth(files: Sequence[str]) -> dict[str, set[str]]:
     """What an evaluation reads of COCO files; empty for files that are of another kind."""
     found: dict[str, set[str]] = {'images': set(), 'categories': set(), 'annotations': set()}
     keys = ('image_id', 'category_id', 'bbox', 'iscrowd', 'area', 'segmentation')
+    keys += ('file_name', 'segments_info')  # of a panoptic file
     for file in files:
         try:
             with open(file, encoding='utf-8') as stream:

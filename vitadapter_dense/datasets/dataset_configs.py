@@ -125,6 +125,16 @@ def is_coco(leaf: Mapping[str, Any]) -> bool:
     return all(getattr(found, name) is getattr(base, name) for name in reading)
 
 
+def is_panoptic(leaf: Mapping[str, Any]) -> bool:
+    """Whether a data set reads a panoptic file: `CocoPanopticDataset`, and types made from it."""
+    if not leaf.get('ann_file') or is_segmentation(leaf):
+        return False
+    if kind(leaf) == 'CocoPanopticDataset':
+        return True
+    base, found = _registered({'type': 'CocoPanopticDataset'}), _registered(leaf)
+    return base is not None and found is not None and issubclass(found, base)
+
+
 def is_segmentation(dataset_cfg: Mapping[str, Any]) -> bool:
     """Whether a plain data set config is one of images and label maps."""
     return 'seg_map_path' in (dataset_cfg.get('data_prefix') or {})

@@ -5,6 +5,8 @@ Layout of a set (`out_dir`)::
     annotations/instances_{train,val}.json    COCO; segmentations are compressed RLE, iscrowd is 0
     {train,val}/000000.jpg                    pictures
     semantic/{train,val}/000000.png           a byte a pixel: 0 background, 1..K the classes
+    annotations/panoptic_{train,val}.json     COCO's panoptic format: objects, and the background
+    panoptic/{train,val}/000000.png           as stuff
     samples.png                               a page to look at
     shapes.json                               the parameters; `complete` when all is written
 
@@ -29,6 +31,7 @@ import cv2
 import numpy as np
 
 from .errors import DatasetError
+from .shapes_panoptic import complete_panoptic, holds
 from .shapes_patterns import SHAPES
 from .shapes_scene import Scene, render_scene
 
@@ -54,7 +57,8 @@ _NUMBER = '[0-9]' * 6
 _OWNED = (
     *(f'{split}/{_NUMBER}.jpg' for split in SPLITS),
     *(f'semantic/{split}/{_NUMBER}.png' for split in SPLITS),
-    *(f'annotations/instances_{split}.json' for split in SPLITS),
+    *(f'panoptic/{split}/{_NUMBER}.png' for split in SPLITS),
+    *(f'annotations/{kind}_{split}.json' for split in SPLITS for kind in ('instances', 'panoptic')),
     f'{_PARTS}/*.json',
     'samples.png',
     _META,
@@ -95,9 +99,10 @@ def generate_shapes(
     meta = _parameters(num_train=num_train, num_val=num_val, size=size, seed=seed)
     if workers < 1:
         raise DatasetError(f'workers={workers} must be at least 1')
-    if _claim(root, meta, overwrite=overwrite) and _is_whole(root, meta):
+    drawn = _claim(root, meta, overwrite=overwrite) and _is_whole(root, meta)
+    if drawn:  # by an earlier version perhaps, which wrote no panoptic maps
         shutil.rmtree(root / _PARTS, ignore_errors=True)
-        return False
+        return complete_panoptic(root, meta)
     _write_json(root / _META, {**meta, 'complete': False})
     for split in SPLITS:
         (root / split).mkdir(parents=True, exist_ok=True)
@@ -114,6 +119,7 @@ def generate_shapes(
             progress(done, total)
     for split in SPLITS:
         _merge(root, meta, split)
+    complete_panoptic(root, meta)
     _write_json(root / _META, {**meta, 'complete': True})
     shutil.rmtree(root / _PARTS)
     return True
@@ -184,17 +190,13 @@ def _difference(found: dict | None, wanted: dict) -> str:
 
 
 def _is_whole(root: Path, meta: dict) -> bool:
-    """Whether every file of a set that is marked as complete is still there."""
-    for split, number in meta['num_images'].items():
-        if not (root / 'annotations' / f'instances_{split}.json').is_file():
-            return False
-        for folder, suffix in ((root / split, '.jpg'), (root / 'semantic' / split, '.png')):
-            if not folder.is_dir():
-                return False
-            names = set(os.listdir(folder))
-            if not all(f'{index:06d}{suffix}' in names for index in range(number)):
-                return False
-    return True
+    """Whether the pictures and labels of a set that is marked as complete are still there."""
+    return all(
+        (root / 'annotations' / f'instances_{split}.json').is_file()
+        and holds(root / split, '.jpg', number)
+        and holds(root / 'semantic' / split, '.png', number)
+        for split, number in meta['num_images'].items()
+    )
 
 
 def _chunks(meta: dict) -> Iterator[tuple[str, int, int]]:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .check_image_files import warn_of_turns
+from .check_panoptic import inspect_used_panoptic
 from .check_segmentation import Findings, inspect_pair, inspect_pairs, list_split
 from .coco_summary import key_of
 from .dataset_configs import (
@@ -25,6 +26,7 @@ from .dataset_configs import (
     alone,
     check_layout,
     is_coco,
+    is_panoptic,
     is_remote,
     is_segmentation,
     kind,
@@ -48,7 +50,7 @@ class SplitReport:
     Attributes:
         name: folder of images or annotation file.
         files: the images that are listed.
-        unit: what `classes` counts: pixels or annotations.
+        unit: what `classes` counts: pixels, annotations or segments.
         classes: name, count and number of images of every class, in their order.
         errors: what would end or spoil a training.
         warnings: what a training survives and its result may not.
@@ -81,7 +83,7 @@ class SplitReport:
 def report_split(
     dataset_cfg: Mapping[str, Any], *, workers: int = 1, used: UsedDataset | None = None
 ) -> SplitReport:
-    """Read all files of a data set config: COCO, or images and label maps.
+    """Read all files of a data set config: COCO, COCO panoptic, or images and label maps.
 
     Args:
         dataset_cfg: of one data set, not of a wrapper around others.
@@ -94,10 +96,11 @@ def report_split(
     Raises:
         ValueError: for a data set of another kind.
     """
-    if not is_segmentation(dataset_cfg) and not is_coco(dataset_cfg):
+    known = (is_segmentation, is_coco, is_panoptic)
+    if not any(is_kind(dataset_cfg) for is_kind in known):
         raise ValueError(
-            f'a data set of type {kind(dataset_cfg)} cannot be checked: it must be a CocoDataset, '
-            'or have data_prefix=dict(img_path=..., seg_map_path=...).'
+            f'a data set of type {kind(dataset_cfg)} cannot be checked: it must be a CocoDataset '
+            'or CocoPanopticDataset, or have data_prefix=dict(img_path=..., seg_map_path=...).'
         )
     try:
         if is_segmentation(dataset_cfg):
@@ -132,15 +135,16 @@ def report_maps(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitRep
 
 
 def report_coco(used: UsedDataset, *, workers: int = 1) -> SplitReport:
-    """Read every image that a COCO file lists, and count its annotations.
+    """Read every image that a COCO file lists, and count its annotations; or its segments.
 
     Raises:
-        DatasetError: as `inspect_used_coco`, when the file itself cannot be read.
+        DatasetError: when the file itself cannot be read.
     """
     if is_remote(used.cfg):
         raise DatasetError('it is not on a local disk, and cannot be checked here')
     check_layout(used.cfg)
-    summary = inspect_used_coco(used)
+    panoptic = is_panoptic(used.cfg)
+    summary = inspect_used_panoptic(used, all_maps=True) if panoptic else inspect_used_coco(used)
     ann_file, folder, classes = locate_coco(used.cfg)
     images = [
         (os.path.join(folder, item['file_name']), item['width'], item['height'])
@@ -156,11 +160,18 @@ def report_coco(used: UsedDataset, *, workers: int = 1) -> SplitReport:
         if findings.problem:
             problems.add(findings.kind, findings.problem)
     content = json.loads(Path(ann_file).read_text(encoding='utf-8'))
+    if panoptic:
+        content['annotations'] = [
+            dict(segment, image_id=entry['image_id'])
+            for entry in content['annotations']
+            for segment in entry['segments_info']
+            if isinstance(segment, dict)
+        ]
     counted = count_annotations(content, classes)
     return SplitReport(
         name=str(ann_file),
         files=tuple(file for file, _, _ in images),
-        unit='annotations',
+        unit='segments' if panoptic else 'annotations',
         classes=counted,
         errors=(*summary.problems.lines(), *problems.lines()),
         warnings=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
 from vitadapter_dense.reports.detection_confusion import DetectionConfusionMatrix
 from vitadapter_dense.reports.dump_predictions import DumpPredictions
+from vitadapter_dense.reports.panoptic_metric import PanopticQuality
 from vitadapter_dense.reports.pictures import PredictionPicturesHook
 from vitadapter_dense.reports.progress import ProgressBarHook
 from vitadapter_dense.reports.report_hook import ReportHook
@@ -15,6 +16,7 @@ __all__ = [
     'ConfusionMatrix',
     'DetectionConfusionMatrix',
     'DumpPredictions',
+    'PanopticQuality',
     'PredictionPicturesHook',
     'ProgressBarHook',
     'ReportHook',
