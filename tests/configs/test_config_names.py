@@ -20,8 +20,10 @@ FRAMEWORKS = {
     'upernet': 'EncoderDecoder',
     'fcn': 'EncoderDecoder',
     'mask2former': 'EncoderDecoder',
+    'mask2former_objects': 'Mask2Former',  # of MMDetection: ..._instance, ..._panoptic
 }
 HEADS = {'upernet': 'UPerHead', 'fcn': 'FCNHead', 'mask2former': 'Mask2FormerHead'}
+HEADS['mask2former_objects'] = 'Mask2FormerHead'
 BACKBONES = {'vitadapter': 'ViTAdapter', 'liteadapter': 'LiteAdapter', 'vit': 'SimplePyramid'}
 WIDTHS = {'t': 192, 's': 384, 'b': 768, 'l': 1024, '7b': 4096}
 NAME = re.compile(
@@ -40,11 +42,16 @@ def test_name_says_what_the_file_holds(config, read_config):
     match = NAME.match(Path(config).stem)
     assert match, f'{config} is not named {{framework}}_{{backbone}}_{{size}}[_...]'
     model = read_config(config).model
-    assert model.type == FRAMEWORKS[match['framework']]
+    objects = re.search('_(instance|panoptic)$', Path(config).stem)
+    framework = 'mask2former_objects' if objects else match['framework']
+    assert model.type == FRAMEWORKS[framework]
     assert model.backbone.type == BACKBONES[match['backbone']]
-    if match['framework'] in HEADS:
-        assert model.decode_head.type == HEADS[match['framework']]
-    widths = set((model.get('neck') or model.decode_head).in_channels)
+    head = model.get('panoptic_head') or model.get('decode_head')
+    if framework in HEADS:
+        assert head.type == HEADS[framework]
+    if objects:
+        assert model.test_cfg.panoptic_on == (objects[1] == 'panoptic')
+    widths = set((model.get('neck') or head).in_channels)
     assert len(widths) == 1
     assert match['size'] not in WIDTHS or widths == {WIDTHS[match['size']]}
 

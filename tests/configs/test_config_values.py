@@ -115,6 +115,8 @@ def test_runtime(config, read_config):
     assert cfg.sync_bn == 'torch'
     assert cfg.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
     best = 'mIoU' if segments else 'coco/bbox_mAP'
+    if cfg.model.type == 'Mask2Former':
+        best = 'coco_panoptic/PQ' if cfg.model.test_cfg.panoptic_on else 'coco/segm_mAP'
     assert cfg.default_hooks.checkpoint.save_best == best
     assert cfg.load_from is None
     assert cfg.resume is False
