@@ -90,6 +90,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='reading processes (default: %(default)s)',
     )
     args = parse(parser, argv)
+    if not args.data.is_dir():
+        parser.error(f'there is no folder {args.data}: name the one that holds the data')
+    absent = [str(path) for path in args.annotations if not path.is_file()]
+    if absent:
+        parser.error(f'there is no file {", ".join(absent)}')
+    if args.out and args.out.suffix != '.py':
+        parser.error(f'--out {args.out} must end with .py, as a config does')
     if len(args.annotations) > 2:
         parser.error('--annotations takes one file or two: of training and of validation')
     return args
@@ -118,8 +125,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     with errors_as_message():
         out = args.out or default_config(args.data, args.task)
         request = request_of(args, trained=has_run(default_work_dir(out)))
-        if out.suffix != '.py':
-            raise ValueError(f'--out {out} must end with .py, as a config does')
         check_outputs([out], command=COMMAND)
         data = prepare(request)
         machine = this_machine()
