@@ -19,6 +19,7 @@ from vitadapter_dense.adapter import (
 )
 from vitadapter_dense.backbones import (
     LiteAdapter,
+    OpenViT,
     PlainViT,
     SimplePyramid,
     TunedBackbone,
@@ -26,7 +27,14 @@ from vitadapter_dense.backbones import (
 )
 from vitadapter_dense.datasets import LoadAnnotationsChecked, LoadImageChecked
 from vitadapter_dense.encoders import CachedEncoder, TimmStages, TimmViT, Tokens
-from vitadapter_dense.heads import PixelCrossEntropyLoss
+from vitadapter_dense.heads import (
+    EncoderOnlyDecoder,
+    MaskAnnealingHook,
+    ObjectMaskHead,
+    PixelCrossEntropyLoss,
+    PlainMaskDecoder,
+    SemanticMaskHead,
+)
 from vitadapter_dense.inference import (
     InstanceTTAModel,
     MultiTaskModel,
@@ -139,4 +147,10 @@ __all__ = [
     'inferencer_config',
     'list_models',
     'load_config',
+    'EncoderOnlyDecoder',
+    'MaskAnnealingHook',
+    'ObjectMaskHead',
+    'PlainMaskDecoder',
+    'SemanticMaskHead',
+    'OpenViT',
 ]

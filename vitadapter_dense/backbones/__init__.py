@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from vitadapter_dense.backbones.lite_adapter import LiteAdapter
+from vitadapter_dense.backbones.open_vit import OpenViT
 from vitadapter_dense.backbones.plain_vit import PlainViT
 from vitadapter_dense.backbones.simple_pyramid import SimplePyramid
 from vitadapter_dense.backbones.tuned_backbone import TunedBackbone
 from vitadapter_dense.backbones.vit_adapter import ViTAdapter
 
-__all__ = ['LiteAdapter', 'PlainViT', 'SimplePyramid', 'TunedBackbone', 'ViTAdapter']
+__all__ = ['LiteAdapter', 'OpenViT', 'PlainViT', 'SimplePyramid', 'TunedBackbone', 'ViTAdapter']

@@ -156,12 +156,15 @@ class GridAttention(nn.Module):
         return torch.cat([x[:, :, :num_prefix], grid], dim=2) if num_prefix else grid
 
     def _bias(self, dtype: torch.dtype, layout: TokenLayout) -> Tensor | None:
-        table = self._parameters.get(TABLE)
+        table, mask = self._parameters.get(TABLE), layout.attention_mask
+        if mask is not None and self.window is not None:
+            raise ValueError(f'a block with windows of {self.window} takes no attention_mask')
         if table is None:
-            return None
+            return mask
         span = layout.hw if self.window is None else (self.window, self.window)
         table = resize_table(table, self.table_hw, span)
-        return attention_bias(table.to(dtype), span, layout.num_prefix)
+        bias = attention_bias(table.to(dtype), span, layout.num_prefix)
+        return bias if mask is None else bias.masked_fill(~mask, -torch.inf)
 
     def forward(
         self,

@@ -279,8 +279,11 @@ class TimmViT(BaseModule):
         if table is not None and table.ndim == 4:  # learned frequencies: one table a block
             table = table[index]
         args: tuple[Tensor | TokenLayout, ...] = (tokens.x,)
+        mask = tokens.attention_mask
         if getattr(block, 'takes_layout', False):  # others of timm know none, and need none
-            args += (TokenLayout(tokens.hw, tokens.num_prefix, table),)
+            args += (TokenLayout(tokens.hw, tokens.num_prefix, table, mask),)
+        elif mask is not None:  # the second argument of a ViT's block
+            args += (mask,)
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(block, *args, use_reentrant=False)
         return block(*args)

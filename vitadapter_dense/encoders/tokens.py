@@ -23,11 +23,13 @@ class TokenLayout(NamedTuple):
         num_prefix: tokens before the map.
         rotation: rotary table of the map, or of the windows of the block, as timm's
             ``apply_rot_embed_cat`` takes it.
+        attention_mask: ``(B, 1, N, N)``, whether a token (row) may look at another; None: at all.
     """
 
     hw: tuple[int, int]
     num_prefix: int = 0
     rotation: Tensor | None = None
+    attention_mask: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,15 @@ class Tokens:
         num_prefix: how many tokens stand before the map.
         images: ``(B, 3, H', W')``, what they were made of, in whole patches, for methods that look
             at the images too.
+        attention_mask: ``(B, 1, N, N)`` booleans for the next block, whether a token (row) may look
+            at another; None: at all.
     """
 
     x: Tensor
     hw: tuple[int, int]
     num_prefix: int = 0
     images: Tensor | None = None
+    attention_mask: Tensor | None = None
 
     def __post_init__(self) -> None:
         height, width = self.hw
@@ -54,6 +59,11 @@ class Tokens:
             raise ValueError(
                 f'x has {self.x.shape[1]} tokens, but num_prefix={self.num_prefix} and a map of '
                 f'{height} x {width} make {self.num_prefix + height * width}'
+            )
+        if self.attention_mask is not None and self.attention_mask.shape[-1] != self.x.shape[1]:
+            raise ValueError(
+                f'attention_mask is for {self.attention_mask.shape[-1]} tokens, but there are '
+                f'{self.x.shape[1]}: a tuning method that adds prompts cannot run in such a block'
             )
 
     @property
