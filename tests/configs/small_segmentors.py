@@ -18,7 +18,12 @@ def small_segmentor(cfg, size=64):
     model.data_preprocessor.size = (size, size)
     model.test_cfg.update(crop_size=(size, size), stride=(size * 2 // 3,) * 2)
     head = model.decode_head
-    head.update(in_channels=[96] * 4, num_classes=5)
+    head.num_classes = 5
+    if head.type == 'SemanticMaskHead':
+        shrink_mask_head(model.backbone, head)
+        head.loss_cls.class_weight = [1.0] * 5 + [0.1]
+        return MODELS.build(model)
+    head.in_channels = [96] * 4
     if head.type == 'Mask2FormerHead':
         head.loss_cls.class_weight = [1.0] * 5 + [0.1]
         head.num_queries = 8
@@ -28,6 +33,18 @@ def small_segmentor(cfg, size=64):
         head.channels = 16
         model.auxiliary_head.update(in_channels=96, channels=16, num_classes=5)
     return MODELS.build(model)
+
+
+def shrink_mask_head(backbone, head):
+    """PMT's or EoMT's parts for an encoder of 96 channels and 4 blocks."""
+    head.num_queries = 8
+    head.train_cfg.num_points = 64
+    if head.decoder.type == 'PlainMaskDecoder':
+        backbone.out_indices = [0, 1, 2, 3]
+        head.decoder.update(in_channels=[96] * 4, num_blocks=2, num_heads=2)
+    else:
+        backbone.open_blocks = 2
+        head.decoder.update(width=96, num_blocks=2)
 
 
 def batch(size, count=2, seed=0):

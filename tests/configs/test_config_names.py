@@ -24,6 +24,11 @@ FRAMEWORKS = {
 }
 HEADS = {'upernet': 'UPerHead', 'fcn': 'FCNHead', 'mask2former': 'Mask2FormerHead'}
 HEADS['mask2former_objects'] = 'Mask2FormerHead'
+# What has no backbone in its name: a plain ViT, and the decoder that makes it what it is.
+ON_PLAIN_VIT = {
+    'pmt': ('PlainViT', 'PlainMaskDecoder'),
+    'eomt': ('OpenViT', 'EncoderOnlyDecoder'),
+}
 BACKBONES = {'vitadapter': 'ViTAdapter', 'liteadapter': 'LiteAdapter', 'vit': 'SimplePyramid'}
 WIDTHS = {'t': 192, 's': 384, 'b': 768, 'l': 1024, '7b': 4096}
 NAME = re.compile(
@@ -39,6 +44,10 @@ def test_every_file_name_is_an_identifier(configs_root):
 
 
 def test_name_says_what_the_file_holds(config, read_config):
+    kind, size, *rest = Path(config).stem.split('_')
+    if kind in ON_PLAIN_VIT:
+        assert_mask_head(read_config(config).model, kind, size, rest)
+        return
     match = NAME.match(Path(config).stem)
     assert match, f'{config} is not named {{framework}}_{{backbone}}_{{size}}[_...]'
     model = read_config(config).model
@@ -54,6 +63,17 @@ def test_name_says_what_the_file_holds(config, read_config):
     widths = set((model.get('neck') or head).in_channels)
     assert len(widths) == 1
     assert match['size'] not in WIDTHS or widths == {WIDTHS[match['size']]}
+
+
+def assert_mask_head(model, kind, size, rest):
+    head = model.get('decode_head') or model.panoptic_head
+    assert (model.backbone.type, head.decoder.type) == ON_PLAIN_VIT[kind]
+    assert model.backbone.encoder.get('frozen', False) == ('frozen' in rest)
+    widths = {head.decoder.width} if kind == 'eomt' else set(head.decoder.in_channels)
+    assert size not in WIDTHS or widths == {WIDTHS[size]}
+    assert (model.type == 'Mask2Former') == (rest[-1] in ('instance', 'panoptic'))
+    if model.type == 'Mask2Former':
+        assert model.test_cfg.panoptic_on == (rest[-1] == 'panoptic')
 
 
 def test_names_of_coco_configs_are_the_promised_ones(configs_root):

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 
 def attention_mask(
-    masks: Tensor, hw: tuple[int, int], others: int, *, probability: float
+    masks: Tensor, hw: tuple[int, int], *, others: int, probability: float
 ) -> Tensor:
     """Where each token may look: queries inside their masks, all others everywhere.
 
@@ -33,9 +33,8 @@ def attention_mask(
     Returns:
         ``(B, 1, N, N)`` booleans for a sequence of queries, others and the map's tokens.
     """
-    inside = (
-        F.interpolate(masks.detach().float(), hw, mode='bilinear').flatten(2) > 0
-    )  # (B, Q, H*W)
+    inside = F.interpolate(masks.detach().float(), hw, mode='bilinear') > 0
+    inside = inside.flatten(2)  # (B, Q, H*W)
     batch, queries, cells = inside.shape
     if probability < 1:
         is_open = torch.rand(batch, queries, 1, device=masks.device) >= probability

@@ -4,8 +4,8 @@ A config takes its part with `model = _base_.pop('mask_presets').l.pmt_semantic`
 for MMSegmentation's segmentor, `*_objects` for MMDetection's detector.
 
 Sources: PMT, image/configs/**/pmt_{s,b,l}_*.yaml and image/models/pmd.py (depths, six blocks whose
-MLP has no more channels than their tokens, laterals with batch norm); EoMT, configs/dinov3/** (three
-blocks for S and B, four for L). Layer scale, norms and rotary positions are DINOv3's.
+MLP has no more channels than their tokens, laterals with batch norm); EoMT, configs/dinov3/**
+(three blocks for S and B, four for L). Layer scale, norms and rotary positions are DINOv3's.
 """
 
 
