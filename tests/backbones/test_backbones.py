@@ -40,6 +40,8 @@ SWITCHES = {
     'no_injector': ({}, dict(injector=False)),
     'narrow_values': ({}, dict(deform_ratio=0.5)),
     'group_norm': ({}, dict(norm_cfg=dict(type='GN', num_groups=2))),
+    'global_attention': ({}, dict(attention='global')),
+    'cswin_attention': ({}, dict(attention='cswin', with_cp=True)),
     'two_interactions': ({}, dict(interaction_indexes=[[0, 0], [1, 3]])),
     'windows': (dict(window_sizes=[3, None, 2, None]), {}),
     'prefix_tokens': (dict(keep_prefix_tokens=True, reg_tokens=2), {}),

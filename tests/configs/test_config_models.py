@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+
+from vitadapter_dense.reports.flops import count_flops
 
 # Parameters of the released backbones; AugReg-L has 577 position rows, so 389,120 more than at 224.
 BACKBONE_PARAMETERS = {
@@ -19,7 +22,7 @@ BACKBONE_PARAMETERS = {
 # The original's plain baseline, in millions.
 BASELINE_PARAMETERS = {'t': 5.973, 's': 23.448, 'b': 92.903}
 
-READMES = ['coco', 'ade20k', 'cityscapes', 'coco_stuff10k', 'coco_stuff164k']
+READMES = ['coco', 'coco/ablation', 'ade20k', 'cityscapes', 'coco_stuff10k', 'coco_stuff164k']
 READMES += ['pascal_context', 'potsdam']
 
 
@@ -113,3 +116,22 @@ def test_readme_shows_the_measured_number_of_parameters(
     assert set(shown) == files
     measured = {name: round(count(build_model(f'{folder}/{name}.py')) / 1e6, 2) for name in files}
     assert shown == measured
+
+
+def test_ablation_adds_up_to_the_published_numbers(configs_root, build_model):
+    """Parameters of every row, and what other attention costs more, of ViT-Adapter's tables."""
+    text = (configs_root / 'coco' / 'ablation' / 'README.md').read_text()
+    rows = re.findall(r'^\| \[(\w+)\].*?\| ([\d.]+) M \| ([\d.]+) M', text, flags=re.MULTILINE)
+    assert len(rows) == 8
+    assert all(float(measured) == pytest.approx(float(said), abs=0.1) for _, said, measured in rows)
+
+    images = torch.zeros(1, 3, 800, 1280, device='meta')
+    cost = {}
+    for kind, name in dict(
+        deformable='mask_rcnn_vitadapter_s_1x',
+        **{kind: f'ablation/mask_rcnn_vitadapter_s_{kind}_1x' for kind in ('global', 'cswin')},
+    ).items():
+        backbone = build_model(f'coco/{name}.py').backbone.eval()
+        cost[kind] = count_flops(backbone, partial(backbone, images))[''] / 2e9
+    assert cost['global'] - cost['deformable'] == pytest.approx(1080 - 403, abs=1.5)
+    assert cost['cswin'] - cost['deformable'] == pytest.approx(456 - 403, abs=1.5)

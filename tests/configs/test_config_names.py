@@ -30,6 +30,7 @@ ON_PLAIN_VIT = {
     'eomt': ('OpenViT', 'EncoderOnlyDecoder'),
 }
 BACKBONES = {'vitadapter': 'ViTAdapter', 'liteadapter': 'LiteAdapter', 'vit': 'SimplePyramid'}
+BACKBONES |= {'vitprior': 'PriorPyramid'}
 WIDTHS = {'t': 192, 's': 384, 'b': 768, 'l': 1024, '7b': 4096}
 NAME = re.compile(
     r'(?P<framework>[a-z0-9_]+?)_(?P<backbone>(vit|lite)[a-z]*)_(?P<size>xs|7b|[tsblg])(_|$)'

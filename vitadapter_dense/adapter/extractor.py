@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from msda import MSDeformAttn
+from vitadapter_dense.adapter.attention import AttentionKind, make_attention
 from vitadapter_dense.adapter.drop_path import DropPath
 from vitadapter_dense.adapter.geometry import Geometry, Level, flatten_maps, split_maps
 
@@ -53,13 +53,14 @@ class Extractor(nn.Module):
 
     Args:
         dim: channels C.
-        num_heads: heads of the deformable attention.
+        num_heads: heads of the attention.
         n_points: sampling points for each head.
         deform_ratio: width of the attention's values relative to ``dim``.
         with_cffn: follow the attention with a :class:`ConvFFN`.
         cffn_ratio: its hidden width relative to ``dim``.
         drop_path: rate of stochastic depth; acts on the ConvFFN alone, as in the original.
         norm: makes a normalisation layer over the last axis.
+        attention: kind of the attention.
     """
 
     def __init__(
@@ -73,12 +74,13 @@ class Extractor(nn.Module):
         cffn_ratio: float = 0.25,
         drop_path: float = 0.0,
         norm: Callable[[int], nn.Module],
+        attention: AttentionKind = 'deformable',
     ) -> None:
         super().__init__()
         self.query_norm = norm(dim)
         self.feat_norm = norm(dim)
-        self.attn = MSDeformAttn(
-            dim, n_levels=1, n_heads=num_heads, n_points=n_points, ratio=deform_ratio
+        self.attn = make_attention(
+            attention, dim, num_heads, n_levels=1, n_points=n_points, ratio=deform_ratio
         )
         self.with_cffn = with_cffn
         if with_cffn:
@@ -89,10 +91,7 @@ class Extractor(nn.Module):
     def forward(self, pyramid: Tensor, tokens: Tensor, geometry: Geometry) -> Tensor:
         """``pyramid (B, S, C)`` and ``tokens (B, N, C)`` -> pyramid ``(B, S, C)``."""
         pyramid = pyramid + self.attn(
-            self.query_norm(pyramid),
-            geometry.pyramid_points,
-            self.feat_norm(tokens),
-            [geometry.token_level.hw],
+            self.query_norm(pyramid), self.feat_norm(tokens), geometry.from_pyramid
         )
         if self.with_cffn:
             pyramid = pyramid + self.drop_path(self.ffn(self.ffn_norm(pyramid), geometry.levels))

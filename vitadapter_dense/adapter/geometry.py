@@ -81,6 +81,21 @@ def reference_points(
 
 
 @dataclass(frozen=True)
+class Sight:
+    """Who looks where in an attention.
+
+    Attributes:
+        queries: levels whose cells look.
+        values: levels that they look at.
+        points: ``(1, Lq, 1|L, 2)``, the places of the first on the second.
+    """
+
+    queries: tuple[Level, ...]
+    values: tuple[Level, ...]
+    points: Tensor
+
+
+@dataclass(frozen=True)
 class Geometry:
     """Where the tokens of a ViT and the cells of a pyramid stand; computed once an image size.
 
@@ -106,6 +121,16 @@ class Geometry:
             token_points=reference_points([token_level], levels, images.device, kind),
             pyramid_points=reference_points(levels, [token_level], images.device, kind),
         )
+
+    @property
+    def from_tokens(self) -> Sight:
+        """The tokens look at the pyramid."""
+        return Sight((self.token_level,), self.levels, self.token_points)
+
+    @property
+    def from_pyramid(self) -> Sight:
+        """The pyramid looks at the tokens."""
+        return Sight(self.levels, (self.token_level,), self.pyramid_points)
 
 
 def resample(feature_map: Tensor, source: Level, target: Level) -> Tensor:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from msda import MSDeformAttn
-from vitadapter_dense.adapter.geometry import Geometry
+from vitadapter_dense.adapter.attention import AttentionKind, make_attention
+from vitadapter_dense.adapter.geometry import Geometry, resample, split_maps
 
 
 class Injector(nn.Module):
@@ -21,12 +21,13 @@ class Injector(nn.Module):
 
     Args:
         dim: channels C.
-        num_heads: heads of the deformable attention.
+        num_heads: heads of the attention.
         n_points: sampling points for each head and level.
         n_levels: levels of the pyramid.
         deform_ratio: width of the attention's values relative to ``dim``.
         norm: makes a normalisation layer over the last axis.
         init_value: start of gamma.
+        attention: kind of the attention.
     """
 
     def __init__(
@@ -39,21 +40,34 @@ class Injector(nn.Module):
         deform_ratio: float = 1.0,
         norm: Callable[[int], nn.Module],
         init_value: float = 0.0,
+        attention: AttentionKind = 'deformable',
     ) -> None:
         super().__init__()
         self.query_norm = norm(dim)
         self.feat_norm = norm(dim)
-        self.attn = MSDeformAttn(
-            dim, n_levels, n_heads=num_heads, n_points=n_points, ratio=deform_ratio
+        self.attn = make_attention(
+            attention, dim, num_heads, n_levels=n_levels, n_points=n_points, ratio=deform_ratio
         )
         self.gamma = nn.Parameter(torch.full((dim,), float(init_value)))
 
     def forward(self, tokens: Tensor, pyramid: Tensor, geometry: Geometry) -> Tensor:
         """``tokens (B, N, C)`` and ``pyramid (B, S, C)`` -> tokens ``(B, N, C)``."""
-        found = self.attn(
-            self.query_norm(tokens),
-            geometry.token_points,
-            self.feat_norm(pyramid),
-            [level.hw for level in geometry.levels],
-        )
+        found = self.attn(self.query_norm(tokens), self.feat_norm(pyramid), geometry.from_tokens)
         return tokens + self.gamma * found
+
+
+class AddedPrior(nn.Module):
+    """An injector without attention: the pyramid's maps, resized and added to the tokens.
+
+    "Add" in the paper's table 6, whose text says no more of it; that it is done before each span of
+    blocks, as injectors do it, is ours.
+    """
+
+    def forward(self, tokens: Tensor, pyramid: Tensor, geometry: Geometry) -> Tensor:
+        """``tokens (B, N, C)`` and ``pyramid (B, S, C)`` -> tokens ``(B, N, C)``."""
+        for level_map, level in zip(
+            split_maps(pyramid, geometry.levels), geometry.levels, strict=True
+        ):
+            resized = resample(level_map, level, geometry.token_level)
+            tokens = tokens + resized.flatten(2).transpose(1, 2)
+        return tokens

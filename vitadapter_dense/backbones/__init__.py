@@ -5,8 +5,17 @@ from __future__ import annotations
 from vitadapter_dense.backbones.lite_adapter import LiteAdapter
 from vitadapter_dense.backbones.open_vit import OpenViT
 from vitadapter_dense.backbones.plain_vit import PlainViT
+from vitadapter_dense.backbones.prior_pyramid import PriorPyramid
 from vitadapter_dense.backbones.simple_pyramid import SimplePyramid
 from vitadapter_dense.backbones.tuned_backbone import TunedBackbone
 from vitadapter_dense.backbones.vit_adapter import ViTAdapter
 
-__all__ = ['LiteAdapter', 'OpenViT', 'PlainViT', 'SimplePyramid', 'TunedBackbone', 'ViTAdapter']
+__all__ = [
+    'LiteAdapter',
+    'OpenViT',
+    'PlainViT',
+    'PriorPyramid',
+    'SimplePyramid',
+    'TunedBackbone',
+    'ViTAdapter',
+]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from vitadapter_dense.backbones.norm import norm_factory
 from vitadapter_dense.backbones.official_names import rename_official_keys
 from vitadapter_dense.backbones.unused_blocks import drop_unused_blocks
+from vitadapter_dense.encoders import Tokens
 from vitadapter_dense.encoders.maps import dense
 
 
@@ -134,9 +135,13 @@ class SimplePyramid(BaseModule):
         self.up3 = nn.Sequential(*smooth(dim))
         self.up4 = nn.Sequential(nn.MaxPool2d(2, 2, ceil_mode=True), *smooth(dim))
 
+    def _run_encoder(self, images: Tensor) -> list[Tokens]:
+        """The tokens after each of the blocks ``out_indices``."""
+        return self.encoder.run_through(images, self.out_indices)
+
     def _vit_maps(self, images: Tensor) -> list[Tensor]:
         """The four maps that the levels are made of, normalised in the original style."""
-        maps = self.encoder.run_through(images, self.out_indices)
+        maps = self._run_encoder(images)
         maps = maps * 4 if len(maps) == 1 else maps
         if self.style == 'vitdet' or self.norm1 is None:
             return [level.as_map() for level in maps]

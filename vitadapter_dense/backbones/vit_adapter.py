@@ -18,6 +18,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from vitadapter_dense.adapter import Extractor, Injector, Interaction, SpatialPriorModule
+from vitadapter_dense.adapter.attention import AttentionKind, check_attention
 from vitadapter_dense.adapter.geometry import Geometry, Level, flatten_maps, resample, split_maps
 from vitadapter_dense.backbones.encoder_backbone import EncoderBackbone
 from vitadapter_dense.backbones.norm import norm_factory
@@ -67,8 +68,10 @@ class ViTAdapter(EncoderBackbone):
         interaction_indexes: inclusive first and last block of each interaction; default: four equal
             spans.
         conv_inplane: channels of the spatial prior's stem.
+        attention: of injectors and extractors: ``'deformable'`` (the default everywhere),
+            ``'global'`` or ``'cswin'``, see :mod:`vitadapter_dense.adapter.attention`.
         n_points: sampling points of the deformable attention.
-        deform_num_heads: its heads.
+        deform_num_heads: heads of the attention.
         deform_ratio: width of its values relative to the ViT's.
         with_cffn: extractors have a feed-forward network with a depthwise convolution.
         cffn_ratio: its hidden width relative to the ViT's.
@@ -97,8 +100,9 @@ class ViTAdapter(EncoderBackbone):
         encoder_apart: nothing of the adapter changes the encoder's tokens.
 
     Raises:
-        ValueError: spans that do not cover the encoder in order, an unknown ``vit_feature``, or an
-            encoder that is tuned already.
+        ValueError: spans that do not cover the encoder in order, an unknown ``vit_feature`` or
+            ``attention``, one that does not fit heads or patches, or an encoder that is tuned
+            already.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class ViTAdapter(EncoderBackbone):
         interaction_indexes: Sequence[Sequence[int]] | None = None,
         *,
         conv_inplane: int = 64,
+        attention: AttentionKind = 'deformable',
         n_points: int = 4,
         deform_num_heads: int = 6,
         deform_ratio: float = 1.0,
@@ -134,6 +139,7 @@ class ViTAdapter(EncoderBackbone):
                 f"vit_feature='per_stage' needs {len(_STRIDES)} interactions, one for each level; "
                 f'interaction_indexes has {len(self.spans)}'
             )
+        check_attention(attention, self.encoder.patch_size)
 
         batch_norm = norm_factory(norm_cfg or dict(type='BN'))
         layer_norm = partial(nn.LayerNorm, eps=norm_eps)
@@ -145,6 +151,7 @@ class ViTAdapter(EncoderBackbone):
             deform_num_heads,
             n_points=n_points,
             deform_ratio=deform_ratio,
+            attention=attention,
             norm=layer_norm,
             init_value=injector_init,
         )
@@ -154,6 +161,7 @@ class ViTAdapter(EncoderBackbone):
             deform_num_heads,
             n_points=n_points,
             deform_ratio=deform_ratio,
+            attention=attention,
             with_cffn=with_cffn,
             cffn_ratio=cffn_ratio,
             drop_path=drop_path_rate,
@@ -187,16 +195,15 @@ class ViTAdapter(EncoderBackbone):
         self.register_load_state_dict_pre_hook(complete_delta)
 
     def _init_adapter(self) -> None:
-        """Random start of everything but the encoder and the deformable attention, as in the
-        original."""
+        """Random start of everything but the encoder and the attention, as in the original."""
         nn.init.normal_(self.level_embed)
         for part in (self.spm, self.up):
             for module in part.modules():
                 if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                    _init_conv(module)
+                    init_conv(module)
         for name, module in self.interactions.named_modules():
             if isinstance(module, nn.Conv2d):
-                _init_conv(module)
+                init_conv(module)
             elif isinstance(module, nn.Linear) and '.attn.' not in name:
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
@@ -276,7 +283,8 @@ class ViTAdapter(EncoderBackbone):
         return tokens if self.encoder_apart else tokens.with_grid(grid)
 
 
-def _init_conv(conv: nn.Conv2d | nn.ConvTranspose2d) -> None:
+def init_conv(conv: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    """Random start of a convolution of the adapter, as in the original."""
     fan_out = conv.kernel_size[0] * conv.kernel_size[1] * conv.out_channels // conv.groups
     nn.init.normal_(conv.weight, std=math.sqrt(2.0 / fan_out))
     if conv.bias is not None:
