@@ -15,6 +15,8 @@ from torch import nn
 
 from msda import MSDeformAttn
 from vitadapter_dense.checkpoints import read_checkpoint
+from vitadapter_dense.inference.feature_maps import encoder_maps, feature_maps
+from vitadapter_dense.inference.predictor import Predictor
 from vitadapter_dense.reports.curves import chosen_losses, curves_figure, draw_curve
 from vitadapter_dense.reports.flops import count_flops
 from vitadapter_dense.reports.run_logs import Curves, read_curves, scalar_files
@@ -144,6 +146,53 @@ def test_flops_of_deformable_attention_are_its_own() -> None:
     # each of 9 queries x 2 heads x 4 points reads and weighs at least 8 channels
     sampling = 9 * 2 * 4 * 8
     assert flops[''] >= value + output + offsets + weights + sampling
+
+
+def test_attention_counts_the_same_on_the_cpu_and_on_the_meta_device() -> None:
+    """The CPU's kernel of attention counted as nothing, and so did `--part model`."""
+
+    class Attention(nn.Module):
+        def forward(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+            return nn.functional.scaled_dot_product_attention(q, k, k)
+
+    def flops(device: str) -> int:
+        attention = Attention()
+        q, k = torch.zeros(2, 3, 8, 16, device=device), torch.zeros(2, 3, 20, 16, device=device)
+        return count_flops(attention, lambda: attention(q, k))['']
+
+    assert flops('cpu') == flops('meta') == 2 * 2 * (2 * 3 * 8 * 20 * 16)
+
+
+def test_feature_maps_with_and_without_adapter(tiny_task: TinyTask, tmp_path: Path) -> None:
+    model = [tiny_task.config, tiny_task.work_dir]
+    images = [tiny_task.data / 'val' / f'val_{number}.jpg' for number in range(2)]
+    for baseline in ([], ['--baseline', *model]):
+        arguments = [*model, *images, '--out-dir', tmp_path, '--device', 'cpu', *baseline]
+        status, printed = run_tool('analysis/feature_maps.py', *arguments)
+        assert status == 0
+        for name in ('maps.png', 'spectrum.png'):
+            assert str(tmp_path / name) in printed
+            assert cv2.imread(str(tmp_path / name)).std() > 0
+
+
+def test_the_encoder_alone_knows_nothing_of_the_adapter(tiny_task: TinyTask) -> None:
+    predictor = Predictor(tiny_task.work_dir, device='cpu')
+    image = predictor.read(tiny_task.data / 'val' / 'val_0.jpg')
+    maps, strides = feature_maps(predictor, image)
+    assert strides == [4, 8, 16, 32]
+    height, width = predictor.prepare_array(image)['data_samples'][0].img_shape
+    assert [each.shape[1:] for each in maps] == [
+        (-(-height // stride), -(-width // stride)) for stride in strides
+    ]
+    alone = encoder_maps(predictor, image, maps)
+    with torch.no_grad():
+        for parameter in predictor.model.backbone.spm.parameters():
+            parameter.zero_()
+    torch.testing.assert_close(encoder_maps(predictor, image, maps), alone)
+    assert not torch.equal(feature_maps(predictor, image)[0][0], maps[0])
+    predictor.model.backbone = predictor.model.backbone.encoder.patch_embed
+    with pytest.raises(ValueError, match='PatchEmbed has no encoder that runs alone'):
+        encoder_maps(predictor, image, maps)
 
 
 def test_samples_are_drawn_as_the_model_sees_them(tiny_task: TinyTask, tmp_path: Path) -> None:

@@ -10,7 +10,14 @@ from functools import partial
 import torch
 from mmengine.config import Config
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+# The CPU's kernel of attention; torch's counter knows those of GPUs alone.
+_OF_CPU = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)
+    )
+}
 
 
 class ModuleFlops:
@@ -63,7 +70,7 @@ def count_flops(module: nn.Module, forward: Callable[[], object]) -> dict[str, i
         module: whose modules are told apart.
         forward: runs the pass.
     """
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=_OF_CPU)
     modules = ModuleFlops(module, counter)
     try:
         with torch.no_grad(), counter:
