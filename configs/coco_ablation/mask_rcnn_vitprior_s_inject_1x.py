@@ -1,6 +1,6 @@
 """ViT-Adapter's table 6, variant 2: injectors, no extractors."""
 
-_base_ = '../mask_rcnn_vitadapter_s_1x.py'
+_base_ = '../coco/mask_rcnn_vitadapter_s_1x.py'
 
 model = dict(
     backbone=dict(
