@@ -21,6 +21,7 @@ def small_segmentor(cfg, size=64):
     head.num_classes = 5
     if head.type == 'SemanticMaskHead':
         shrink_mask_head(model.backbone, head)
+        head.train_cfg.num_points = 64
         head.loss_cls.class_weight = [1.0] * 5 + [0.1]
         return MODELS.build(model)
     head.in_channels = [96] * 4
@@ -38,7 +39,6 @@ def small_segmentor(cfg, size=64):
 def shrink_mask_head(backbone, head):
     """PMT's or EoMT's parts for an encoder of 96 channels and 4 blocks."""
     head.num_queries = 8
-    head.train_cfg.num_points = 64
     if head.decoder.type == 'PlainMaskDecoder':
         backbone.out_indices = [0, 1, 2, 3]
         head.decoder.update(in_channels=[96] * 4, num_blocks=2, num_heads=2)

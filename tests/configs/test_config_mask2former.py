@@ -14,6 +14,7 @@ pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
+from small_segmentors import shrink_mask_head
 
 from vitadapter_dense.datasets.shapes import generate_shapes
 
@@ -55,10 +56,15 @@ def small_mask2former(cfg):
     init_default_scope(cfg.default_scope)
     model, head = cfg.model, cfg.model.panoptic_head
     depth = dict(embed_dim=96, depth=4, num_heads=3, drop_path_rate=0.0)
-    model.backbone.encoder.update(pretrained=False, window_sizes=[4, None] * 2, **depth)
-    head.update(in_channels=[96] * 4, num_queries=6)
-    head.pixel_decoder.encoder.num_layers = 1
-    head.transformer_decoder.num_layers = 2
+    model.backbone.encoder.update(pretrained=False, **depth)
+    if head.type == 'ObjectMaskHead':
+        shrink_mask_head(model.backbone, head)
+        model.data_preprocessor.pad_size_divisor = 32
+    else:
+        model.backbone.encoder.window_sizes = [4, None] * 2
+        head.update(in_channels=[96] * 4, num_queries=6)
+        head.pixel_decoder.encoder.num_layers = 1
+        head.transformer_decoder.num_layers = 2
     model.train_cfg.num_points = 64
     model.test_cfg.update(max_per_image=4, object_mask_thr=0.0, iou_thr=0.0)
     return MODELS.build(model)
@@ -92,9 +98,12 @@ def batch(count: int, *, things: int, stuff: bool):
 
 
 @pytest.mark.parametrize('task', ['panoptic', 'instance'])
-def test_trains_and_predicts(task, read_config):
+@pytest.mark.parametrize(
+    'name', ['mask2former_vitadapter_b_dinov2', 'pmt_s_dinov3_frozen', 'eomt_s_dinov3']
+)
+def test_trains_and_predicts(name, task, read_config):
     torch.manual_seed(0)
-    cfg = read_config(f'coco/mask2former_vitadapter_b_dinov2_{task}.py')
+    cfg = read_config(f'coco/{name}_{task}.py')
     model = small_mask2former(cfg).train()
     stuff = task == 'panoptic'
     for count, things in ((2, 2), (1, 0)):  # an image without a thing, and a batch of one
@@ -105,8 +114,8 @@ def test_trains_and_predicts(task, read_config):
         model.zero_grad()
         total.backward()
         if things:  # without a mask, what makes masks learns nothing
-            without = [key for key, value in model.named_parameters() if value.grad is None]
-            assert not without
+            trained = {key: p for key, p in model.named_parameters() if p.requires_grad}
+            assert not [key for key, value in trained.items() if value.grad is None]
     model.eval()
     with torch.no_grad():
         (found,) = model.test_step(batch(1, things=1, stuff=stuff))

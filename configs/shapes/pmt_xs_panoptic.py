@@ -1,0 +1,25 @@
+"""PMT's decoder on the quick start's frozen encoder, on the generated shapes.
+
+Objects and background (ours).
+"""
+
+_base_ = [
+    '../_base_/models/mask_head_xs.py',
+    '../_base_/models/mask_presets.py',
+    '../_base_/datasets/shapes_panoptic.py',
+    '../_base_/schedules/adamw_masks_xs.py',
+    '../_base_/runtime/panoptic.py',
+]
+
+model = _base_.pop('mask_presets').xs.pmt_objects
+
+custom_hooks = [
+    dict(
+        type='MaskAnnealingHook',
+        start=[0, 300, 500],
+        end=[200, 500, 700],
+    ),
+]
+
+train_dataloader = dict(sampler=dict(type='InfiniteSampler'))
+default_hooks = dict(checkpoint=dict(interval=500))
