@@ -13,6 +13,8 @@ from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
 from vitadapter_dense.reports.label_pictures import label_map
+from vitadapter_dense.reports.panoptic_metric import INSTANCE_OFFSET
+from vitadapter_dense.reports.panoptic_pictures import found_segments
 from vitadapter_dense.reports.pictures import draw_sample, render_prediction
 from vitadapter_dense.training.float32_predictions import to_float32
 
@@ -22,7 +24,8 @@ class Prediction:
     """The prediction on one image, in pixels of the image as it was given.
 
     Detectors give `boxes`, `scores`, `labels` and, if they segment, `masks`; segmentors give
-    `label_map`. What a model does not give is None.
+    `label_map`; panoptic models `segments`, and their things as a detector does. What a model does
+    not give is None.
 
     Args:
         image: (H, W, 3) uint8, RGB.
@@ -65,6 +68,14 @@ class Prediction:
         if 'pred_sem_seg' not in self.sample:
             return None
         return label_map(self.sample.pred_sem_seg.data, self.image.shape[:2])
+
+    @cached_property
+    def segments(self) -> np.ndarray | None:
+        """(H, W) int64 of a panoptic model: class + 1000 * number of the thing, 0 for stuff.
+
+        Where there is no segment, it is the number of classes.
+        """
+        return found_segments(self.sample) if 'pred_panoptic_seg' in self.sample else None
 
     def _of_instances(self, name: str) -> np.ndarray | None:
         instances = self.sample.get('pred_instances')
@@ -110,14 +121,25 @@ class Prediction:
         """The prediction as `json.dumps` takes it, in the manner of COCO's results.
 
         Returns:
-            An entry an object, or a class of a label map: `category_id` (number of `names`),
-            `category_name`, and as far as the model gives them `bbox` (x, y, width, height),
-            `score`, and `segmentation` (run lengths: `size`, `counts`) with its `area`.
+            An entry an object, a segment of a panoptic model or a class of a label map:
+            `category_id` (number of `names`), `category_name`, and as far as the model gives them
+            `bbox` (x, y, width, height), `score`, and `segmentation` (run lengths: `size`,
+            `counts`) with its `area`.
         """
         if self.label_map is not None:
             present = np.unique(self.label_map)
             known = present[(present >= 0) & (present < len(self.names))]
             return [self._entry(int(label), self.label_map == label) for label in known]
+        if self.segments is not None:
+            present = {
+                int(segment): int(segment) % INSTANCE_OFFSET for segment in np.unique(self.segments)
+            }
+            known = {
+                segment: label for segment, label in present.items() if label < len(self.names)
+            }
+            return [
+                self._entry(label, self.segments == segment) for segment, label in known.items()
+            ]
         entries = []
         for number, label in enumerate(() if self.labels is None else self.labels):
             entry = self._entry(int(label), None if self.masks is None else self.masks[number])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vitadapter_dense.reports.output_files import write_output
+from vitadapter_dense.reports.panoptic_quality import Quality
 from vitadapter_dense.reports.plots import plot_text
 
 Value = float | int
@@ -119,6 +120,19 @@ def segmentation_table(matrix: np.ndarray, classes: Sequence[str]) -> ClassTable
     }
     percent = {name: (100 * values).tolist() for name, values in columns.items()}
     return ClassTable(tuple(classes), percent, full=100, bars=('IoU', 'accuracy'))
+
+
+def panoptic_table(qualities: Mapping[str, Quality | None]) -> ClassTable:
+    """PQ, SQ and RQ of every class, in percent; nothing for one that neither occurs nor was found.
+
+    Args:
+        qualities: by the class's name.
+    """
+    columns = {
+        what.upper(): [100 * getattr(q, what) if q else float('nan') for q in qualities.values()]
+        for what in ('pq', 'sq', 'rq')
+    }
+    return ClassTable(tuple(qualities), columns, full=100, bars=('PQ',))
 
 
 def detection_table(

@@ -29,6 +29,15 @@ class ClassPrecisions:
         self.values: dict[str, list[float]] = {}
         self.classes: tuple[str, ...] = ()
 
+    def of(self, classes: Sequence[str]) -> dict[str, list[float]]:
+        """The values of these classes; NaN for one that was not evaluated, as stuff is not."""
+        return {
+            name: [
+                dict(zip(self.classes, values, strict=True)).get(c, float('nan')) for c in classes
+            ]
+            for name, values in self.values.items()
+        }
+
     def listen(self, metrics: Sequence[Any]) -> None:
         """Has the metrics of an evaluator tell what pycocotools finds for them."""
         for metric in metrics:

@@ -88,7 +88,7 @@ def draw_instances(
     palette, names = full_palette(dataset_meta), dataset_meta['classes']
     picture = image.copy(order='C')
     if 'masks' in instances:
-        masks = _masks(instances.masks)
+        masks = mask_array(instances.masks)
         for number in chosen:
             _draw_mask(picture, masks[number], palette[labels[number]])
     boxes = _boxes(instances, chosen)
@@ -151,7 +151,7 @@ def _boxes(instances: InstanceData, chosen: Sequence[int]) -> dict[int, np.ndarr
     return {number: boxes[number] for number in chosen if np.ptp(boxes[number]) > 0}
 
 
-def _masks(masks: Any) -> np.ndarray:
+def mask_array(masks: Any) -> np.ndarray:
     """(N, H, W) bool of a tensor or of the toolbox's own masks."""
     array = _array(masks) if isinstance(masks, (Tensor, np.ndarray)) else masks.to_ndarray()
     return array.astype(bool)

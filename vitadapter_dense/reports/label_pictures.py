@@ -26,7 +26,12 @@ _ROW, _SWATCH, _GAP = 22, 14, 8  # pixels
 
 
 def draw_label_map(
-    image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], *, alpha: float = ALPHA
+    image: np.ndarray,
+    labels: np.ndarray,
+    palette: Sequence[Sequence[int]],
+    *,
+    segments: np.ndarray | None = None,
+    alpha: float = ALPHA,
 ) -> np.ndarray:
     """Lay the colours of the classes over an image, each segment with an outline.
 
@@ -34,6 +39,7 @@ def draw_label_map(
         image: (H, W, 3) uint8, RGB.
         labels: (H, W) class numbers; where there is no such class, the image stays as it is.
         palette: a colour (red, green, blue; 0 to 255) for each class.
+        segments: (H, W) what is outlined; default: the labels.
         alpha: how much of the colour is seen, 0 to 1.
 
     Returns:
@@ -43,7 +49,7 @@ def draw_label_map(
         raise ValueError(f'labels of shape {labels.shape} for an image of {image.shape[:2]}')
     known = (labels >= 0) & (labels < len(palette))
     colours = np.asarray(palette, np.float32)[np.where(known, labels, 0)]
-    alphas = np.where(_outlines(labels), 1, alpha)[..., None]
+    alphas = np.where(_outlines(labels if segments is None else segments), 1, alpha)[..., None]
     mixed = image * (1 - alphas) + colours * alphas
     return np.where(known[..., None], mixed.round(), image).astype(np.uint8)
 
@@ -138,12 +144,26 @@ def draw_segmentation(
         for title, name, asked in wanted
         if asked and name in sample
     }
-    if not maps:
-        return image
-    drawn = side_by_side(
-        {title: draw_label_map(image, labels, palette) for title, labels in maps.items()}
-    )
-    shares = _shares(list(maps.values()), len(classes))
+    drawn = {title: draw_label_map(image, labels, palette) for title, labels in maps.items()}
+    return with_legend(drawn, list(maps.values()), classes, palette) if maps else image
+
+
+def with_legend(
+    pictures: dict[str, np.ndarray],
+    maps: Sequence[np.ndarray],
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+) -> np.ndarray:
+    """Put pictures side by side, with a legend of the classes below them.
+
+    Args:
+        pictures: (H, W, 3) uint8, RGB, by their titles.
+        maps: (H, W) the class numbers of each.
+        classes: their names.
+        palette: their colours.
+    """
+    drawn = side_by_side(pictures)
+    shares = _shares(maps, len(classes))
     width = max(drawn.shape[1], legend_width(shares, classes))
     margin = ((0, 0), (0, width - drawn.shape[1]), (0, 0))
     drawn = np.pad(drawn, margin, constant_values=255)

@@ -30,6 +30,8 @@ from vitadapter_dense.reports.label_pictures import (
 )
 from vitadapter_dense.reports.output_files import check_outputs, write_output
 from vitadapter_dense.reports.own_share import own_share
+from vitadapter_dense.reports.panoptic_metric import INSTANCE_OFFSET
+from vitadapter_dense.reports.panoptic_pictures import draw_panoptic, found_segments, has_segments
 from vitadapter_dense.reports.picture_files import (
     check_picture_folder,
     free_name,
@@ -119,8 +121,12 @@ def render_prediction(
     if is_segmentation(sample):
         labels = label_map(sample.pred_sem_seg.data, image.shape[:2])
         return draw_label_map(image, labels, full_palette(visualizer.dataset_meta))
+    meta = visualizer.dataset_meta
+    if 'pred_panoptic_seg' in sample:
+        ids = found_segments(sample)
+        labels = ids % INSTANCE_OFFSET
+        return draw_label_map(image, labels, full_palette(meta), segments=ids)
     if has_instances(sample):
-        meta = visualizer.dataset_meta
         return draw_detection(image, sample, meta, score_thr=score_thr, ground_truth=False)
     return _drawn_by(visualizer, image, sample, score_thr, draw_gt=False, draw_pred=True)
 
@@ -139,8 +145,10 @@ def _drawn(
     asked = dict(ground_truth=ground_truth, prediction=prediction)
     if is_segmentation(sample):
         return draw_segmentation(image, sample, visualizer.dataset_meta, **asked)
+    meta = visualizer.dataset_meta
+    if has_segments(sample, meta):
+        return draw_panoptic(image, sample, meta, **asked)
     if has_instances(sample):
-        meta = visualizer.dataset_meta
         return draw_detection(image, sample, meta, score_thr=score_thr, **asked)
     options = dict(draw_gt=ground_truth, draw_pred=prediction)
     return _drawn_by(visualizer, image, sample, score_thr, **options)

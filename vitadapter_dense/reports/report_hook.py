@@ -16,7 +16,12 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 
-from vitadapter_dense.reports.class_table import ClassTable, detection_table, segmentation_table
+from vitadapter_dense.reports.class_table import (
+    ClassTable,
+    detection_table,
+    panoptic_table,
+    segmentation_table,
+)
 from vitadapter_dense.reports.coco_classes import ClassPrecisions
 from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
 from vitadapter_dense.reports.confusion_plot import (
@@ -174,9 +179,12 @@ class ReportHook(Hook):
         page.metrics_of = f'On the test data ({page.facts["test data"]}).'
         page.best, page.worst, page.score_note = best, worst, self._score_note()
         classes = self._confusions.dataset_meta.get('classes', ())
-        if self._detector and (matrix is not None or self._precisions.values):
-            names = self._precisions.classes or classes
-            page.table = detection_table(matrix, names, self._precisions.values)
+        qualities = [m.qualities for m in runner.test_evaluator.metrics if hasattr(m, 'qualities')]
+        if qualities and qualities[0]:
+            page.table = panoptic_table(qualities[0])
+        elif self._detector and (matrix is not None or self._precisions.values):
+            names = classes or self._precisions.classes
+            page.table = detection_table(matrix, names, self._precisions.of(names))
         elif matrix is not None:
             page.table = segmentation_table(matrix, classes)
         if matrix is not None:
