@@ -13,8 +13,8 @@ def small_segmentor(cfg, size=64):
     model.backbone.encoder.update(
         pretrained=False, embed_dim=96, depth=4, num_heads=3, drop_path_rate=0.0, with_cp=False
     )
-    if model.backbone.type == 'SimplePyramid':
-        model.backbone.out_indices = [0, 1, 2, 3]
+    if 'out_indices' in model.backbone:
+        model.backbone.out_indices = [0, 1, 2, 3][-len(model.backbone.out_indices) :]
     model.data_preprocessor.size = (size, size)
     model.test_cfg.update(crop_size=(size, size), stride=(size * 2 // 3,) * 2)
     head = model.decode_head

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-from vitadapter_cli import add_device_argument, config_parser, parse
+from vitadapter_cli import add_device_argument, config_parser, parse, refuse_slips
 
 COMMAND = 'feature_maps'
 
@@ -43,25 +43,30 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='folder of maps.png and spectrum.png (default: feature_maps)',
     )
     add_device_argument(parser)
-    return parse(parser, argv)
+    args = parse(parser, argv)
+    missing = [image for image in args.images if not Path(image).is_file()]
+    if missing:
+        raise SystemExit(f'error: there is no image {missing[0]}')
+    if args.baseline:
+        config, checkpoint = args.baseline
+        refuse_slips(argparse.Namespace(config=config, checkpoint=checkpoint))
+    return args
 
 
 if __name__ == '__main__':
     parse_args()  # what the command line shows to be wrong ends here, before the slow imports
 
-from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.command_line.arguments import errors_as_message, interruptible, read_config
-from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.inference.feature_maps import draw_feature_maps
 from vitadapter_dense.inference.predictor import Predictor
-from vitadapter_dense.reports.output_files import OutputError, check_outputs
+from vitadapter_dense.reports.output_files import check_outputs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
     args = parse_args(argv)
     outputs = [args.out_dir / name for name in ('maps.png', 'spectrum.png')]
-    with errors_as_message(DatasetError, OutputError, WeightsError):
+    with errors_as_message():
         check_outputs(outputs, command=COMMAND, inputs=args.images)
         model = Predictor(read_config(args), args.checkpoint, device=args.device)
         baseline = Predictor(*args.baseline, device=args.device) if args.baseline else None

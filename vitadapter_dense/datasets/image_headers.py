@@ -128,10 +128,10 @@ def open_picture(stream: BinaryIO) -> Image.Image:
     start = stream.read(16)
     for name in Image.ID:
         factory, accepts = Image.OPEN[name]
-        if accepts is not None and accepts(start) is not True:
-            continue
-        stream.seek(0)
         try:
+            if accepts is not None and accepts(start) is not True:
+                continue
+            stream.seek(0)
             return factory(stream, '')
         except (SyntaxError, IndexError, TypeError, KeyError, struct.error):
             continue  # not this format after all
