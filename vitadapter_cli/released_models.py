@@ -24,8 +24,9 @@ class ReleasedModel:
         weights: that the training started from.
         schedule: of the training.
         published: what the original's tables say, in percent: box AP and mask AP on COCO (box AP
-            where there are no masks), elsewhere mIoU at one scale and at several.
-        parameters: of the whole model, from the same tables.
+            where there are no masks, PQ before both where stuff is found too), elsewhere mIoU at
+            one scale and at several.
+        parameters: of the whole model, from the same tables; - where they tell none.
         lacks: why there is no such configuration; empty where there is one.
         sha256: of the file, where it is known; else the first download's is recorded on the
             machine.
@@ -96,6 +97,8 @@ _COCO = (
      '122 M', 'v0.1.4/mask_rcnn_mae_adapter_base_lsj_fpn_25ep_coco.pth.tar'),
     ('mask_rcnn_vitadapter_b_mae_lsj_50ep', 'MAE-B', '50 epochs + LSJ', '50.8 / 45.1',
      '122 M', 'v0.1.4/mask_rcnn_mae_adapter_base_lsj_fpn_50ep_coco.pth.tar'),
+    ('mask2former_vitadapter_l_beitv2_panoptic', 'BEiT v2-L', '3x + MS', 'PQ 58.4; 52.9 / 48.9',
+     '-', 'panoptic/mask2former_beitv2_adapter_large_16x1_3x_coco-panoptic.pth'),
 )
 _ADE20K = (
     ('upernet_vitadapter_t', 'DeiT-T', '160k, crop 512', '42.6 / 43.6',

@@ -18,9 +18,9 @@ import models as tool  # noqa: E402
 
 def test_every_model_has_a_name_and_an_address_of_its_own():
     names = list_models()
-    assert len(names) == len(set(names)) == 33
-    assert len({model.address for model in MODELS_OF_THE_ORIGINAL}) == 33
-    assert len(list_models('coco/*')) == 12
+    assert len(names) == len(set(names)) == 34
+    assert len({model.address for model in MODELS_OF_THE_ORIGINAL}) == 34
+    assert len(list_models('coco/*')) == 13
     assert all(find_model(name).name == name for name in names)
 
 

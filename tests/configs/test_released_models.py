@@ -29,9 +29,11 @@ def test_configuration_fits_what_the_tables_say(model, read_config, build_model)
     size = re.search(r'_vitadapter_([tsbl])', name)[1]
     assert size == weights[2].lower() == re.search('_(tiny|small|base|large)_', encoder)[1][0]
     measured = sum(parameter.numel() for parameter in build_model(name).parameters()) / 1e6
-    assert abs(measured - int(model.parameters.removesuffix(' M'))) < 1
+    if model.parameters != '-':
+        assert abs(measured - int(model.parameters.removesuffix(' M'))) < 1
     if model.schedule == '3x + MS':
-        assert cfg.train_cfg.max_epochs == 36
+        epochs = cfg.train_cfg.get('max_epochs') or cfg.train_cfg.max_iters * 16 / 118_000
+        assert round(epochs) == 36
         return
     iterations, crop = map(int, re.fullmatch(r'(\d+)k, crop (\d+)', model.schedule).groups())
     assert cfg.train_cfg.max_iters == 1000 * iterations
