@@ -342,6 +342,15 @@ def test_config_is_checked_once_a_split(root):
     (level, counted), (_, shared) = check_config_datasets(cfg)
     assert (level, counted[-23:]) == (logging.INFO, '3 images, 9 annotations')
     assert shared.startswith('all 3 images of val are images of training')
+    cfg.model = dict(panoptic_head=dict(num_queries=2))
+    with pytest.raises(DatasetError, match='num_queries is 2, but .* an image with 3 objects'):
+        check_config_datasets(cfg)
+    content = _content()
+    content['annotations'][0]['iscrowd'] = content['annotations'][1]['iscrowd'] = 1
+    content['annotations'][2]['iscrowd'] = 1
+    _write(root, content)  # a crowd is no object
+    check_config_datasets(cfg, loaders=('train',))
+    del cfg.model
     content = _content()
     content['annotations'][0]['id'] = 0
     _write(root, content)

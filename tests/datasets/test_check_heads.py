@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -9,8 +10,13 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from vitadapter_dense.datasets.check_heads import find_disagreements
+from vitadapter_dense.datasets.check_heads import (
+    find_disagreements,
+    find_few_queries,
+    find_other_depths,
+)
 from vitadapter_dense.datasets.check_losses import doubtful_losses
+from vitadapter_dense.datasets.coco_summary import CocoSummary
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ('ground', 'dark', 'light')
@@ -171,3 +177,32 @@ def test_padding_is_what_the_heads_ignore() -> None:
     padded = dict(data_preprocessor=dict(seg_pad_val=0))
     head = dict(num_classes=3, ignore_index=0)
     assert find_disagreements(dict(decode_head=head, **padded), CLASSES) == []
+
+
+@pytest.mark.parametrize(
+    ('name', 'change', 'said'),
+    [
+        (
+            'pmt_s_dinov3_frozen',
+            'model.backbone.out_indices=[2, 11]',
+            r'\[2, 11\] gives 2 maps.* takes 4',
+        ),
+        ('eomt_s_dinov3', 'model.backbone.open_blocks=4', 'open_blocks is 4.*num_blocks is 3'),
+    ],
+)
+def test_decoder_for_other_depths_is_named(name, change, said) -> None:
+    for path in (f'ade20k/{name}', f'coco/{name}_instance'):
+        cfg = Config.fromfile(ROOT / 'configs' / f'{path}.py')
+        assert find_other_depths(cfg.model) == []
+        key, value = change.split('=')
+        cfg.merge_from_dict({key: ast.literal_eval(value)})
+        (message,) = find_other_depths(cfg.model)
+        assert re.search(said, message)
+
+
+def test_fewer_queries_than_objects_are_named() -> None:
+    model = dict(panoptic_head=dict(num_queries=20))
+    assert find_few_queries(model, CocoSummary('a.json', most_objects=20)) == []
+    (said,) = find_few_queries(model, CocoSummary('a.json', most_objects=21))
+    assert 'num_queries is 20, but a.json has an image with 21 objects' in said
+    assert find_few_queries(dict(roi_head={}), CocoSummary('a.json', most_objects=21)) == []

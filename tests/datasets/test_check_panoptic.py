@@ -67,6 +67,8 @@ def test_a_good_set_passes_and_is_counted(root) -> None:
     content = json.loads((root / FILE).read_text())
     segments = [s for entry in content['annotations'] for s in entry['segments_info']]
     assert (summary.num_images, summary.num_annotations) == (3, len(segments))
+    most = max(len(entry['segments_info']) for entry in content['annotations'])
+    assert summary.most_objects == most > 1
     assert not summary.warnings
     report = report_split(config_of(root))
     assert (report.unit, report.errors) == ('segments', ())

@@ -20,6 +20,7 @@ from mmengine.logging import MMLogger, print_log
 
 from .check_batches import find_batch_problems
 from .check_config import inspect_config
+from .check_heads import find_few_queries
 from .check_image_files import check_image_files
 from .check_overlap import find_shared_images
 from .check_panoptic import inspect_used_panoptic
@@ -159,6 +160,9 @@ def check_config_datasets(
         remarks += [(logging.INFO, str(result.summary))] if result.summary else []
         remarks += [(logging.WARNING, f'{used.name}: {text}') for text in result.warnings]
     problems = find_batch_problems(cfg, evaluated_leaves(cfg, loaders))
+    for used, result in checked:
+        if used.trained and result.summary:
+            problems += find_few_queries(cfg.get('model') or {}, result.summary)
     if problems:
         raise DatasetError('\n'.join(problems))
     shared = find_shared_images((used, result.files) for used, result in checked)

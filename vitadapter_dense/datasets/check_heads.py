@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vitadapter_dense.datasets.check_losses import broken_losses, other_ignored_label
+from vitadapter_dense.datasets.coco_summary import CocoSummary
 
 _SEGMENTATION_HEADS = ('decode_head', 'auxiliary_head')
 #: With MMDetection's things and stuff. A `semantic_head` of HTC has classes of its own maps.
@@ -64,6 +65,44 @@ def find_disagreements(
             wrong = wrong or broken_losses(name, head)
         found += wrong
     return found
+
+
+def find_other_depths(model_cfg: Mapping[str, Any]) -> list[str]:
+    """A mask decoder for another number of maps, or of blocks, than its backbone gives."""
+    backbone = model_cfg.get('backbone') or {}
+    found = []
+    for key in ('decode_head', 'panoptic_head'):
+        head = model_cfg.get(key)
+        decoder = head.get('decoder') if isinstance(head, Mapping) else None
+        if not isinstance(decoder, Mapping):
+            continue
+        given, taken = backbone.get('out_indices'), decoder.get('in_channels')
+        if given is not None and taken is not None and len(given) != len(taken):
+            found.append(
+                f'model.backbone.out_indices={list(given)} gives {len(given)} maps, but '
+                f'model.{key}.decoder.in_channels={list(taken)} takes {len(taken)}. Mend: as many '
+                f'channels as depths, the width of the encoder for each.'
+            )
+        given, taken = backbone.get('open_blocks'), decoder.get('num_blocks')
+        if given is not None and taken != given:
+            found.append(
+                f'model.backbone.open_blocks is {given}, but model.{key}.decoder.num_blocks is '
+                f'{taken}. Mend: the same number for both.'
+            )
+    return found
+
+
+def find_few_queries(model_cfg: Mapping[str, Any], summary: CocoSummary) -> list[str]:
+    """A mask head with fewer queries than an image has objects: some would never be learnt."""
+    head = model_cfg.get('panoptic_head') or {}
+    queries = head.get('num_queries')
+    if queries is None or queries >= summary.most_objects:
+        return []
+    return [
+        f'model.panoptic_head.num_queries is {queries}, but {summary.ann_file} has an image with '
+        f'{summary.most_objects} objects, of which each needs a query of its own. Mend: '
+        f'num_queries={summary.most_objects} or more.'
+    ]
 
 
 def _single_class(name: str, number: int, classes: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ units or its format are not what they should be, and that is an error with the l
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence, Set
 from typing import Any
 
@@ -34,7 +35,7 @@ def check_instances(
     masks: bool,
     evaluated: bool,
     unusable_images: Set[Any] = frozenset(),
-) -> set[Any]:
+) -> Counter[Any]:
     """Boxes, areas, segmentations: what MMDetection and pycocotools read of an annotation.
 
     Args:
@@ -46,7 +47,7 @@ def check_instances(
         unusable_images: ids of images that are not in `content`, whose annotations tell nothing.
 
     Returns:
-        ids of the images with an object to learn.
+        by the ids of the images that have some: their objects to learn.
     """
     file, problems = summary.ann_file, summary.problems
     annotations = content.get('annotations', [])
@@ -59,7 +60,7 @@ def check_instances(
     sizes = {key_of(image['id']): (image['width'], image['height']) for image in content['images']}
     used = {key_of(c['id']) for c in content['categories'] if c['name'] in set(classes)}
     ids: set[Any] = set()
-    learnt: set[Any] = set()
+    learnt: Counter[Any] = Counter()
     all_counts = {True: Counts(), False: Counts()}  # of the config's classes, and of the others
     for annotation in annotations:
         if not isinstance(annotation, dict) or not needed <= annotation.keys():
@@ -103,7 +104,7 @@ def check_instances(
                     counts.leave_out(annotation, NO_POLYGON)
                 continue
         if reason is None and counts is all_counts[True]:
-            learnt.add(image)
+            learnt[image] += 1
     judge(all_counts[True], content, summary=summary)
     if annotations and not all_counts[True].total and not problems:
         problems.say(

@@ -53,6 +53,9 @@ def inspect_used_panoptic(used: UsedDataset, *, all_maps: bool = False) -> CocoS
         _check_maps(summary, segments, Path(map_dir), number=number)
     if used.trained:
         _check_filter(content, segments, leaf.get('filter_cfg') or {}, summary=summary)
+    summary.most_objects = max(
+        (sum(not s.get('iscrowd') for s in each.values()) for each in segments.values()), default=0
+    )
     crowds = sum(bool(segment.get('iscrowd')) for segment in flat)
     if crowds:
         summary.oddities['crowd regions'] = crowds

@@ -24,6 +24,7 @@ class CocoSummary:
         image_names: of the images' files, each once.
         text_categories: some category id is a text.
         images: entries of the images that can be used, but for their files.
+        most_objects: that an image has to be learnt, crowds left out; stuff counts as one each.
         problems: what cannot be used.
     """
 
@@ -35,6 +36,7 @@ class CocoSummary:
     image_names: list[str] = dataclasses.field(default_factory=list)
     text_categories: bool = False
     images: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    most_objects: int = 0
     problems: Problems = dataclasses.field(default_factory=Problems)
 
     def __str__(self) -> str:

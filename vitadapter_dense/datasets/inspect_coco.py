@@ -56,13 +56,14 @@ def inspect_coco_annotations(
         evaluated=evaluated,
         unusable_images={key_of(image.get('id')) for image in listed} - kept,
     )
+    summary.most_objects = max(learnt.values(), default=0)
     unusable = None if summary.problems.by_kind else find_unusable_ids(usable)
     if unusable and evaluated:
         summary.problems.say(f'{ann_file}: {unusable}.')
     elif unusable:
         summary.warnings.append(f'{unusable}; training can use them, an evaluation could not')
     if filter_cfg is not None and not summary.problems:
-        check_filter(usable, classes, filter_cfg=filter_cfg, learnt=learnt, summary=summary)
+        check_filter(usable, classes, filter_cfg=filter_cfg, learnt=set(learnt), summary=summary)
     return summary
 
 
