@@ -57,15 +57,9 @@ class ReleasedModel:
         return f'configs/{self.name}.py'
 
 
-_HEAD = 'its detector has no configuration here yet'
 _ENCODER = "Uni-Perceiver, its encoder, is none of timm's"
 _LACKING = {
     'coco/mask_rcnn_vitadapter_b_uniperceiver': _ENCODER,
-    'coco/atss_vitadapter_s': _HEAD,
-    'coco/gfl_vitadapter_s': _HEAD,
-    'coco/sparse_rcnn_vitadapter_s': _HEAD,
-    'coco/mask_rcnn_vitadapter_b_mae_lsj_25ep': _HEAD,
-    'coco/mask_rcnn_vitadapter_b_mae_lsj_50ep': _HEAD,
     'ade20k/upernet_vitadapter_l_uniperceiver': _ENCODER,
 }
 

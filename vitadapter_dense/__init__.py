@@ -29,7 +29,9 @@ from vitadapter_dense.backbones import (
 from vitadapter_dense.datasets import LoadAnnotationsChecked, LoadImageChecked
 from vitadapter_dense.encoders import CachedEncoder, TimmStages, TimmViT, Tokens
 from vitadapter_dense.heads import (
+    ChosenLevels,
     EncoderOnlyDecoder,
+    ExtraAttention,
     MaskAnnealingHook,
     ObjectMaskHead,
     PixelCrossEntropyLoss,
@@ -94,12 +96,14 @@ __all__ = [
     'BiasTuning',
     'CachedEncoder',
     'CheckLabelsHook',
+    'ChosenLevels',
     'ConfusionMatrix',
     'ConvFFN',
     'Convpass',
     'DenseRunner',
     'DumpPredictions',
     'EvaluationRandomStateHook',
+    'ExtraAttention',
     'Extractor',
     'FiniteLossHook',
     'Float32PredictionsHook',

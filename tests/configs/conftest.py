@@ -26,7 +26,9 @@ def config_files() -> list[str]:
 
 def is_tuned(name: str) -> bool:
     """Whether a file name is one of the tuning methods' configurations."""
-    return re.search(r'_r50_|^setr_|_vitadapter_b_(lora|vpt|pro_tuning|frozen)$', name) is not None
+    return (
+        re.search(r'_r50_|^setr_|_vitadapter_b_(vpt|pro_tuning|frozen)$|_lora$', name) is not None
+    )
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -15,12 +17,16 @@ SIZE = 64
 WIDTH = 96
 NAMES = ['mask_rcnn_vitadapter_s', 'mask_rcnn_vit_s', 'cascade_mask_rcnn_vitadapter_s']
 NAMES += ['htc_vitadapter_s', 'mask_rcnn_liteadapter_s_dinov3_frozen']
+NAMES += ['mask_rcnn_vitadapter_s_no_fpn', 'htc_pp_vitadapter_l_beitv2_o365']
 ABLATION = ['mask_rcnn_vitprior_s_inject_1x', 'mask_rcnn_vitadapter_s_cswin_1x']
 CONFIGS = [f'coco/{name}' for name in NAMES] + [f'coco_ablation/{name}' for name in ABLATION]
+BOXES = ['atss_vitadapter_s', 'gfl_vitadapter_s', 'sparse_rcnn_vitadapter_s']
+BOXES += ['dino_vitadapter_s', 'dino_vitadapter_s_5scale', 'deformable_detr_vitadapter_s']
+QUERIES = 6
 
 
-def small_detector(cfg):
-    """The configuration's detector with a toy backbone and few proposals."""
+def with_small_backbone(cfg):
+    """The configuration's model on a toy backbone."""
     init_default_scope(cfg.default_scope)
     model = cfg.model
     model.backbone.encoder.update(
@@ -28,7 +34,14 @@ def small_detector(cfg):
     )
     if 'out_indices' in model.backbone:
         model.backbone.out_indices = [0, 1, 2, 3][-len(model.backbone.out_indices) :]
-    model.neck.in_channels = [WIDTH] * 4
+    for neck in model.neck if isinstance(model.neck, list) else [model.neck]:
+        neck.in_channels = [WIDTH] * 4
+    return model
+
+
+def small_detector(cfg):
+    """The configuration's detector with a toy backbone and few proposals."""
+    model = with_small_backbone(cfg)
     heads = model.roi_head.bbox_head
     for head in heads if isinstance(heads, list) else [heads]:
         head.fc_out_channels = 64
@@ -42,9 +55,34 @@ def small_detector(cfg):
     return MODELS.build(model)
 
 
+def small_box_detector(cfg):
+    """The same for detectors of one stage, and for those of queries."""
+    model = with_small_backbone(cfg)
+    if model.type == 'SparseRCNN':
+        model.rpn_head.num_proposals = QUERIES
+        model.test_cfg.rcnn.max_per_img = 4
+        model.roi_head.num_stages = 2
+        for stages in (model.roi_head.stage_loss_weights, model.roi_head.bbox_head):
+            del stages[2:]
+        del model.train_cfg.rcnn[2:]
+        for head in model.roi_head.bbox_head:
+            head.feedforward_channels = 32
+        return MODELS.build(model)
+    model.test_cfg.max_per_img = 4
+    if 'num_queries' in model:
+        model.num_queries = QUERIES
+        for part in (model.encoder, model.decoder):
+            part.num_layers = 1
+            part.layer_cfg.ffn_cfg.feedforward_channels = 32
+    else:
+        model.test_cfg.score_thr = 0.0
+    return MODELS.build(model)
+
+
 def batch(count=2):
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import PixelData
 
     mask = np.zeros((1, SIZE, SIZE), np.uint8)
     mask[0, 16:48, 24:56] = 1
@@ -61,6 +99,7 @@ def batch(count=2):
             labels=torch.tensor([7]),
             masks=BitmapMasks(mask, SIZE, SIZE),
         )
+        sample.gt_sem_seg = PixelData(sem_seg=torch.randint(0, 183, (1, SIZE, SIZE)))
         samples.append(sample)
     images = [torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8) for _ in range(count)]
     return dict(inputs=images, data_samples=samples)
@@ -86,3 +125,44 @@ def test_detector_trains_and_predicts(name, read_config):
     assert instances.masks.shape == (len(instances), SIZE, SIZE)
     assert (instances.bboxes >= 0).all()
     assert (instances.bboxes <= SIZE).all()
+
+
+@pytest.mark.parametrize('name', BOXES)
+def test_box_detector_trains_and_predicts(name, read_config, monkeypatch):
+    cfg = read_config(f'coco/{name}.py')
+    model = small_box_detector(cfg).train()
+    calls = count_attention(monkeypatch)
+    model.init_weights()
+    data = model.data_preprocessor(batch(), training=True)
+    total, _ = model.parse_losses(model(**data, mode='loss'))
+    assert torch.isfinite(total)
+    total.backward()
+    without = [key for key, value in model.named_parameters() if value.grad is None]
+    finest = r'backbone\.(norm1|up|spm\.fc1)\.'  # what makes the map at stride 4
+    idle = [key for key in without if not re.match(finest, key)]
+    assert not idle
+    assert bool(without) == cfg.get('find_unused_parameters', False)
+    detr = 'num_queries' in cfg.model
+    assert calls == ([cfg.num_levels] * 2 if detr else []), 'one layer each in encoder and decoder'
+
+    model.eval()
+    with torch.no_grad():
+        (prediction,) = model.test_step(batch(1))
+    instances = prediction.pred_instances
+    assert 0 < len(instances) <= 4
+    inside = (instances.bboxes >= 0).all() and (instances.bboxes <= SIZE).all()
+    assert inside or name.startswith('sparse_rcnn'), 'which does not clip, as published'
+
+
+def count_attention(monkeypatch) -> list[int]:
+    """Levels of each call of mmcv's deformable attention that arrives at `msda`."""
+    from mmcv_ops import attention
+
+    calls, compute = [], attention.ms_deform_attn
+
+    def record(value, shapes, *args):
+        calls.append(len(shapes))
+        return compute(value, shapes, *args)
+
+    monkeypatch.setattr(attention, 'ms_deform_attn', record)
+    return calls

@@ -17,6 +17,12 @@ FRAMEWORKS = {
     'mask_rcnn': 'MaskRCNN',
     'cascade_mask_rcnn': 'CascadeRCNN',
     'htc': 'HybridTaskCascade',
+    'htc_pp': 'HybridTaskCascade',
+    'atss': 'ATSS',
+    'gfl': 'GFL',
+    'sparse_rcnn': 'SparseRCNN',
+    'dino': 'DINO',
+    'deformable_detr': 'DeformableDETR',
     'upernet': 'EncoderDecoder',
     'fcn': 'EncoderDecoder',
     'mask2former': 'EncoderDecoder',
@@ -61,7 +67,8 @@ def test_name_says_what_the_file_holds(config, read_config):
         assert head.type == HEADS[framework]
     if objects:
         assert model.test_cfg.panoptic_on == (objects[1] == 'panoptic')
-    widths = set((model.get('neck') or head).in_channels)
+    neck = model.get('neck') or head
+    widths = set((neck[0] if isinstance(neck, list) else neck).in_channels)
     assert len(widths) == 1
     assert match['size'] not in WIDTHS or widths == {WIDTHS[match['size']]}
 
@@ -86,7 +93,10 @@ def test_names_of_coco_configs_are_the_promised_ones(configs_root):
     expected |= {f'mask_rcnn_vitadapter_{size}_1x' for size in sizes}
     expected |= {f'mask_rcnn_vit_{size}' for size in 'tsb'}
     expected |= {f'cascade_mask_rcnn_vitadapter_{size}' for size in 'sb'}
-    expected |= {'htc_vitadapter_s'}
+    expected |= {'htc_vitadapter_s', 'deformable_detr_vitadapter_s'}
+    expected |= {f'{kind}_vitadapter_s' for kind in ('atss', 'gfl', 'sparse_rcnn')}
+    expected |= {f'htc_pp_vitadapter_l_{weights}' for weights in ('augreg', 'beit', 'beitv2')}
+    expected |= {f'dino_vitadapter_{size}' for size in 'sbl'}
     assert expected <= {path.stem for path in (configs_root / 'coco').glob('*.py')}
 
 

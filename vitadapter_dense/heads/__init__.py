@@ -1,8 +1,10 @@
-"""What heads need that the toolboxes lack."""
+"""What stands on a backbone and the toolboxes lack: necks, heads and a loss."""
 
 from __future__ import annotations
 
+from vitadapter_dense.heads.chosen_levels import ChosenLevels
 from vitadapter_dense.heads.encoder_only_decoder import EncoderOnlyDecoder
+from vitadapter_dense.heads.extra_attention import ExtraAttention
 from vitadapter_dense.heads.mask_heads import ObjectMaskHead, SemanticMaskHead
 from vitadapter_dense.heads.mask_losses import MaskLosses, MaskTarget
 from vitadapter_dense.heads.mask_predictor import MaskPrediction
@@ -11,7 +13,9 @@ from vitadapter_dense.heads.pixel_cross_entropy import PixelCrossEntropyLoss
 from vitadapter_dense.heads.plain_mask_decoder import PlainMaskDecoder
 
 __all__ = [
+    'ChosenLevels',
     'EncoderOnlyDecoder',
+    'ExtraAttention',
     'MaskAnnealingHook',
     'MaskLosses',
     'MaskPrediction',

@@ -1,0 +1,11 @@
+"""DINO with four levels, ViT-Adapter-B over a frozen DINOv3 encoder, 12 epochs (ours)."""
+
+_base_ = [
+    '../_base_/models/dino_4scale.py',
+    '../_base_/encoders/dinov3.py',
+    '../_base_/datasets/coco_detr_ms.py',
+    '../_base_/schedules/adamw_dino_12e.py',
+    '../_base_/runtime/detection.py',
+]
+
+model = _base_.pop('presets').b.frozen_detection
