@@ -77,7 +77,6 @@ from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.command_line.arguments import (
     build_runner,
     errors_as_message,
-    interruptible,
     is_first_process,
     prepare_launch,
     read_config,
@@ -141,7 +140,7 @@ def add_output(cfg: Config, out: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Runs the evaluation that the command line describes and returns the metrics."""
-    with interruptible(), closed_in_order():
+    with closed_in_order():
         return run(parse_args(argv))
 
 

@@ -54,7 +54,6 @@ from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.command_line.arguments import (
     build_runner,
     errors_as_message,
-    interruptible,
     prepare_launch,
     read_config,
 )
@@ -122,5 +121,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    with interruptible():
-        sys.exit(main())
+    sys.exit(main())

@@ -56,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # what the command line shows to be wrong ends here, before the slow imports
 
-from vitadapter_dense.command_line.arguments import errors_as_message, interruptible, read_config
+from vitadapter_dense.command_line.arguments import errors_as_message, read_config
 from vitadapter_dense.inference.feature_maps import draw_feature_maps
 from vitadapter_dense.inference.predictor import Predictor
 from vitadapter_dense.reports.output_files import check_outputs
@@ -76,5 +76,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    with interruptible():
-        sys.exit(main())
+    sys.exit(main())

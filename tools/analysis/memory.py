@@ -45,7 +45,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from vitadapter_cli import load_config
-from vitadapter_dense.command_line.arguments import errors_as_message, interruptible
+from vitadapter_dense.command_line.arguments import errors_as_message
 from vitadapter_dense.command_line.console import quiet_imports
 from vitadapter_dense.inference.devices import checked_device
 from vitadapter_dense.inference.predictor import build_model_on_meta
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     columns = ('frozen', 'trained', 'training', 'sum', f'peak, {args.batch} x {args.side}')
     width = max(len(Path(config).stem) for config in args.configs)
     print(f'{"GB":<{width}}  ' + '  '.join(f'{name:>13}' for name in columns))
-    with interruptible(), errors_as_message():
+    with errors_as_message():
         for config in args.configs:
             with multiprocessing.get_context('spawn').Pool(1) as pool:
                 held, peak = pool.apply(measure, (args, config))

@@ -46,7 +46,7 @@ if __name__ == '__main__':
 
 from mmengine.config import Config
 
-from vitadapter_dense.command_line.arguments import errors_as_message, interruptible, read_config
+from vitadapter_dense.command_line.arguments import errors_as_message, read_config
 from vitadapter_dense.command_line.config import set_work_dir
 from vitadapter_dense.datasets.check_batches import find_batch_problems
 from vitadapter_dense.datasets.check_config import inspect_config
@@ -128,5 +128,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    with interruptible():
-        sys.exit(main())
+    sys.exit(main())

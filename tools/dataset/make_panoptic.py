@@ -54,7 +54,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # what the command line shows to be wrong ends here, before the slow imports
 
-from vitadapter_dense.command_line.arguments import errors_as_message, interruptible
+from vitadapter_dense.command_line.arguments import errors_as_message
 from vitadapter_dense.command_line.progress_line import ProgressLine
 from vitadapter_dense.datasets.panoptic_from_instances import make_panoptic
 
@@ -90,5 +90,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    with interruptible():
-        main()
+    main()

@@ -107,7 +107,7 @@ if __name__ == '__main__':
 
 from check_dataset import main as check_dataset
 
-from vitadapter_dense.command_line.arguments import errors_as_message, interruptible
+from vitadapter_dense.command_line.arguments import errors_as_message
 from vitadapter_dense.command_line.console import quiet_imports
 from vitadapter_dense.command_line.machine import this_machine
 from vitadapter_dense.command_line.own_config import config_text, default_config
@@ -199,5 +199,4 @@ def commands(config: Path, example: Path) -> list[list[str]]:
 
 
 if __name__ == '__main__':
-    with interruptible():
-        sys.exit(main())
+    sys.exit(main())

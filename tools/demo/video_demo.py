@@ -54,7 +54,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # what the command line shows to be wrong ends here, before the slow imports
 
-from vitadapter_dense.command_line.arguments import errors_as_message, interruptible, read_config
+from vitadapter_dense.command_line.arguments import errors_as_message, read_config
 from vitadapter_dense.command_line.run_files import find_checkpoint
 from vitadapter_dense.inference.predictor import Predictor
 from vitadapter_dense.inference.video import draw_frames, open_video, written_whole
@@ -84,5 +84,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    with interruptible():
-        sys.exit(main())
+    sys.exit(main())

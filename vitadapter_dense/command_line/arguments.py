@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -101,16 +100,6 @@ def build_runner(cfg: Config, *, evaluation: bool = False, verbose: bool = False
 
     members = dict(dump_config=dump_config, build_logger=build_logger)
     return type(kind.__name__, (kind,), members).from_cfg(cfg)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Ends the program with one line when it is interrupted (Ctrl-C)."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        sys.stderr.write('\nstopped\n')
-        raise SystemExit(130) from None
 
 
 @contextmanager

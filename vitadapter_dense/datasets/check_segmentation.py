@@ -309,5 +309,8 @@ def inspect_pairs(
     if workers <= 1:
         yield from map(inspect, pairs)
         return
-    with ProcessPoolExecutor(workers) as pool:
+    pool = ProcessPoolExecutor(workers)
+    try:
         yield from pool.map(inspect, pairs, chunksize=8)
+    finally:  # an interrupt waits for what runs, not for all
+        pool.shutdown(cancel_futures=True)

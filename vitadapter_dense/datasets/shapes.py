@@ -211,16 +211,15 @@ def _run(jobs: list[tuple], *, workers: int) -> Iterator[int]:
         return
     # Forked workers need not import torch again; they only draw, with NumPy and one OpenCV thread.
     method = 'fork' if 'fork' in multiprocessing.get_all_start_methods() else 'spawn'
-    with concurrent.futures.ProcessPoolExecutor(
+    pool = concurrent.futures.ProcessPoolExecutor(
         workers, multiprocessing.get_context(method), initializer=_start_worker
-    ) as pool:
+    )
+    try:
         futures = [pool.submit(_write_chunk, job) for job in jobs]
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for future in concurrent.futures.as_completed(futures):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:
