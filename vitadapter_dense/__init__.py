@@ -26,7 +26,7 @@ from vitadapter_dense.backbones import (
     TunedBackbone,
     ViTAdapter,
 )
-from vitadapter_dense.datasets import LoadAnnotationsChecked, LoadImageChecked
+from vitadapter_dense.datasets import LoadAnnotationsChecked, LoadImageChecked, LoadPanopticChecked
 from vitadapter_dense.encoders import CachedEncoder, TimmStages, TimmViT, Tokens
 from vitadapter_dense.heads import (
     ChosenLevels,
@@ -48,6 +48,7 @@ from vitadapter_dense.inference import (
 from vitadapter_dense.reports import (
     ConfusionMatrix,
     DumpPredictions,
+    PanopticQuality,
     PredictionPicturesHook,
     ProgressBarHook,
     TuningReportHook,
@@ -89,6 +90,8 @@ from vitadapter_dense.tuning import (
 __version__ = '0.2.0'
 
 __all__ = [
+    'LoadPanopticChecked',
+    'PanopticQuality',
     'AdaptFormer',
     'Adapter',
     'AtomicCheckpointHook',
