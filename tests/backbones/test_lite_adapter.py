@@ -103,6 +103,11 @@ def test_tasks_share_its_encoder_up_to_the_first_change():
     assert '' in front_of(lite(dict(frozen=True)))
 
 
+@pytest.mark.parametrize(('depth', 'expected'), [(3, [0, 1, 2]), (5, [1, 2, 4]), (12, [5, 8, 11])])
+def test_default_depths_are_half_three_quarters_and_the_whole(depth, expected):
+    assert lite(dict(depth=depth)).out_indices == expected
+
+
 @pytest.mark.parametrize('indices', [[1, 2], [2, 1, 3], [1, 2, 4], [-1, 2, 3]])
 def test_depths_that_do_not_fit_are_named(indices):
     with pytest.raises(ValueError, match='three rising block numbers from 0 to 3'):

@@ -61,7 +61,7 @@ class LiteAdapter(EncoderBackbone):
         super().__init__(encoder)
         self.embed_dim, depth = self.encoder.embed_dim, self.encoder.depth
         if out_indices is None:
-            out_indices = [round(part * depth / 4) - 1 for part in (2, 3, 4)]
+            out_indices = [part * depth // 4 - 1 for part in (2, 3, 4)]
         self.out_indices = _check_out_indices(out_indices, depth)
         drop_unused_blocks(self.encoder, self.out_indices[-1] + 1, encoder)
         norm = norm_factory(norm_cfg or dict(type='BN'))
