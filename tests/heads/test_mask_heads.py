@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from vitadapter_dense.encoders import TimmViT
 from vitadapter_dense.heads import MaskPrediction, MaskTarget
 from vitadapter_dense.heads.mask_losses import sample_points
+from vitadapter_dense.heads.masked_attention import attention_mask
 
 pytest.importorskip('mmdet', reason="losses and assigner are MMDetection's")
 
@@ -133,6 +134,15 @@ def test_query_looks_where_its_mask_is_while_training_alone():
     head.mask_probabilities = [1.0]
     assert len(head.eval()(maps())) == 1
     assert probe['attn_mask'] is None
+
+
+def test_as_many_queries_are_masked_as_the_probability_says():
+    torch.manual_seed(0)
+    mask = attention_mask(torch.full((4, 5000, 2, 2), -1.0), (2, 2), others=1, probability=0.3)
+    assert mask.shape == (4, 1, 5005, 5005)
+    masked = ~mask[:, 0, :5000, 5001:].any(-1)
+    assert masked.float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert mask[:, 0, :, :5001].all()
 
 
 @pytest.mark.parametrize('kind', ['SemanticMaskHead', 'ObjectMaskHead'])

@@ -8,7 +8,6 @@ from vitadapter_dense.heads.extra_attention import ExtraAttention
 from vitadapter_dense.heads.mask_heads import ObjectMaskHead, SemanticMaskHead
 from vitadapter_dense.heads.mask_losses import MaskLosses, MaskTarget
 from vitadapter_dense.heads.mask_predictor import MaskPrediction
-from vitadapter_dense.heads.masked_attention import MaskAnnealingHook
 from vitadapter_dense.heads.pixel_cross_entropy import PixelCrossEntropyLoss
 from vitadapter_dense.heads.plain_mask_decoder import PlainMaskDecoder
 
@@ -16,7 +15,6 @@ __all__ = [
     'ChosenLevels',
     'EncoderOnlyDecoder',
     'ExtraAttention',
-    'MaskAnnealingHook',
     'MaskLosses',
     'MaskPrediction',
     'MaskTarget',

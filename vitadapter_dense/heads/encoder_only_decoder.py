@@ -35,7 +35,7 @@ class EncoderOnlyDecoder(BaseModule):
 
     Attributes:
         mask_probabilities: of each block, that a query looks only where its mask is, while
-            training; see :class:`vitadapter_dense.heads.MaskAnnealingHook`, which sets them.
+            training; set by ``MaskAnnealingHook``; 0 without it.
     """
 
     def __init__(

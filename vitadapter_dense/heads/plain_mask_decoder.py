@@ -71,7 +71,7 @@ class PlainMaskDecoder(BaseModule):
 
     Attributes:
         mask_probabilities: of each block, that a query looks only where its mask is, while
-            training; see :class:`vitadapter_dense.heads.MaskAnnealingHook`, which sets them.
+            training; set by ``MaskAnnealingHook``; 0 without it.
 
     Raises:
         ValueError: channels, strides and heads that do not fit each other.

@@ -10,6 +10,7 @@ from vitadapter_dense.training.hooks import AtomicCheckpointHook, EvaluationRand
 from vitadapter_dense.training.idle_parameters import IdleParametersHook
 from vitadapter_dense.training.layer_decay import LayerDecayOptimWrapperConstructor
 from vitadapter_dense.training.loops import ResumableEpochLoop, ResumableIterLoop
+from vitadapter_dense.training.mask_annealing import MaskAnnealingHook
 from vitadapter_dense.training.normalised_values import NormalisedValuesHook
 from vitadapter_dense.training.paced_logger import PacedLoggerHook
 from vitadapter_dense.training.runner import DenseRunner
@@ -25,6 +26,7 @@ __all__ = [
     'Float32PredictionsHook',
     'IdleParametersHook',
     'LayerDecayOptimWrapperConstructor',
+    'MaskAnnealingHook',
     'NormalisedValuesHook',
     'PacedLoggerHook',
     'ResumableEpochLoop',
