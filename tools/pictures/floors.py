@@ -30,6 +30,7 @@ ROOMS = {
     'reports': 'pictures, tables',
     'command_line': 'what tools share',
     'inference': 'a model at work',
+    'export': 'a model as a file',
 }
 
 

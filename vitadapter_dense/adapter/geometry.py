@@ -77,7 +77,9 @@ def reference_points(
     extents = [level.extent for level in values]
     if all(extent == extents[0] for extent in extents):
         extents = extents[:1]
-    return pixels / pixels.new_tensor([[width, height] for height, width in extents])
+    # filled on the device, and sizes that are not known yet stay unknown while a program is traced
+    sizes = [pixels.new_full((1,), size) for height, width in extents for size in (width, height)]
+    return pixels / torch.cat(sizes).view(-1, 2)
 
 
 @dataclass(frozen=True)

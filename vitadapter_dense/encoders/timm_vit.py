@@ -263,19 +263,20 @@ class TimmViT(BaseModule):
 
     def _rotary_tables(
         self, hw: tuple[int, int], start: int, stop: int
-    ) -> dict[tuple[int, int], Tensor]:
-        """Rotary tables by the map or window that they are for; none without rotary positions."""
+    ) -> dict[int | None, Tensor]:
+        """Rotary tables by the window that they are for, None for the map; none without rotary
+        positions."""
         if self.rope is None:
             return {}
-        windows = self.window_sizes[start:stop]
-        spans = {hw if window is None else (window, window) for window in windows}
-        return {span: self.rope.get_embed(shape=list(span)) for span in sorted(spans)}
+        spans = {
+            window: hw if window is None else (window, window)
+            for window in self.window_sizes[start:stop]
+        }
+        return {window: self.rope.get_embed(shape=list(span)) for window, span in spans.items()}
 
-    def _run_block(
-        self, index: int, tokens: Tokens, tables: dict[tuple[int, int], Tensor]
-    ) -> Tensor:
-        block, window = self.blocks[index], self.window_sizes[index]
-        table = tables.get(tokens.hw if window is None else (window, window))
+    def _run_block(self, index: int, tokens: Tokens, tables: dict[int | None, Tensor]) -> Tensor:
+        block = self.blocks[index]
+        table = tables.get(self.window_sizes[index])
         if table is not None and table.ndim == 4:  # learned frequencies: one table a block
             table = table[index]
         args: tuple[Tensor | TokenLayout, ...] = (tokens.x,)

@@ -1,0 +1,79 @@
+"""The parts of an export: deformable attention taken apart, forms that trace, sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from msda import ms_deform_attn, ms_deform_attn_fused
+from vitadapter_dense.export.deformable_attention import TakenApart
+from vitadapter_dense.export.graphs import graph_of
+from vitadapter_dense.export.sizes import Sizes
+from vitadapter_dense.export.substitutes import traceable
+
+LEVELS = [(5, 7), (3, 2), (1, 1)]
+
+
+@pytest.mark.parametrize('gather', [False, True])
+def test_taken_apart_computes_what_the_operators_do(gather):
+    """Outside of the maps too, and far outside."""
+    torch.manual_seed(0)
+    rows = sum(height * width for height, width in LEVELS)
+    value = torch.randn(2, rows, 3, 4)
+    locations = torch.randn(2, 6, 3, 3, 2, 2) + 0.5
+    locations[0, 0] = 1e9
+    weights = torch.rand(2, 6, 3, 3, 2)
+    fused = (torch.rand(1, 6, 1, 2), torch.randn(2, 6, 3, 3, 2, 2), torch.randn(2, 6, 3, 6))
+    expected = ms_deform_attn(value, LEVELS, locations, weights)
+    expected_fused = ms_deform_attn_fused(value, LEVELS, *fused)
+    calls = []
+    with TakenApart(gather=gather) as apart:
+        sample = apart.sample
+        apart.sample = lambda *args: calls.append(1) or sample(*args)
+        found = ms_deform_attn(value, LEVELS, locations, weights)
+        found_fused = ms_deform_attn_fused(value, LEVELS, *fused)
+    assert len(calls) == 2 * len(LEVELS)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found_fused, expected_fused, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('bins', [1, 2, 3, 6, (3, None)])
+def test_pooling_that_traces(bins):
+    pool = nn.AdaptiveAvgPool2d(bins)
+    for size in ((7, 12), (3, 5), (6, 6)):
+        x = torch.randn(2, 3, *size)
+        expected = pool(x)
+        with traceable(pool):
+            assert 'forward' in vars(pool)
+            torch.testing.assert_close(pool(x), expected, rtol=1e-4, atol=1e-5)
+        assert 'forward' not in vars(pool)
+
+
+def test_deformable_attention_of_mmcv_that_traces():
+    attention = pytest.importorskip('mmcv.ops').MultiScaleDeformableAttention
+    torch.manual_seed(0)
+    module = attention(embed_dims=16, num_heads=2, num_levels=3, num_points=2).eval()
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    rows = sum(height * width for height, width in LEVELS)
+    query, value = torch.randn(9, 2, 16), torch.randn(rows, 2, 16)
+    for coordinates in (2, 4):
+        options = dict(value=value, reference_points=torch.rand(2, 9, 3, coordinates))
+        expected = module(query, spatial_shapes=torch.tensor(LEVELS), **options)
+        with traceable(module):
+            found = module(query, spatial_shapes=LEVELS, **options)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sizes():
+    assert Sizes((64, 96)).as_json()['size'] == [64, 96]
+    assert Sizes().as_json()['largest'] == 4096
+    assert set(Sizes(batches=False, fixed=(64, 64)).dynamic_shapes) == set()
+    with pytest.raises(ValueError, match=r'size 500x512.*multiples of 32, as 512x512'):
+        Sizes((500, 512))
+
+
+def test_a_model_without_a_graph_is_named():
+    with pytest.raises(ValueError, match='Linear cannot be exported'):
+        graph_of(nn.Linear(1, 1))

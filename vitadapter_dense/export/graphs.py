@@ -1,0 +1,64 @@
+"""What of a model goes into an exported file: tensors in, tensors out."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from vitadapter_dense.export.detectors import RCNNGraph
+
+
+class Graph(Protocol):
+    """A module of tensors, and what it calls them."""
+
+    task: str
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]: ...
+
+
+class _Size(tuple):
+    """A size that is not known yet: data samples copy what they are given, which it cannot be."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Size:
+        return self
+
+
+class SegmentorGraph(nn.Module):
+    """Normalised images `(B, 3, H, W)` -> logits `(B, C, H, W)`, of an image or a slide window.
+
+    Args:
+        model: an `EncoderDecoder` of MMSegmentation.
+    """
+
+    task = 'semantic'
+    input_names = ('images',)
+    output_names = ('logits',)
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        """The scores of every class at every pixel, before they are compared."""
+        size = _Size(images.shape[2:])
+        return (self.model.encode_decode(images, [dict(img_shape=size, ori_shape=size)]),)
+
+
+def graph_of(model: nn.Module) -> nn.Module:
+    """The graph of a model.
+
+    Raises:
+        ValueError: a model or a part of a kind that there is no graph for.
+    """
+    kinds = {kind.__name__ for kind in type(model).__mro__}
+    if 'EncoderDecoder' in kinds and hasattr(model, 'decode_head'):
+        return SegmentorGraph(model)
+    if 'TwoStageDetector' in kinds and hasattr(model, 'roi_head'):
+        return RCNNGraph(model)
+    raise ValueError(
+        f'{type(model).__name__} cannot be exported: there are graphs for EncoderDecoder '
+        f'(segmentors) and for Mask R-CNN, Cascade and HTC'
+    )
