@@ -74,8 +74,13 @@ def test_decoder_takes_any_list_of_maps(channels, strides, sizes, batch):
 def test_queries_enter_the_last_blocks_of_any_encoder(name):
     backbone = MODELS.build(dict(type='OpenViT', encoder=encoder(name), open_blocks=2)).train()
     head = encoder_only_head().train()
-    head.decoder.mask_probabilities = [1.0, 0.5]
     images = torch.randn(1, 3, 43, 70)
+    head.decoder.mask_probabilities = [1.0, 1.0]
+    masked = head(backbone(images))
+    head.decoder.mask_probabilities = [0.0, 0.0]
+    for (one, _), (other, _), same in zip(masked, head(backbone(images)), (1, 0, 0), strict=True):
+        assert torch.equal(one, other) == same
+    head.decoder.mask_probabilities = [1.0, 0.5]
     losses = head.loss(backbone(images), semantic_samples((43, 70), 1), None)
     assert_all_learn(losses, head, backbone)
     with torch.no_grad():
@@ -263,6 +268,18 @@ def test_losses_are_those_of_float32_under_autocast():
     for name, loss in results[0].items():
         assert loss.dtype == torch.float32
         assert loss == results[1][name], name
+
+
+def test_matching_tells_costs_apart_that_16_bits_do_not():
+    head = plain_head(queries=2)
+    masks = torch.full((2, 12, 20), -60.0)
+    masks[1] = -59.9  # the cheaper one, and the same in bfloat16
+    targets = [MaskTarget(torch.tensor([1]), torch.ones(1, 48, 80))]
+    found = []
+    head.losses.loss_cls.register_forward_pre_hook(lambda module, args: found.append(args[1]))
+    with torch.autocast('cpu', torch.bfloat16):
+        head.losses([MaskPrediction(torch.zeros(1, 2, CLASSES + 1), masks[None])], targets)
+    assert found[0].tolist() == [CLASSES, 1]
 
 
 @pytest.mark.parametrize('decoder', ['plain', 'encoder only'])
