@@ -1,6 +1,7 @@
 """EoMT in the quick start's encoder, on the generated shapes.
 
-Objects and background (ours).
+Objects and background (ours). `make train` trains the encoder; or name another
+file: `--cfg-options model.backbone.encoder.pretrained=FILE`.
 """
 
 _base_ = [
