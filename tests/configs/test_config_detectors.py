@@ -13,6 +13,8 @@ pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
 
+from vitadapter_dense.training.float32_predictions import keep_predictions_float32
+
 SIZE = 64
 WIDTH = 96
 NAMES = ['mask_rcnn_vitadapter_s', 'mask_rcnn_vit_s', 'cascade_mask_rcnn_vitadapter_s']
@@ -166,3 +168,34 @@ def count_attention(monkeypatch) -> list[int]:
 
     monkeypatch.setattr(attention, 'ms_deform_attn', record)
     return calls
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize('name', ['dino_vitadapter_s', 'sparse_rcnn_vitadapter_s'])
+def test_queries_are_matched_in_float32(name, dtype, read_config, monkeypatch):
+    """With scores as sure as a trained detector's; without the casts they cost inf or too much."""
+    from mmdet.models.task_modules.assigners import hungarian_assigner
+
+    model = small_box_detector(read_config(f'coco/{name}.py')).train()
+    sure = torch.linspace(-18, 9, 80)
+    for key, value in model.named_parameters():
+        if key.endswith(('cls_branches.0.bias', 'cls_branches.1.bias', 'fc_cls.bias')):
+            value.data.copy_(sure)
+    keep_predictions_float32(model)
+    costs, solve = [], hungarian_assigner.linear_sum_assignment
+
+    def record(cost):
+        costs.append(cost)
+        return solve(cost)
+
+    monkeypatch.setattr(hungarian_assigner, 'linear_sum_assignment', record)
+    data = model.data_preprocessor(batch(), training=True)
+    for sample in data['data_samples']:
+        sample.gt_instances.labels[:] = 79  # of which all are sure
+    with torch.autocast('cpu', dtype):
+        total, _ = model.parse_losses(model(**data, mode='loss'))
+    assert torch.isfinite(total)
+    assert len(costs) == 4, 'two layers, two images'
+    assert all(cost.dtype == torch.float32 for cost in costs)
+    # the sigmoid of 9 leaves 1.2e-4, which half precision cannot tell from nothing
+    assert all(cost.min() > -30 and cost.max() < 30 for cost in costs), costs

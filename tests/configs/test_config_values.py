@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from vitadapter_dense.datasets.check_queries import find_other_levels
+
 WWG = [14, 14, None] * 4
 WWWWWG = [14, 14, 14, 14, 14, None] * 4
 # size: timm name, drop path, deformable heads, ratio of the value's width, windows
@@ -120,4 +122,5 @@ def test_runtime(config, read_config):
     assert cfg.default_hooks.checkpoint.save_best == best
     assert cfg.load_from is None
     assert cfg.resume is False
+    assert find_other_levels(cfg.model) == []
     assert 'presets' not in cfg, 'those of other sizes and tasks would go into work directories'

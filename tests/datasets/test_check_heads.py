@@ -12,11 +12,9 @@ from mmengine.registry import init_default_scope
 
 from vitadapter_dense.datasets.check_heads import (
     find_disagreements,
-    find_few_queries,
     find_other_depths,
 )
 from vitadapter_dense.datasets.check_losses import doubtful_losses
-from vitadapter_dense.datasets.coco_summary import CocoSummary
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ('ground', 'dark', 'light')
@@ -198,11 +196,3 @@ def test_decoder_for_other_depths_is_named(name, change, said) -> None:
         cfg.merge_from_dict({key: ast.literal_eval(value)})
         (message,) = find_other_depths(cfg.model)
         assert re.search(said, message)
-
-
-def test_fewer_queries_than_objects_are_named() -> None:
-    model = dict(panoptic_head=dict(num_queries=20))
-    assert find_few_queries(model, CocoSummary('a.json', most_objects=20)) == []
-    (said,) = find_few_queries(model, CocoSummary('a.json', most_objects=21))
-    assert 'num_queries is 20, but a.json has an image with 21 objects' in said
-    assert find_few_queries(dict(roi_head={}), CocoSummary('a.json', most_objects=21)) == []

@@ -32,7 +32,10 @@ def assigned(assigner: object, monkeypatch, *, dtype: torch.dtype | None) -> tor
     """The costs that predictions of the given type are assigned by."""
     generator = torch.Generator().manual_seed(0)
     masks = torch.randn(6, POINTS, generator=generator) * 2 - 13  # sure of 'nothing here'
-    scores = torch.randn(6, 4, generator=generator)
+    # logits of a trained detector: sure of some classes, and surer that most are not there
+    scores = torch.tensor([-18.0, -9.0, 0.0, 9.0]).expand(6, 4) + torch.rand(
+        6, 4, generator=generator
+    )
     corners = torch.rand(6, 2, generator=generator) * 300
     truth = InstanceData(
         labels=torch.tensor([0, 2]),

@@ -20,10 +20,10 @@ from mmengine.logging import MMLogger, print_log
 
 from .check_batches import find_batch_problems
 from .check_config import inspect_config
-from .check_heads import find_few_queries
 from .check_image_files import check_image_files
 from .check_overlap import find_shared_images
 from .check_panoptic import inspect_used_panoptic
+from .check_queries import find_few_queries
 from .check_segmentation import check_pairs, list_split
 from .coco_summary import CocoSummary
 from .dataset_configs import (

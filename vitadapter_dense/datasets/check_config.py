@@ -7,6 +7,7 @@ from typing import Any
 
 from .check_evaluators import ConfigFindings, find_evaluator_faults
 from .check_heads import find_disagreements, find_other_depths
+from .check_queries import find_other_levels
 from .coco_summary import some
 from .dataset_configs import UsedDataset, class_names, default_of, is_coco, is_segmentation, meta_of
 
@@ -22,7 +23,7 @@ def inspect_config(
     findings = ConfigFindings()
     findings.errors += _different_labels(datasets)
     model = cfg.get('model') or {}
-    findings.errors += find_other_depths(model)
+    findings.errors += find_other_depths(model) + find_other_levels(model)
     for used in datasets:
         classes = class_names(used.cfg)
         if classes:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vitadapter_dense.datasets.check_losses import broken_losses, other_ignored_label
-from vitadapter_dense.datasets.coco_summary import CocoSummary
 
 _SEGMENTATION_HEADS = ('decode_head', 'auxiliary_head')
 #: With MMDetection's things and stuff. A `semantic_head` of HTC has classes of its own maps.
@@ -90,19 +89,6 @@ def find_other_depths(model_cfg: Mapping[str, Any]) -> list[str]:
                 f'{taken}. Mend: the same number for both.'
             )
     return found
-
-
-def find_few_queries(model_cfg: Mapping[str, Any], summary: CocoSummary) -> list[str]:
-    """A mask head with fewer queries than an image has objects: some would never be learnt."""
-    head = model_cfg.get('panoptic_head') or {}
-    queries = head.get('num_queries')
-    if queries is None or queries >= summary.most_objects:
-        return []
-    return [
-        f'model.panoptic_head.num_queries is {queries}, but {summary.ann_file} has an image with '
-        f'{summary.most_objects} objects, of which each needs a query of its own. Mend: '
-        f'num_queries={summary.most_objects} or more.'
-    ]
 
 
 def _single_class(name: str, number: int, classes: Sequence[str]) -> list[str]:

@@ -57,19 +57,30 @@ def keep_predictions_float32(model: nn.Module) -> list[str]:
     except ImportError:  # a segmentor, without MMDetection installed
         return []
     changed = []
+    branches = _branches_of_detrs(model)
     for name, module in model.named_modules():
         _assign_in_float32(module)
         if getattr(module, 'float32_predictions', False):
             continue
         if isinstance(module, BaseRoIExtractor):
             module.register_forward_pre_hook(_cast_inputs, with_kwargs=True)
-        elif isinstance(module, (BaseDenseHead, BBoxHead, FCNMaskHead)):
+        elif isinstance(module, (BaseDenseHead, BBoxHead, FCNMaskHead)) or module in branches:
             module.register_forward_hook(_cast_outputs)
         else:
             continue
         module.float32_predictions = True
         changed.append(name)
     return changed
+
+
+def _branches_of_detrs(model: nn.Module) -> set[nn.Module]:
+    """The layers that score and place queries; encoder and decoder call them without the head."""
+    lists = (
+        getattr(module, name, ())
+        for module in model.modules()
+        for name in ('cls_branches', 'reg_branches')
+    )
+    return {branch for branches in lists for branch in branches}
 
 
 def _assign_in_float32(module: nn.Module) -> None:
