@@ -27,19 +27,16 @@ COLUMNS = 'name | weights | schedule | published | #Param | checkpoint | SHA-256
 
 def row(model: ReleasedModel) -> str:
     """The table's line of one model."""
-    shown = f'`{model.name}`' if model.lacks else f'[`{model.name}`](../{model.config})'
+    shown = f'[`{model.name}`](../{model.config})'
     file = f'[{model.address.rpartition("/")[2]}]({model.address})'
     cells = [shown, model.weights, model.schedule, model.published, model.parameters, file]
     return f'| {" | ".join([*cells, model.sha256 or ""])} |'
 
 
 def table() -> str:
-    """The table of docs/models.md, and what cannot be used yet."""
+    """The table of docs/models.md."""
     lines = [f'| {COLUMNS} |', '|---' * (COLUMNS.count('|') + 1) + '|']
-    lines += [row(model) for model in MODELS_OF_THE_ORIGINAL if not model.lacks]
-    lines += ['', 'Released, but without a configuration here:', '']
-    lines += [f'| {COLUMNS} | why |', '|---' * (COLUMNS.count('|') + 2) + '|']
-    lines += [f'{row(model)} {model.lacks} |' for model in MODELS_OF_THE_ORIGINAL if model.lacks]
+    lines += [row(model) for model in MODELS_OF_THE_ORIGINAL]
     return '\n'.join(lines)
 
 
@@ -60,8 +57,6 @@ def state(model: ReleasedModel) -> str:
     """What is known of a model's file on this machine."""
     from vitadapter_dense.checkpoints.downloads import kept_at, recorded
 
-    if model.lacks:
-        return 'without configuration'
     if not kept_at(model.address).is_file():
         return ''
     record = recorded(model.address)

@@ -40,16 +40,11 @@ def released_checkpoint(name: str) -> ReleasedModel:
     """The model whose checkpoint is named, where neither a file nor a folder is.
 
     Raises:
-        FileNotFoundError: `find_model` finds none or several, or nothing here can be done with it.
+        FileNotFoundError: `find_model` finds none or several.
     """
     try:
-        model = find_model(name)
+        return find_model(name)
     except LookupError as error:
         raise FileNotFoundError(
             f'There is no checkpoint file and no work directory at {name}, and {error.args[0]}'
         ) from error
-    if model.lacks:
-        raise FileNotFoundError(
-            f'{model.name} was released, at {model.address}, but cannot be used: {model.lacks}.'
-        )
-    return model

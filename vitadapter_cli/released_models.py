@@ -27,7 +27,6 @@ class ReleasedModel:
             where there are no masks, PQ before both where stuff is found too), elsewhere mIoU at
             one scale and at several.
         parameters: of the whole model, from the same tables; - where they tell none.
-        lacks: why there is no such configuration; empty where there is one.
         sha256: of the file, where it is known; else the first download's is recorded on the
             machine.
     """
@@ -38,7 +37,6 @@ class ReleasedModel:
     schedule: str
     published: str
     parameters: str
-    lacks: str = ''
     sha256: str | None = None
 
     @property
@@ -55,13 +53,6 @@ class ReleasedModel:
     def config(self) -> str:
         """The configuration, as `config_path` finds it."""
         return f'configs/{self.name}.py'
-
-
-_ENCODER = "Uni-Perceiver, its encoder, is none of timm's"
-_LACKING = {
-    'coco/mask_rcnn_vitadapter_b_uniperceiver': _ENCODER,
-    'ade20k/upernet_vitadapter_l_uniperceiver': _ENCODER,
-}
 
 
 # short name, weights, schedule, published, parameters, file
@@ -155,7 +146,6 @@ def _of(dataset: str, rows: Iterable[tuple[str, ...]]) -> list[ReleasedModel]:
             f'{dataset}/{name}',
             f'{_RELEASES}/{file}',
             *cells,  # in the order of the attributes
-            lacks=_LACKING.get(f'{dataset}/{name}', ''),
         )
         for name, *cells, file in rows
     ]

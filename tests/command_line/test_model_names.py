@@ -24,19 +24,13 @@ def test_every_model_has_a_name_and_an_address_of_its_own():
     assert all(find_model(name).name == name for name in names)
 
 
-def test_a_model_has_its_configuration_or_says_why_not(monkeypatch, tmp_path):
+def test_a_model_has_its_configuration(monkeypatch, tmp_path):
     """From an empty folder, too: the files come with the package."""
     monkeypatch.chdir(tmp_path)
     for model in MODELS_OF_THE_ORIGINAL:
-        if not model.lacks:
-            assert config_path(model.config).is_file()
-            assert config_path(model.name) == config_path(model.config)
-            assert released_checkpoint(model.name) == model
-            continue
-        with pytest.raises(FileNotFoundError):
-            config_path(model.config)
-        with pytest.raises(FileNotFoundError, match=rf'{model.name} was released.*{model.lacks}'):
-            released_checkpoint(model.name)
+        assert config_path(model.config).is_file()
+        assert config_path(model.name) == config_path(model.config)
+        assert released_checkpoint(model.name) == model
 
 
 def test_short_names_are_taken_where_they_are_clear():

@@ -20,7 +20,7 @@ BACKBONE_PARAMETERS = {
     'l': 326_584_512 + (577 - 197) * 1024,
 }
 # The original's plain baseline, in millions.
-BASELINE_PARAMETERS = {'t': 5.973, 's': 23.448, 'b': 92.903}
+BASELINE_PARAMETERS = {'t': 5.973, 's': 23.448, 'b': 92.903, 'l': 316.333}
 
 READMES = ['coco', 'coco_ablation', 'ade20k', 'cityscapes', 'coco_stuff10k', 'coco_stuff164k']
 READMES += ['pascal_context', 'potsdam']

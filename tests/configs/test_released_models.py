@@ -11,6 +11,7 @@ from vitadapter_cli.released_models import MODELS_OF_THE_ORIGINAL
 # what the original's tables call the weights, and how timm's names of them begin and end
 ENCODERS = {
     'DeiT': r'deit_\w+_patch16_224\.fb_in1k',
+    'Uni-Perceiver': r'vit_\w+_patch16_224\.mae',  # the architecture alone
     'MAE': r'vit_\w+_patch16_224\.mae',
     'AugReg': r'vit_\w+\.augreg_in21k_ft_in1k',
     'BEiT': r'beit_\w+_patch16_224\.in22k_ft_in22k',
@@ -18,13 +19,11 @@ ENCODERS = {
 }
 
 
-@pytest.mark.parametrize(
-    'model', [m for m in MODELS_OF_THE_ORIGINAL if not m.lacks], ids=lambda model: model.name
-)
+@pytest.mark.parametrize('model', MODELS_OF_THE_ORIGINAL, ids=lambda model: model.name)
 def test_configuration_fits_what_the_tables_say(model, read_config, build_model):
     name = f'{model.name}.py'
     cfg = read_config(name)
-    weights = re.match(r'([\w ]+)-([TSBL])', model.weights)
+    weights = re.match(r'([\w -]+)-([TSBL])', model.weights)
     encoder = cfg.model.backbone.encoder.model_name
     assert re.fullmatch(ENCODERS[weights[1]], encoder)
     size = re.search(r'_vitadapter_([tsbl])', name)[1]

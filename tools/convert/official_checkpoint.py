@@ -66,6 +66,7 @@ from vitadapter_dense.command_line.arguments import errors_as_message, read_conf
 from vitadapter_dense.encoders import TimmViT
 from vitadapter_dense.encoders.foreign_weights import Format, format_of, without_momentum
 from vitadapter_dense.encoders.hub import check_model_name
+from vitadapter_dense.encoders.uniperceiver_names import in_plain_vit_names
 from vitadapter_dense.inference.predictor import build_model_on_meta
 from vitadapter_dense.reports.output_files import check_outputs, write_output
 
@@ -109,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with errors_as_message():
         check_outputs([args.out], command=COMMAND, inputs=[args.source])
         before = traceable(without_momentum(state_dict_of(read_checkpoint(args.source))))
-        kind = format_of(before)
+        kind = format_of(in_plain_vit_names(before))
         cfg = read_config(config_parser('').parse_args([args.config])) if args.config else None
         name = args.encoder or (_encoder_name(cfg) if cfg else None)
         if kind in MODELS:

@@ -9,12 +9,14 @@ from torch import Tensor
 from vitadapter_dense.backbones.official_names import backbone_name, head_name
 from vitadapter_dense.encoders.foreign_weights import resample_patches
 from vitadapter_dense.encoders.hub import in_timm_names
+from vitadapter_dense.encoders.uniperceiver_names import in_plain_vit_names
 
 _PATCHES = 'patch_embed.proj.weight'
 
 
 def convert_model(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names of an original detector, segmentor or backbone -> ours, without derived indices."""
+    state_dict = in_plain_vit_names(state_dict)
     whole = any(name.startswith('backbone.') for name in state_dict)
     prefix = 'backbone.' if whole else ''
     ours = {}

@@ -17,7 +17,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vitadapter_dense.encoders.uniperceiver_names import in_plain_vit_names
+
 _ENCODER_KEYS = ('patch_embed.', 'blocks.', 'pos_embed', 'cls_token', 'rel_pos_bias.')
+_ENCODER_KEYS += ('norm_pre.',)
 _LAYER_SCALE = re.compile(r'^(blocks\.\d+)\.gamma([12])$')
 _BASELINE_LEVEL = re.compile(r'^fpn([1-4])\.')
 # In a layer of Mask2Former's decoder cross-attention comes first; its pixel decoder has no other
@@ -51,6 +54,13 @@ def head_name(name: str) -> str:
     return name
 
 
+def _taken(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All that was in a state dict, which is empty after."""
+    whole = dict(state_dict)
+    state_dict.clear()
+    return whole
+
+
 def rename_official_keys(
     module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any
 ) -> None:
@@ -62,6 +72,8 @@ def rename_official_keys(
         state_dict: renamed in place.
         prefix: of the backbone's keys.
     """
+    for key, tensor in in_plain_vit_names(_taken(state_dict)).items():
+        state_dict[key] = tensor
     for key in list(state_dict):
         if key.startswith(prefix):
             name = prefix + backbone_name(key.removeprefix(prefix))

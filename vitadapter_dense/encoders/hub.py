@@ -26,6 +26,7 @@ from vitadapter_dense.encoders.foreign_weights import (
     without_prefix,
 )
 from vitadapter_dense.encoders.relative_position import TABLE
+from vitadapter_dense.encoders.uniperceiver_names import in_plain_vit_names
 
 # A hub or file state dict covers everything but what the user added (layer scale); below this it is
 # another architecture.
@@ -81,6 +82,9 @@ def in_timm_names(
         WeightsError: unknown format, a mixture of architectures, or not this encoder.
     """
     state_dict = without_momentum(state_dict)
+    renamed = in_plain_vit_names(state_dict)
+    if renamed.keys() != state_dict.keys():  # its positions have no row of a CLS token
+        return renamed
     image_args = image_args or {}
     scratch = timm.create_model(model_name, pretrained=False, num_classes=0, **image_args)
     state_dict = without_prefix(state_dict, scratch.state_dict())

@@ -63,6 +63,7 @@ class TimmViT(BaseModule):
         drop_path_rate: of the last block; grows linearly from 0 at the first.
         keep_prefix_tokens: keep CLS and register tokens in the sequence.
         frozen: no parameter trains, and the encoder stays in eval mode.
+        norm_eps: of all layer norms; default: timm's.
         dtype: ``'bfloat16'`` stores what is frozen in 16 bits, see
             :mod:`vitadapter_dense.encoders.storage`; what a tuning method trains stays float32.
         with_cp: recompute blocks in the backward pass instead of storing their activations.
@@ -85,6 +86,7 @@ class TimmViT(BaseModule):
         drop_path_rate: float = 0.0,
         keep_prefix_tokens: bool = False,
         frozen: bool = False,
+        norm_eps: float | None = None,
         dtype: StoredDtype = 'float32',
         with_cp: bool = False,
         **timm_args: Any,
@@ -93,6 +95,10 @@ class TimmViT(BaseModule):
         check_model_name(model_name)
         self.family: Family = family_of(model_name)
         vit = create_plain_vit(model_name, drop_path_rate=drop_path_rate, **timm_args)
+        if norm_eps is not None:
+            for module in vit.modules():
+                if isinstance(module, nn.LayerNorm):
+                    module.eps = norm_eps
         self.model_name, self.pretrained = model_name, pretrained
         self.drop_path_rate = drop_path_rate
         self.frozen, self.with_cp = frozen, with_cp

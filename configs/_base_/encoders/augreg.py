@@ -9,7 +9,7 @@ _base_ = '../models/vit_presets.py'
 
 presets = {
     size: dict.fromkeys(
-        ('detection', 'segmentation'),
+        ('detection', 'segmentation', 'baseline_detection'),
         dict(
             # AugReg models were trained on RGB scaled to [-1, 1], and so does the original.
             data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
