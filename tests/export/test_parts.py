@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from timm.layers import RotaryEmbeddingDinoV3
 from torch import nn
 
 from msda import ms_deform_attn, ms_deform_attn_fused
+from vitadapter_dense.adapter.geometry import Geometry, Level
 from vitadapter_dense.export.deformable_attention import TakenApart
 from vitadapter_dense.export.graphs import graph_of
+from vitadapter_dense.export.programs import ExportError, trace
 from vitadapter_dense.export.sizes import Sizes
 from vitadapter_dense.export.substitutes import traceable
 
@@ -48,6 +51,51 @@ def test_pooling_that_traces(bins):
             assert 'forward' in vars(pool)
             torch.testing.assert_close(pool(x), expected, rtol=1e-4, atol=1e-5)
         assert 'forward' not in vars(pool)
+
+
+@pytest.mark.parametrize('options', [dict(normalize_coords='max'), dict(grid_offset=0.5), {}])
+def test_rotary_positions_that_trace(options):
+    rope = RotaryEmbeddingDinoV3(16, **options).eval()
+    expected = rope.get_embed(shape=[3, 5])
+    with traceable(rope):
+        torch.testing.assert_close(rope.get_embed(shape=[3, 5]), expected)
+
+
+class OfEverySize(nn.Module):
+    """What silently took the traced size for every size."""
+
+    def __init__(self):
+        super().__init__()
+        self.rope, self.up = RotaryEmbeddingDinoV3(16), nn.Upsample(scale_factor=2)
+        self.pool = nn.AdaptiveAvgPool2d(3)
+
+    def forward(self, images):
+        rotation = self.rope.get_embed(shape=list(images.shape[2:]))
+        return rotation, self.up(images), self.pool(images), *reference_points_of(images)
+
+
+def reference_points_of(images):
+    levels = [Level.of_image(*images.shape[2:], stride) for stride in (8, 16)]
+    geometry = Geometry.of(levels[1], levels[:1], images)
+    return geometry.token_points, geometry.pyramid_points
+
+
+def test_every_size():
+    module = OfEverySize().eval()
+    program = trace(module, [torch.rand(2, 3, 352, 416)], Sizes(), apart=None)
+    images = torch.rand(1, 3, 64, 96)
+    found = program.module(check_guards=False)(images)
+    for one, other in zip(found, module(images), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_size_that_becomes_a_number_is_told():
+    class Half(nn.Module):
+        def forward(self, images):
+            return images * float((images.shape[2] + 15) // 16)
+
+    with pytest.raises(ExportError, match=r'Half cannot be .* takes one for a number: .*== 22'):
+        trace(Half().eval(), [torch.rand(2, 3, 352, 416)], Sizes(), apart=None)
 
 
 def test_deformable_attention_of_mmcv_that_traces():

@@ -86,13 +86,33 @@ def trace(
         where = _module_of(graph, error.__traceback__)
         mend = '' if sizes.fixed else '. Mend: a fixed size, as --size 512x512'
         raise ExportError(
-            f'{where} cannot be traced: {type(error).__name__}: {_first_line(error)}{mend}'
+            f'{where} cannot be traced: {type(error).__name__}: {_beginning(error)}{mend}'
         ) from error
-    # The guards say for which sizes the trace is right in every branch: among them that a map is
-    # not as large as a position embedding, which then would not be resampled, to the same numbers.
-    # Kept, they would make the traced size the only one. What holds is tried on the written file.
+    # The guards say for which sizes the trace took the right branches. An equality that another
+    # size breaks is a size that became a number, as by `int` or `float`. The others are that a map
+    # is not as large as a position embedding, which would not be resampled then, to the same
+    # numbers; kept, they would make the traced size the only one.
+    broken = _equal_only_when_traced(program, inputs, sizes)
+    if broken:
+        raise ExportError(
+            f'{type(graph).__name__} cannot be exported for open sizes, as it takes one for a '
+            f'number: {broken[0]}. Mend: a fixed size, as --size 512x512'
+        )
     program._guards_code = []
     return program
+
+
+def _equal_only_when_traced(
+    program: ExportedProgram, inputs: Sequence[torch.Tensor], sizes: Sizes
+) -> list[str]:
+    names = program.graph_signature.user_inputs
+    other = list(inputs[0].shape)
+    for axis in sizes.dynamic_shapes:
+        other[axis] = 3 if axis == 0 else (5 + axis) * sizes.divisor
+    tensors = [torch.empty(other, device='meta'), *inputs[1:]]
+    known = dict(L=dict(zip(names, tensors, strict=True)), torch=torch)
+    equalities = [code for code in program._guards_code if '==' in code]
+    return [code for code in equalities if not eval(code, {}, known)]
 
 
 def write(kind: Format, program: ExportedProgram, path: Path, graph: Graph) -> None:
@@ -124,7 +144,7 @@ def _write_onnx(program: ExportedProgram, path: Path, graph: Graph) -> None:
             verbose=False,
         )
     except Exception as error:
-        raise ExportError(f'no ONNX operators for this model: {_first_line(error)}') from error
+        raise ExportError(f'no ONNX operators for this model: {_beginning(error)}') from error
     domains = {node.domain for node in written.model.graph if node.domain not in ('', 'ai.onnx')}
     if domains:
         raise ExportError(f'operators of other domains than ONNX: {", ".join(sorted(domains))}')
@@ -145,8 +165,7 @@ def runner_of(kind: Format, path: Path) -> Run:
             session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
         except Exception as error:
             raise ExportError(
-                f'onnxruntime {onnxruntime.__version__} does not take the file: '
-                f'{_first_line(error)}'
+                f'onnxruntime {onnxruntime.__version__} does not take the file: {_beginning(error)}'
             ) from error
         return lambda inputs: session.run(None, dict(inputs))
     if kind == 'pt2':
@@ -175,6 +194,7 @@ def _module_of(graph: nn.Module, traceback: TracebackType | None) -> str:
     return found
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+def _beginning(error: Exception) -> str:
+    """The beginning of what an error says, in one line."""
+    words = ' '.join(str(error).split())
+    return words[:300] or type(error).__name__

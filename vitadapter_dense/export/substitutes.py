@@ -5,7 +5,7 @@ The numbers are the same; what differs is that sizes travel as host integers, no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -23,22 +23,18 @@ def traceable(model: nn.Module) -> Iterator[None]:
     changed = []
     try:
         for module in model.modules():
-            form = _form_of(module)
-            if form is not None:
-                changed.append(module)
-                module.forward = partial(form, module)
+            for method, form in _forms_of(module):
+                changed.append((module, method))
+                setattr(module, method, partial(form, module))
         yield
     finally:
-        for module in changed:
-            del module.forward  # the class's own is behind it
+        for module, method in changed:
+            delattr(module, method)  # the class's own is behind it
 
 
-def _form_of(module: nn.Module) -> Callable[..., Any] | None:
+def _forms_of(module: nn.Module) -> list[tuple[str, Callable[..., Any]]]:
     kinds = {kind.__name__ for kind in type(module).__mro__}
-    for name, form in _FORMS.items():
-        if name in kinds:
-            return form
-    return None
+    return [form for name, form in _FORMS.items() if name in kinds]
 
 
 def _pool(module: nn.AdaptiveAvgPool2d, x: Tensor) -> Tensor:
@@ -145,8 +141,39 @@ def _pixel_decoder(module: nn.Module, feats: list[Tensor]) -> tuple[Tensor, list
     return module.mask_feature(outs[-1]), outs[: module.num_outs]
 
 
-_FORMS: dict[str, Callable[..., Any]] = {
-    'AdaptiveAvgPool2d': _pool,
-    'MultiScaleDeformableAttention': _attention,
-    'MSDeformAttnPixelDecoder': _pixel_decoder,
+def _upsample(module: nn.Module, x: Tensor) -> Tensor:
+    """torch's and MMSegmentation's `Upsample`; whole factors as whole numbers."""
+    size, factor = module.size, module.scale_factor
+    if not size:
+        factors = factor if isinstance(factor, tuple) else (factor, factor)
+        size = [  # `int` of a size that is not known would make it the traced one
+            side * int(each) if each == int(each) else int(side * each)
+            for side, each in zip(x.shape[-2:], factors, strict=True)
+        ]
+    return F.interpolate(x, size=size, mode=module.mode, align_corners=module.align_corners)
+
+
+def _rotary(
+    module: nn.Module, shape: Sequence[int] | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """`get_embed` of timm's `RotaryEmbeddingDinoV3`, for a map of `shape` (H, W)."""
+    sides = list(shape if module.grid_indexing == 'ij' else shape[::-1])
+    whole = {'max': torch.sym_max, 'min': torch.sym_min}.get(module.normalize_coords)
+    periods = module.periods
+    coordinates = []
+    for side in sides:
+        places = torch.arange(side, dtype=torch.float32) + 0.5 + module.grid_offset
+        of = side if whole is None else whole(*sides)
+        coordinates.append(places / places.new_full((1,), of))
+    grid = torch.stack(torch.meshgrid(coordinates, indexing=module.grid_indexing), dim=-1)
+    sin, cos = module._get_pos_embed_from_coords(2.0 * grid.flatten(0, -2) - 1.0)
+    return torch.cat([sin, cos], dim=-1).to(dtype or periods.dtype)
+
+
+_FORMS: dict[str, tuple[str, Callable[..., Any]]] = {
+    'AdaptiveAvgPool2d': ('forward', _pool),
+    'Upsample': ('forward', _upsample),
+    'RotaryEmbeddingDinoV3': ('get_embed', _rotary),
+    'MultiScaleDeformableAttention': ('forward', _attention),
+    'MSDeformAttnPixelDecoder': ('forward', _pixel_decoder),
 }

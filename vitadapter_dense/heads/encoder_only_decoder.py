@@ -61,7 +61,7 @@ class EncoderOnlyDecoder(BaseModule):
         """
         self._check(begun)
         tokens, count = begun.tokens, self.queries.num_embeddings
-        queries = self.queries.weight.expand(len(tokens.x), -1, -1)
+        queries = self.queries.weight.expand(tokens.x.shape[0], -1, -1)
         tokens = replace(
             tokens,
             x=torch.cat([queries, tokens.x], dim=1),

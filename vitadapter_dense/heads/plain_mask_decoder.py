@@ -137,7 +137,7 @@ class PlainMaskDecoder(BaseModule):
         hw = (height, width)
         tokens = sum(lateral(each, hw) for lateral, each in zip(self.laterals, maps, strict=True))
         count = self.queries.num_embeddings
-        x = torch.cat([self.queries.weight.expand(len(tokens), -1, -1), tokens], dim=1)
+        x = torch.cat([self.queries.weight.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         rotation = self.rope.get_embed(shape=[height, width])
         predictions = []
         for block, probability in zip(self.blocks, self.mask_probabilities, strict=True):
