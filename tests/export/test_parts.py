@@ -6,6 +6,7 @@ import pytest
 import torch
 from timm.layers import RotaryEmbeddingDinoV3
 from torch import nn
+from torch.nn import functional as F
 
 from msda import ms_deform_attn, ms_deform_attn_fused
 from vitadapter_dense.adapter.geometry import Geometry, Level
@@ -39,6 +40,17 @@ def test_taken_apart_computes_what_the_operators_do(gather):
     assert len(calls) == 2 * len(LEVELS)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found_fused, expected_fused, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('padding_mode', ['zeros', 'border'])
+def test_no_grid_is_sampled_where_gathers_are_asked_for(padding_mode, monkeypatch):
+    torch.manual_seed(0)
+    options = dict(padding_mode=padding_mode, align_corners=False)
+    image, grid = torch.randn(2, 3, 5, 7), torch.randn(2, 4, 6, 2)
+    expected = F.grid_sample(image, grid, **options)
+    monkeypatch.setattr(torch, 'grid_sampler', None)
+    with TakenApart(gather=True):
+        torch.testing.assert_close(F.grid_sample(image, grid, **options), expected)
 
 
 @pytest.mark.parametrize('bins', [1, 2, 3, 6, (3, None)])
@@ -80,13 +92,16 @@ def reference_points_of(images):
     return geometry.token_points, geometry.pyramid_points
 
 
-def test_every_size():
-    module = OfEverySize().eval()
-    program = trace(module, [torch.rand(2, 3, 352, 416)], Sizes(), apart=None)
-    images = torch.rand(1, 3, 64, 96)
-    found = program.module(check_guards=False)(images)
-    for one, other in zip(found, module(images), strict=True):
-        torch.testing.assert_close(one, other)
+@pytest.mark.parametrize('divisor', [1, 32])
+def test_every_size(divisor):
+    module, sizes = OfEverySize().eval(), Sizes(divisor=divisor)
+    batch, height, width = sizes.traced
+    program = trace(module, [torch.rand(batch, 3, height, width)], sizes, apart=None)
+    for side in (96, sizes.padded(75)):
+        images = torch.rand(1, 3, 64, side)
+        found = program.module(check_guards=False)(images)
+        for one, other in zip(found, module(images), strict=True):
+            torch.testing.assert_close(one, other)
 
 
 def test_a_size_that_becomes_a_number_is_told():

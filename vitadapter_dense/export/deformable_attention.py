@@ -25,7 +25,7 @@ class TakenApart(TorchFunctionMode):
     """While it is active, `msda`'s operators are computed by others.
 
     Args:
-        gather: sample by gathers in place of `grid_sample`.
+        gather: sample by gathers in place of `grid_sample`, wherever it is called.
     """
 
     def __init__(self, *, gather: bool) -> None:
@@ -47,7 +47,27 @@ class TakenApart(TorchFunctionMode):
             locations = sampling_locations(spatial_shapes, reference_points, offsets)
             weights = logits.softmax(-1).view(offsets.shape[:-1])
             return _attend(value, spatial_shapes, locations, weights, self.sample)
+        if function is F.grid_sample and self.sample is sample_by_gathers:
+            return _resample(*args, **(kwargs or {}))
         return function(*args, **(kwargs or {}))
+
+
+def _resample(
+    image: Tensor,
+    grid: Tensor,
+    mode: str = 'bilinear',
+    padding_mode: str = 'zeros',
+    align_corners: bool | None = None,
+) -> Tensor:
+    """`grid_sample` by gathers, as far as models need it."""
+    if mode != 'bilinear' or padding_mode == 'reflection' or align_corners:
+        raise NotImplementedError(f'grid_sample, {mode}, {padding_mode}: no form by gathers')
+    places = (grid + 1) / 2
+    if padding_mode == 'border':  # nothing beyond the centres of the outermost pixels
+        edges = [places.new_full((1,), 0.5) / side for side in (image.shape[3], image.shape[2])]
+        edge = torch.cat(edges)
+        places = places.maximum(edge).minimum(1 - edge)
+    return sample_by_gathers(image, places)
 
 
 def _attend(

@@ -58,6 +58,15 @@ def window_of(model: nn.Module) -> dict[str, list[int]] | None:
     return dict(size=list(test_cfg['crop_size']), stride=list(test_cfg['stride']))
 
 
+def divisor_of(model: nn.Module) -> int:
+    """What images are padded to multiples of before a model sees them; 1 where they are not."""
+    preprocessor = model.data_preprocessor
+    in_tests = getattr(preprocessor, 'test_cfg', None) or {}  # MMSegmentation's
+    if hasattr(model, 'decode_head'):
+        return int(in_tests.get('size_divisor') or 1)
+    return int(preprocessor.pad_size_divisor)
+
+
 def sha256_of(path: str | Path) -> str:
     """The hash of a file."""
     with Path(path).open('rb') as file:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vitadapter_dense.export.deformable_attention import TakenApart
-from vitadapter_dense.export.description import describe, sha256_of, window_of
+from vitadapter_dense.export.description import describe, divisor_of, sha256_of, window_of
 from vitadapter_dense.export.graphs import graph_of
 from vitadapter_dense.export.programs import (
     OPSET,
@@ -79,7 +79,7 @@ def export(
     if window and size not in (None, tuple(window['size'])):
         given, wanted = ('x'.join(map(str, each)) for each in (size, window['size']))
         raise ExportError(f'size {given}: the model slides a window of {wanted}: take that')
-    sizes = Sizes(size, batches=graph.task == 'semantic')
+    sizes = Sizes(size, divisor=divisor_of(model), batches=graph.task == 'semantic')
     about = describe(predictor, graph, sizes, checkpoint=checkpoint)
     for line in merged(model):
         say(line)

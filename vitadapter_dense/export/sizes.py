@@ -7,17 +7,17 @@ from typing import Any
 
 from torch.export import Dim
 
-_SMALLEST, _LARGEST = 2, 128  # cells a side
+_SMALLEST, _LARGEST = 64, 4096  # pixels a side
 _MOST_IMAGES = 64
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """One size, or all from 2 to 128 cells a side; and how many images at once.
+    """One size, or all from 64 to 4096 pixels a side; and how many images at once.
 
     Args:
         fixed: (height, width), or None for all sizes.
-        divisor: side of a cell in pixels: sizes are multiples of it.
+        divisor: sizes are multiples of it; 1 for a model that computes at any.
         batches: any number of images at once; else one.
 
     Raises:
@@ -46,7 +46,8 @@ class Sizes:
         Sizes that are to stay unknown are like nothing else in a model, as a position embedding's
         grid of 14 x 14, with which they would be held to be equal.
         """
-        height, width = self.fixed or (11 * self.divisor, 13 * self.divisor)
+        cells = (353, 417) if self.divisor == 1 else (11 * self.divisor, 13 * self.divisor)
+        height, width = self.fixed or cells
         return 2 if self.batches else 1, height, width
 
     @property
@@ -56,16 +57,24 @@ class Sizes:
         if self.batches:
             axes[0] = Dim('batch', min=1, max=_MOST_IMAGES)
         if self.fixed is None:
-            axes[2] = self.divisor * Dim('rows', min=_SMALLEST, max=_LARGEST)
-            axes[3] = self.divisor * Dim('columns', min=_SMALLEST, max=_LARGEST)
+            for axis, name in ((2, 'rows'), (3, 'columns')):
+                low, high = -(-_SMALLEST // self.divisor), _LARGEST // self.divisor
+                if self.divisor == 1:
+                    axes[axis] = Dim.DYNAMIC(min=low, max=high)
+                else:
+                    axes[axis] = self.divisor * Dim(name, min=low, max=high)
         return axes
+
+    def padded(self, side: int) -> int:
+        """The smallest open size that holds so many pixels."""
+        return -(-max(side, _SMALLEST) // self.divisor) * self.divisor
 
     def as_json(self) -> dict[str, Any]:
         """For the description."""
         return dict(
             size=None if self.fixed is None else list(self.fixed),
             divisor=self.divisor,
-            smallest=_SMALLEST * self.divisor,
-            largest=_LARGEST * self.divisor,
+            smallest=_SMALLEST,
+            largest=_LARGEST,
             batch=None if self.batches else 1,
         )

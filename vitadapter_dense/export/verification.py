@@ -71,8 +71,7 @@ def inputs_of(
             continue
         for rows, columns in ((1.0, 1.0), (0.7, 0.9)):
             part = whole[..., : int(whole.shape[2] * rows), : int(whole.shape[3] * columns)]
-            up = [max(-(-n // sizes.divisor), 2) * sizes.divisor for n in part.shape[2:]]
-            yield _padded(part, up)
+            yield _padded(part, [sizes.padded(side) for side in part.shape[2:]])
 
 
 def turned(images: Tensor, count: int) -> Tensor:
