@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/models/mask2former_xs.py',
     '../_base_/datasets/shapes_instance.py',
     '../_base_/runtime/detection_iterations.py',
-    '../_base_/schedules/adamw_cosine_xs.py',
+    '../_base_/schedules/adamw_mask2former_xs.py',
 ]
 
 num_classes = 5

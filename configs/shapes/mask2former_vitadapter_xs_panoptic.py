@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/models/mask2former_xs.py',
     '../_base_/datasets/shapes_panoptic.py',
     '../_base_/runtime/panoptic.py',
-    '../_base_/schedules/adamw_cosine_xs.py',
+    '../_base_/schedules/adamw_mask2former_xs.py',
 ]
 
 train_dataloader = dict(sampler=dict(type='InfiniteSampler'))

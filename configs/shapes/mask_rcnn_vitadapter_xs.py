@@ -6,7 +6,9 @@ configs' own, with narrower heads.
 
 _base_ = [
     '../_base_/models/mask_rcnn_fpn.py',
+    '../_base_/encoders/shapes_xs.py',
     '../_base_/datasets/shapes_instance.py',
+    '../_base_/schedules/adamw_cosine_xs.py',
     '../_base_/runtime/detection.py',
 ]
 
@@ -14,23 +16,7 @@ width = 64  # of FPN and heads; 256 in the COCO configs
 norm_cfg = dict(type='BN', requires_grad=True)
 
 model = dict(
-    backbone=dict(
-        type='ViTAdapter',
-        encoder=dict(
-            type='TimmViT',
-            model_name='vit_tiny_patch16_224',
-            img_size=192,
-            embed_dim=96,
-            depth=4,
-            num_heads=3,
-            drop_path_rate=0.0,
-        ),
-        interaction_indexes=[[0, 1], [2, 3]],
-        conv_inplane=32,
-        deform_num_heads=3,
-        use_extra_extractor=False,
-        zero_init_extractors=True,
-    ),
+    backbone=_base_.pop('backbone'),
     neck=dict(in_channels=[96] * 4, out_channels=width, num_outs=4, norm_cfg=norm_cfg),
     rpn_head=dict(
         in_channels=width,
@@ -77,37 +63,6 @@ model = dict(
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=50)),
 )
-
-max_iters = 1800
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=600)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05, fused=True),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        bypass_duplicate=True,
-        custom_keys={
-            'backbone.encoder': dict(lr_mult=0.25),
-            'backbone.interactions': dict(lr_mult=0.25),
-        },
-    ),
-    clip_grad=dict(max_norm=5.0),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(
-        type='CosineAnnealingLR',
-        by_epoch=False,
-        begin=0,
-        end=max_iters,
-        T_max=max_iters,
-        eta_min_ratio=0.01,
-    ),
-]
 
 train_dataloader = dict(sampler=dict(type='InfiniteSampler'))
 default_hooks = dict(

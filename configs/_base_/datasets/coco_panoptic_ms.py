@@ -6,44 +6,14 @@ annotations/panoptic_{train,val}2017.json, annotations/panoptic_{train,val}2017/
 annotations/instances_val2017.json, train2017/, val2017/.
 """
 
-_base_ = './coco_instance.py'
+_base_ = './coco_instance_ms.py'
 
 data_root = 'data/coco/'
 
 train_pipeline = [
     dict(type='LoadImageChecked'),
     dict(type='LoadPanopticChecked'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(
-        type='RandomChoice',
-        transforms=[
-            [
-                dict(
-                    type='RandomChoiceResize',
-                    scales=[(1333, side) for side in range(480, 801, 32)],
-                    keep_ratio=True,
-                ),
-            ],
-            [
-                dict(
-                    type='RandomChoiceResize',
-                    scales=[(1333, 400), (1333, 500), (1333, 600)],
-                    keep_ratio=True,
-                ),
-                dict(
-                    type='RandomCrop',
-                    crop_type='absolute_range',
-                    crop_size=(384, 600),
-                    allow_negative_crop=True,
-                ),
-                dict(
-                    type='RandomChoiceResize',
-                    scales=[(1333, side) for side in range(480, 801, 32)],
-                    keep_ratio=True,
-                ),
-            ],
-        ],
-    ),
+    *_base_.train_pipeline[2:4],  # flips, and sizes at random
     # A crop may leave a box without a pixel of its mask.
     dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-5, 1e-5), by_mask=True, keep_empty=False),
     dict(type='PackDetInputs'),

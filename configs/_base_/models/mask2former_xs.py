@@ -4,30 +4,14 @@ The backbone is that of the detection quick start; the head is the COCO configs'
 queries and layers and a quarter of the width.
 """
 
-_base_ = './mask2former_panoptic.py'
+_base_ = ['./mask2former_panoptic.py', '../encoders/shapes_xs.py']
 
 width = 64  # of the head; 256 in the COCO configs
 num_classes = 6  # five shapes and the background
 heads = dict(embed_dims=width, num_heads=2)
 
 model = dict(
-    backbone=dict(
-        type='ViTAdapter',
-        encoder=dict(
-            type='TimmViT',
-            model_name='vit_tiny_patch16_224',
-            img_size=192,
-            embed_dim=96,
-            depth=4,
-            num_heads=3,
-            drop_path_rate=0.0,
-        ),
-        interaction_indexes=[[0, 1], [2, 3]],
-        conv_inplane=32,
-        deform_num_heads=3,
-        use_extra_extractor=False,
-        zero_init_extractors=True,
-    ),
+    backbone=_base_.pop('backbone'),
     panoptic_head=dict(
         in_channels=[96] * 4,
         feat_channels=width,
