@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -297,20 +296,3 @@ def inspect_pair(pair: tuple[str, str | None], value_range: ValueRange | None = 
     # by rows: bincount copies what it counts into 8 bytes a pixel
     pixels = sum((np.bincount(row, minlength=256) for row in labels), np.zeros(256, np.int64))
     return Findings(pixels, turned=header is not None and header.orientation != 1)
-
-
-def inspect_pairs(
-    pairs: Sequence[tuple[str, str | None]],
-    *,
-    workers: int = 1,
-    inspect: Callable[[Any], Findings] = inspect_pair,
-) -> Iterator[Findings]:
-    """Inspect all pairs in order, in several processes when `workers` is more than one."""
-    if workers <= 1:
-        yield from map(inspect, pairs)
-        return
-    pool = ProcessPoolExecutor(workers)
-    try:
-        yield from pool.map(inspect, pairs, chunksize=8)
-    finally:  # an interrupt waits for what runs, not for all
-        pool.shutdown(cancel_futures=True)

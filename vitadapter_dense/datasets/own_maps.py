@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,6 +17,7 @@ from .labelled_images import shown_size
 from .map_numbering import Numbering, find_numbering, read_codes, renumber
 from .own_request import OwnData, Request, needed_split, say_split
 from .problems import Problems
+from .processes import map_in_processes
 from .splitting import split_off
 
 _SAMPLED = 500  # maps whose values are read, and sizes, where the maps can stay
@@ -90,7 +89,7 @@ def _numbering(request: Request, pairs: Sequence[Pair]) -> Numbering:
 def _occurring(maps: Sequence[Path], workers: int, root: Path) -> list[tuple[set[int], bool]]:
     """What each map holds, and whether its file can stay."""
     problems, found = Problems(), []
-    for result in _in_processes(_look, maps, workers):
+    for result in map_in_processes(_look, maps, workers=_processes(maps, workers)):
         if isinstance(result, str):
             problems.add('broken label map', result)
         else:
@@ -99,11 +98,9 @@ def _occurring(maps: Sequence[Path], workers: int, root: Path) -> list[tuple[set
     return found
 
 
-def _in_processes(work: Callable[[Any], Any], items: Sequence, workers: int) -> Iterable:
-    if workers <= 1 or len(items) < 64:
-        return map(work, items)
-    with ProcessPoolExecutor(workers) as pool:
-        return list(pool.map(work, items, chunksize=8))
+def _processes(items: Sequence, workers: int) -> int:
+    """One for a few files: a second takes longer to start."""
+    return workers if len(items) >= 64 else 1
 
 
 def _look(path: Path) -> tuple[set[int], bool] | str:
@@ -166,7 +163,9 @@ def _lists(
                 path.mkdir(parents=True, exist_ok=True)
             problems = Problems()
             rewrite = partial(_rewrite, table=numbering.table)
-            for problem in filter(None, _in_processes(rewrite, jobs, request.workers)):
+            for problem in filter(
+                None, map_in_processes(rewrite, jobs, workers=_processes(jobs, request.workers))
+            ):
                 problems.add('label map', problem)
             problems.raise_if_any(str(request.root))
 

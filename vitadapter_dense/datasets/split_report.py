@@ -19,7 +19,7 @@ import numpy as np
 
 from .check_image_files import warn_of_turns
 from .check_panoptic import inspect_used_panoptic
-from .check_segmentation import Findings, inspect_pair, inspect_pairs, list_split
+from .check_segmentation import Findings, inspect_pair, list_split
 from .coco_summary import key_of
 from .dataset_configs import (
     UsedDataset,
@@ -39,6 +39,7 @@ from .inspect_coco import inspect_used_coco
 from .label_statistics import LabelStatistics
 from .loading import other_size, value_range_of
 from .problems import Problems
+from .processes import map_in_processes
 
 _FEW = 10  # annotations of a class
 
@@ -122,7 +123,7 @@ def report_maps(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitRep
     split = list_split(dataset_cfg)
     statistics = LabelStatistics(split)
     inspect = partial(inspect_pair, value_range=value_range_of(dataset_cfg.get('pipeline')))
-    inspected = inspect_pairs(split.pairs, workers=workers, inspect=inspect)
+    inspected = map_in_processes(inspect, split.pairs, workers=workers)
     for pair, findings in zip(split.pairs, inspected, strict=True):
         statistics.add(pair, findings)
     return SplitReport(
@@ -153,7 +154,7 @@ def report_coco(used: UsedDataset, *, workers: int = 1) -> SplitReport:
     images = [image for image in images if os.path.isfile(image[0])]  # the others are told
     problems, turned = Problems(), []
     inspect = partial(inspect_image, value_range=value_range_of(used.cfg.get('pipeline')))
-    inspected = inspect_pairs(images, workers=workers, inspect=inspect)
+    inspected = map_in_processes(inspect, images, workers=workers)
     for (file, _, _), findings in zip(images, inspected, strict=True):
         if findings.turned:
             turned.append(file)
