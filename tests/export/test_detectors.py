@@ -54,8 +54,11 @@ def small_detector(name: str):
 def test_it_finds_what_mmdetection_finds(name):
     model = small_detector(name)
     graph = RCNNGraph(model).eval()
+
+    def run(inputs):
+        return [t.numpy() for t in graph(*map(torch.from_numpy, inputs.values()))]
+
     with torch.no_grad():
-        run = lambda inputs: [t.numpy() for t in graph(*map(torch.from_numpy, inputs.values()))]  # noqa: E731
         checks = list(check_detector(run, model, torch.randn(1, 3, 96, 128), (90, 101), 1e-4))
         assert [check.name for check in checks] == ['boxes', 'scores', 'masks']
         assert all(check.passed and 'of 0 pairs' not in check.unit for check in checks), checks

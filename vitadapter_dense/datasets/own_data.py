@@ -6,6 +6,9 @@ splits a validation set off where there is none. The data themselves are never c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 from .errors import DatasetError
 from .find_coco import has_coco
 from .find_maps import has_maps
@@ -41,7 +44,7 @@ def _find_format(request: Request) -> Format:
     root = request.root
     if request.annotations:
         return 'coco'
-    looks = dict(coco=has_coco, voc=has_voc, yolo=has_yolo)
+    looks: dict[Format, Callable[[Path], bool]] = dict(coco=has_coco, voc=has_voc, yolo=has_yolo)
     if request.task == 'segmentation':
         if has_maps(root):
             return 'maps'
@@ -55,7 +58,7 @@ def _find_format(request: Request) -> Format:
             f'{root} has no label maps: images in images/ and, with the same names, PNG files in '
             f'maps/ (or masks/, labels/, annotations/).{hint}'
         )
-    found: list[Format] = [name for name, look in looks.items() if look(root)]  # type: ignore
+    found = [name for name, look in looks.items() if look(root)]
     if len(found) > 1:
         raise DatasetError(
             f'{root} has annotations of several formats ({", ".join(found)}). Mend: say which, '
