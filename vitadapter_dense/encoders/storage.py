@@ -32,11 +32,17 @@ def store_frozen(module: nn.Module, dtype: StoredDtype) -> None:
                 layer.weight.data = layer.weight.data.bfloat16()
 
 
+def widen(parameter: nn.Parameter) -> None:
+    """Gives float32 back to a parameter that is stored in 16 bits; others keep their type."""
+    if parameter.dtype == torch.bfloat16:
+        parameter.data = parameter.data.float()
+
+
 def widen_trained(module: nn.Module) -> None:
-    """Gives float32 back to what trains, such as the last blocks that a tuning method unfreezes."""
+    """Widens what trains, such as the last blocks that a tuning method unfreezes."""
     for parameter in module.parameters():
-        if parameter.requires_grad and parameter.dtype == torch.bfloat16:
-            parameter.data = parameter.data.float()
+        if parameter.requires_grad:
+            widen(parameter)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitadapter_dense.encoders.storage import widen
 from vitadapter_dense.tuning.base import Tuning
 from vitadapter_dense.tuning.blocks import transformer_blocks
 from vitadapter_dense.tuning.stages import residual_blocks
@@ -206,7 +207,7 @@ class LoRA(Tuning):
         if self.merged:
             return
         for layer, change in zip(self._layers, self.changes, strict=True):
-            layer.weight.data = layer.weight.data.float()  # stored in 16 bits, maybe
+            widen(layer.weight)
             layer.weight += self.scale * change.weight().to(layer.weight)
         self.merged = True
 

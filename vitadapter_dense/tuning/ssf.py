@@ -14,6 +14,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vitadapter_dense.encoders.storage import widen
 from vitadapter_dense.tuning.base import Tuning
 
 
@@ -113,7 +114,7 @@ class SSF(Tuning):
         for layer, scale, batch_norm in zip(
             self._layers, self.scales, self._batch_norms, strict=True
         ):
-            layer.weight.data = layer.weight.data.float()  # stored in 16 bits, maybe
+            widen(layer.weight)
             layer.weight *= scale.scale.view(-1, *[1] * (layer.weight.ndim - 1))
             if layer.bias is not None:
                 layer.bias.copy_(layer.bias * scale.scale + scale.shift)
