@@ -82,7 +82,9 @@ def small_box_detector(cfg):
             part.layer_cfg.ffn_cfg.feedforward_channels = 32
     else:
         model.test_cfg.score_thr = 0.0
-    return MODELS.build(model)
+    built = MODELS.build(model)
+    built.init_weights()  # before, DETRs have the embedding of their levels as the memory was
+    return built
 
 
 def batch(count=2):
@@ -131,6 +133,26 @@ def test_detector_trains_and_predicts(name, read_config):
     assert instances.masks.shape == (len(instances), SIZE, SIZE)
     assert (instances.bboxes >= 0).all()
     assert (instances.bboxes <= SIZE).all()
+
+
+def test_cascades_take_flipped_views(read_config):
+    """MMDetection's turn a flipped sample's masks round themselves, and fail."""
+    from vitadapter_dense.inference import InstanceTTAModel
+
+    model = small_detector(read_config('shapes/htc_pp_vitadapter_xs.py'))
+    tta_cfg = dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=4)
+    views = [batch(1), batch(1)]
+    views[1]['inputs'] = [image.flip(-1) for image in views[0]['inputs']]
+    views[1]['data_samples'][0].set_metainfo(dict(flip=True, flip_direction='horizontal'))
+    data = {key: [view[key] for view in views] for key in views[0]}
+    tta = InstanceTTAModel(tta_cfg=tta_cfg, module=model).eval()
+    with torch.no_grad():
+        alone = model.test_step(batch(1) | dict(inputs=views[1]['inputs']))[0].pred_instances
+        (both,) = tta.test_step(data)
+        views[1]['data_samples'][0].set_metainfo(dict(flip=True, flip_direction='horizontal'))
+        (turned,) = tta.test_step({key: [value] for key, value in views[1].items()})
+    assert 0 < len(both.pred_instances) <= 4
+    torch.testing.assert_close(turned.pred_instances.masks, alone.masks.flip(-1))
 
 
 @pytest.mark.parametrize('name', BOX_CONFIGS)

@@ -28,7 +28,7 @@ def merged(views: list[list], *, nms: str = 'nms', sizes: list[str] | None = Non
 
     samples = []
     for found in views:
-        sample = DetDataSample(metainfo=dict(ori_shape=(400, 400), flip=False))
+        sample = DetDataSample(metainfo=dict(ori_shape=(400, 400), turned=None))
         sample.pred_instances = InstanceData(
             bboxes=torch.tensor([box for box, _ in found]).reshape(-1, 4),
             scores=torch.tensor([score for _, score in found]),

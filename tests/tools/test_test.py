@@ -123,9 +123,7 @@ def test_flipped_views_are_turned_back_and_the_best_instance_kept() -> None:
         masks = torch.zeros(len(boxes), 20, 40, dtype=torch.bool)
         for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
             mask[int(y1) : int(y2), int(x1) : int(x2)] = True
-        sample = DetDataSample(
-            metainfo=dict(ori_shape=(20, 40), flip=flip is not None, flip_direction=flip)
-        )
+        sample = DetDataSample(metainfo=dict(ori_shape=(20, 40), turned=flip))
         sample.pred_instances = InstanceData(
             bboxes=torch.tensor(boxes).reshape(-1, 4),
             scores=torch.tensor(scores),

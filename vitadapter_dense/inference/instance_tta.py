@@ -2,7 +2,8 @@
 
 MMDetection's `DetTTAModel` refuses instance segmentation. Here the detections of all views are
 turned back to the image and put together; non-maximum suppression keeps the best box of each
-object, with the mask that was predicted in the view where that box was found.
+object, with the mask that was predicted in the view where that box was found. An enlarged image
+serves small objects and a reduced one large ones, so that views may count for some sizes alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor
 
+# COCO's small, medium and large: areas in pixels of the image, from (not included) and to
+BOX_AREAS = {'s': (-1.0, 32.0**2), 'm': (32.0**2, 96.0**2), 'l': (96.0**2, float('inf'))}
 FLIPPED_DIMS = {'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}
 
 
@@ -25,14 +28,33 @@ class InstanceTTAModel(BaseTTAModel):
     One view alone gives what the detector gives without test-time augmentation.
 
     Args:
-        tta_cfg: `nms`, the arguments of mmcv's `batched_nms`, and `max_per_img`, how many instances
-            are kept.
+        tta_cfg: `nms`, the arguments of mmcv's `batched_nms`, `max_per_img`, how many instances
+            are kept, and, if wanted, `box_sizes`: of each scale of the views, in their order,
+            which boxes it may find, a string of `s`, `m` and `l`.
         **kwargs: `module`, the detector, and `data_preprocessor`, as in `BaseTTAModel`.
+
+    Raises:
+        ValueError: unknown sizes of boxes, or views that are not so many for each scale.
     """
 
     def __init__(self, tta_cfg: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tta_cfg = tta_cfg
+        self.box_sizes: list[str] = list(tta_cfg.get('box_sizes') or [])
+        unknown = [sizes for sizes in self.box_sizes if not sizes or set(sizes) - set(BOX_AREAS)]
+        if unknown:
+            raise ValueError(f"box_sizes {unknown}: give one or more of 's', 'm' and 'l' a scale")
+
+    def test_step(self, data: dict[str, Any]) -> list[BaseDataElement]:
+        """Predicts every view as the image that it is, and merges.
+
+        Cascades of MMDetection turn masks of a sample with `flip` round themselves, before they are
+        pasted, and by a negative step, which torch refuses.
+        """
+        for sample in (sample for view in data['data_samples'] for sample in view):
+            turned = sample.metainfo['flip_direction'] if sample.metainfo.get('flip') else None
+            sample.set_metainfo(dict(flip=False, turned=turned))
+        return super().test_step(data)
 
     def merge_preds(self, data_samples_list: list[list[BaseDataElement]]) -> list[BaseDataElement]:
         """Merges, image by image, the data samples of its views."""
@@ -41,29 +63,54 @@ class InstanceTTAModel(BaseTTAModel):
     def _merge_views(self, samples: list[BaseDataElement]) -> BaseDataElement:
         from mmcv.ops import batched_nms
 
-        instances = InstanceData.cat([turned_back(sample) for sample in samples])
+        found = [turned_back(sample) for sample in samples]
+        if self.box_sizes and len(samples) > 1:
+            scales = len(self.box_sizes)
+            if len(samples) % scales:
+                raise ValueError(
+                    f'{len(samples)} views of {scales} scales: give box_sizes one entry for each '
+                    'size of the tta_pipeline'
+                )
+            found = [
+                of_sizes(instances, self.box_sizes[view * scales // len(samples)])
+                for view, instances in enumerate(found)
+            ]
+        instances = InstanceData.cat(found)
         if len(samples) > 1 and len(instances):
-            _, kept = batched_nms(
+            detections, kept = batched_nms(
                 instances.bboxes, instances.scores, instances.labels, dict(self.tta_cfg['nms'])
             )
-            instances = instances[kept[: self.tta_cfg['max_per_img']]]
+            most = self.tta_cfg['max_per_img']
+            instances = instances[kept[:most]]
+            instances.scores = detections[:most, -1]  # soft-NMS has lowered them
         merged = samples[0]
         merged.pred_instances = instances
         return merged
 
 
+def of_sizes(instances: InstanceData, sizes: str) -> InstanceData:
+    """Those whose boxes are small, medium or large in the image, whichever `sizes` has."""
+    width, height = (instances.bboxes[:, 2:] - instances.bboxes[:, :2]).unbind(-1)
+    areas = width * height
+    kept = torch.zeros_like(areas, dtype=torch.bool)
+    for smallest, largest in (BOX_AREAS[size] for size in sizes):
+        kept |= (areas > smallest) & (areas <= largest)
+    return instances[kept]
+
+
 def turned_back(sample: BaseDataElement) -> InstanceData:
     """The predicted instances of a view in the coordinates of the unflipped image.
 
-    Boxes (n, 4) and masks (n, H, W) are already at the image's original size.
+    Boxes (n, 4) and masks (n, H, W) are already at the image's original size. `turned` in the
+    sample says in which direction the view is flipped.
 
     Raises:
         ValueError: when the view is flipped in a direction that is not known.
     """
     instances = sample.pred_instances
-    if not sample.metainfo.get('flip'):
+    direction = sample.metainfo['turned']
+    if direction is None:
         return instances
-    direction = sample.metainfo['flip_direction']
     if direction not in FLIPPED_DIMS:
         raise ValueError(f'unknown flip direction {direction!r}; known: {", ".join(FLIPPED_DIMS)}')
     dims = FLIPPED_DIMS[direction]
