@@ -38,6 +38,7 @@ from vitadapter_dense.heads import (
     SemanticMaskHead,
 )
 from vitadapter_dense.inference import (
+    ExportedPredictor,
     InstanceTTAModel,
     MultiTaskModel,
     Predictor,
@@ -90,6 +91,7 @@ from vitadapter_dense.tuning import (
 __version__ = '0.2.0'
 
 __all__ = [
+    'ExportedPredictor',
     'LoadPanopticChecked',
     'PanopticQuality',
     'AdaptFormer',

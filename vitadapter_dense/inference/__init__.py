@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vitadapter_dense.inference.exported import ExportedPredictor
 from vitadapter_dense.inference.instance_tta import InstanceTTAModel
 from vitadapter_dense.inference.multi_task import MultiTaskModel
 from vitadapter_dense.inference.prediction import Prediction
@@ -9,6 +10,7 @@ from vitadapter_dense.inference.predictor import Predictor, inferencer_config
 from vitadapter_dense.inference.segmentation_tta import SegmentationTTAModel
 
 __all__ = [
+    'ExportedPredictor',
     'InstanceTTAModel',
     'MultiTaskModel',
     'Prediction',
