@@ -2,16 +2,20 @@
 
     python ops/benchmark.py                                    # the table: some minutes on 2 cores
     python ops/benchmark.py --device cuda --csv out.csv --chart out.png
+    python ops/benchmark.py --device cuda --graphs
     python ops/benchmark.py --backbone                         # ViT-Adapter-S, ours and reference
 
 Columns: ours (the fused operator, softmax and locations inside), our PyTorch reference (the same
 work), mmcv's PyTorch function and, on a GPU, mmcv's compiled operator and the CUDA and Triton
 kernels of the package deformops, where they are installed. All of mmcv's and deformops' are timed
-without softmax and locations, that is with less to do than ours. On a GPU, `reductions` is ours
-with the values' gradient summed in global memory alone, to compare with the tiles that `ours`
-takes. `error` is the largest deviation of our output (in the pass `both` of our gradient of the
-values, too) from the float64 oracle, relative to the largest number. Times are medians in
-milliseconds over rotating inputs.
+without softmax and locations, that is with less to do than ours. On a GPU, `reductions` and `tiles`
+are ours with the values' gradient summed in global memory alone, or by tiles of queries first;
+`ours` takes one of them. `error` is the largest deviation of our output (in the pass `both` of our
+gradient of the values, too) from the float64 oracle, relative to the largest number. Times are
+medians in milliseconds over rotating inputs.
+
+With `--graphs` a GPU's own time is told: each run is captured as a CUDA graph and replayed, so that
+Python, autograd and launches, which take most of the time at small sizes, are left out.
 
 With `--module`, a third row for each case times forward and backward of the whole attention module,
 projections included, against mmcv's module.
@@ -34,7 +38,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from benchmark_cases import DTYPES, HEADS, Case, contenders, modules, reductions
+from benchmark_cases import DTYPES, HEADS, METHODS, Case, contenders, methods, modules
 from benchmark_chart import CHART_MARK, CONTENDERS, draw, is_foreign
 
 import msda
@@ -76,6 +80,20 @@ def module_of(function: Callable[..., Tensor], arguments: list[Tensor], grad: Te
         function(*leaves).backward(grad_of_tokens)
 
     return run
+
+
+def replay_of(run: Run) -> Run:
+    """The same on the GPU alone. A run's earlier graph of autograd must be gone by now."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        run()
+        run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
 
 
 def median_ms(runs: list[Run], repeats: int, device: str) -> float:
@@ -145,13 +163,15 @@ def measure(case: Case, options: argparse.Namespace) -> Iterable[dict[str, Any]]
     for name, prepare, found, error in passes:
         row: dict[str, Any] = {**case._asdict(), 'pass': name, 'error': error}
         if options.device == 'cuda' and name == 'both':
-            found = {**found, 'reductions': reductions}
+            found = {**found, **methods()}
         for contender, arguments_of in found.items():
             slow = contender in ('reference', 'mmcv_pytorch') or (
                 options.device == 'cpu' and contender != 'ours'
             )
             try:
                 runs = [prepare(*arguments_of(i), i[5]) for i in inputs]
+                if options.graphs:
+                    runs = [replay_of(run) for run in runs]
                 repeats = max(3, options.repeats // 4) if slow else options.repeats
                 row[contender] = median_ms(runs, repeats, options.device)
             except (RuntimeError, NotImplementedError) as failure:
@@ -159,7 +179,7 @@ def measure(case: Case, options: argparse.Namespace) -> Iterable[dict[str, Any]]
                     raise
                 row[contender] = None  # no kernel for this dtype
                 options.failures.setdefault(contender, str(failure).partition('\n')[0])
-        for contender in (*CONTENDERS, 'reductions'):
+        for contender in (*CONTENDERS, *METHODS):
             if row.get(contender):
                 row[f'{contender}/ours'] = row[contender] / row['ours']
         if options.device == 'cuda' and name != 'module':
@@ -204,9 +224,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--repeats', type=int, default=20)
     parser.add_argument('--csv', type=Path)
     parser.add_argument('--chart', type=Path, help='PNG')
+    parser.add_argument('--graphs', action='store_true', help="the GPU's own time")
     parser.add_argument('--module', action='store_true', help='the whole module, too')
     parser.add_argument('--backbone', action='store_true', help='ViT-Adapter-S instead')
     options = parser.parse_args()
+    if options.graphs and options.device != 'cuda':
+        parser.error('--graphs is there for --device cuda')
     options.failures = {}  # why what was not timed was not
     for path, mark in ((options.csv, CSV_MARK), (options.chart, CHART_MARK)):
         if path and is_foreign(path, mark):
@@ -230,7 +253,7 @@ def main() -> None:
         print(f'{name}: a copy moves {options.bandwidth / 1e6:.0f} GB/s; roofline relative to that')
     else:
         print(f'{options.threads} threads')
-    names = [*contenders(options.device), *(['reductions'] if options.device == 'cuda' else [])]
+    names = [*contenders(options.device), *(METHODS if options.device == 'cuda' else ())]
     columns = [*CSV_MARK.split(','), 'error', *names]
     columns += [f'{name}/ours' for name in names if name != 'ours']
     columns += ['roofline', 'ours/roofline'] if options.device == 'cuda' else []

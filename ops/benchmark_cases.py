@@ -25,6 +25,7 @@ DTYPES = {
     'float64': torch.float64,
 }
 POINTS = 4
+METHODS = ('reductions', 'tiles')  # of the values' gradient, on a GPU
 
 
 class Case(NamedTuple):
@@ -123,12 +124,12 @@ def mmcv_itself() -> ModuleType | None:
     return multi_scale_deform_attn
 
 
-class _Reductions(torch.autograd.Function):
-    """Ours, with the values' gradient summed in global memory alone."""
+class _ByMethod(torch.autograd.Function):
+    """Ours, with the values' gradient summed by one method."""
 
     @staticmethod
-    def forward(ctx: Any, shapes: list[int], centres: Tensor, *rest: Tensor) -> Tensor:
-        ctx.shapes = shapes
+    def forward(ctx: Any, method: str, shapes: list[int], centres: Tensor, *rest: Tensor) -> Tensor:
+        ctx.method, ctx.shapes = method, shapes
         ctx.save_for_backward(centres, *rest)
         value, offsets, logits = rest
         return torch.ops.msda.ms_deform_attn_fused(value, shapes, centres, offsets, logits)
@@ -137,14 +138,21 @@ class _Reductions(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         centres, value, offsets, logits = ctx.saved_tensors
         grads = torch.ops.msda.ms_deform_attn_fused_backward_cuda(
-            grad, value, ctx.shapes, centres, offsets, logits, 'reductions'
+            grad, value, ctx.shapes, centres, offsets, logits, ctx.method
         )
-        return None, None, *grads
+        return None, None, None, *grads
 
 
-def reductions(i: list[Any]) -> tuple[Callable[..., Tensor], list]:
-    """As in `contenders`."""
-    return lambda v, o, a: _Reductions.apply(i[1], i[2], v, o, a), [i[0], i[3], i[4]]
+def methods() -> dict[str, Callable[[list[Any]], tuple[Callable[..., Tensor], list]]]:
+    """As `contenders`, for the ways in which ours sums the gradient of the values."""
+
+    def by(method: str):
+        return lambda i: (
+            lambda v, o, a: _ByMethod.apply(method, i[1], i[2], v, o, a),
+            [i[0], i[3], i[4]],
+        )
+
+    return {method: by(method) for method in METHODS}
 
 
 def modules(case: Case, device: str) -> dict[str, Callable[[list[Any]], tuple[Callable, list]]]:

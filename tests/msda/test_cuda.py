@@ -141,14 +141,15 @@ def test_empty_inputs():
 
 
 def test_any_strides_and_alignment():
-    value, shapes, centres, offsets, logits = fused_inputs(channels=12, device='cuda')
-    dense = compiled.attend_fused(value, shapes, centres, offsets, logits)
+    arguments = fused_inputs(channels=12, device='cuda')
+    value, shapes, centres, offsets, logits = arguments
+    dense = to_cpu(to_double([compiled.attend_fused(*arguments)]))
     joint = torch.cat([offsets.flatten(2), logits.flatten(2)], dim=-1)
     width = offsets[0, 0].numel()
     shifted = torch.empty(value.numel() + 1, device='cuda')[1:].view(value.shape).copy_(value)
     for given in (value.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0), shifted):
         views = joint[..., :width].view(offsets.shape), joint[..., width:].view(logits.shape)
-        assert compiled.attend_fused(given, shapes, centres, *views).equal(dense)
+        expect([compiled.attend_fused(given, shapes, centres, *views)], dense, 1e-6)
 
 
 def test_runs_on_the_current_stream_and_in_a_graph():
@@ -157,7 +158,8 @@ def test_runs_on_the_current_stream_and_in_a_graph():
 
     def step():
         out = compiled.attend_fused(*arguments)
-        return out, *torch.autograd.grad(out.square().sum(), leaves)
+        # detached: a graph of autograd that outlives its stream ends the capture
+        return out.detach(), *torch.autograd.grad(out.square().sum(), leaves)
 
     expected = to_cpu(step())
     stream = torch.cuda.Stream()
@@ -170,9 +172,9 @@ def test_runs_on_the_current_stream_and_in_a_graph():
     with torch.cuda.graph(graph):
         results = step()
     for result in results:
-        result.detach().zero_()
+        result.zero_()
     graph.replay()
-    expect([r.detach() for r in results], [e.detach().double() for e in expected], 1e-5)
+    expect(results, to_double(expected), 1e-5)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason='needs two GPUs')

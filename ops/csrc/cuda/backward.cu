@@ -138,7 +138,9 @@ __global__ void __launch_bounds__(kThreads)
 const char* backward(const Problem& problem, const Gradients& gradients, void* sums,
                      void* stream) {
   if (const char* reason = unsupported(problem)) return reason;
-  return dispatch(problem, gradients.output, [&](auto type, auto width) {
+  // a lane's sums are one reduction of four floats, so that those of its neighbours adjoin
+  const int most = sums ? 4 : 16;
+  const auto run = [&](auto type, auto width) {
     using T = decltype(type);
     constexpr int N = decltype(width)::value;
     const size_t bytes = Points<Wide<T>>::bytes_of_point(true);
@@ -150,7 +152,8 @@ const char* backward(const Problem& problem, const Gradients& gradients, void* s
                 problem, levels_of(problem), tiling, queries, lanes, gradients,
                 static_cast<Wide<T>*>(sums));
     return launch_error();
-  });
+  };
+  return dispatch(problem, gradients.output, run, most);
 }
 
 const char* clear(void* memory, int64_t bytes, void* stream) {

@@ -45,12 +45,13 @@ inline bool aligned(const void* pointer, size_t bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
 }
 
-// Calls `run(T{}, N)` with the dtype and the widest load (16, 8 bytes or an element) that fits.
+// Calls `run(T{}, N)` with the dtype and the widest load (16, 8 bytes or an element) that fits, of at
+// most `most` elements.
 template <class T, class Run>
-const char* with_width(const Problem& p, const void* other, const Run& run) {
+const char* with_width(const Problem& p, const void* other, int most, const Run& run) {
   auto fits = [&](int width) {
     const size_t bytes = width * sizeof(T);
-    return p.channels % width == 0 && p.value_row % width == 0 && p.value_batch % width == 0 &&
+    return width <= most && p.channels % width == 0 && p.value_row % width == 0 && p.value_batch % width == 0 &&
            aligned(p.value, bytes) && aligned(other, bytes);
   };
   constexpr int widest = 16 / sizeof(T), half = widest / 2;
@@ -73,9 +74,9 @@ const char* with_type(Type type, const Run& run) {
 }
 
 template <class Run>
-const char* dispatch(const Problem& problem, const void* other, const Run& run) {
+const char* dispatch(const Problem& problem, const void* other, const Run& run, int most = 16) {
   return with_type(problem.type, [&](auto type) {
-    return with_width<decltype(type)>(problem, other, run);
+    return with_width<decltype(type)>(problem, other, most, run);
   });
 }
 
