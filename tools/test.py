@@ -11,7 +11,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from numbers import Real
 from pathlib import Path
 
 # A checkout that is not installed works too; an installed package goes first.
@@ -87,6 +86,7 @@ from vitadapter_dense.datasets.check_coco import check_config_datasets, log_rema
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.inference.tta import apply_tta
 from vitadapter_dense.reports.dump_predictions import DumpPredictions
+from vitadapter_dense.reports.metric_lines import metric_lines
 from vitadapter_dense.reports.output_files import OutputError, check_outputs, write_output
 from vitadapter_dense.reports.pictures import PredictionPicturesHook
 from vitadapter_dense.reports.progress import ProgressBarHook
@@ -158,24 +158,23 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     with errors_as_message(DatasetError, OutputError, WeightsError):
         metrics = runner.test()
     if is_main_process():
-        report(args, cfg, metrics)
-        for hook in runner.hooks:
-            if isinstance(hook, ReportHook):
-                print('\n'.join(f'  {line}' for line in hook.console_lines()))
+        report(args, cfg, metrics, [hook for hook in runner.hooks if isinstance(hook, ReportHook)])
     return metrics
 
 
-def report(args: argparse.Namespace, cfg: Config, metrics: dict[str, float]) -> None:
-    """Prints the metrics and where everything was written."""
+def report(
+    args: argparse.Namespace, cfg: Config, metrics: dict[str, float], pages: Sequence[ReportHook]
+) -> None:
+    """Prints the metrics, as a whole and by class, and where everything was written."""
     print(f'Metrics of {cfg.load_from}:')
-    for name, value in metrics.items():
-        shown = f'{value:.4f}' if isinstance(value, Real) else value
-        print(f'  {name:<28} {shown}')
+    for line in [*metric_lines(metrics), *(line for page in pages for line in page.class_lines())]:
+        print(f'  {line}')
     if args.out and args.out.endswith('.json'):
         with write_output(args.out, command='test') as partial:
             partial.write_text(json.dumps(metrics, indent=2, default=float) + '\n')
     print('Written:')
     written = {'log': cfg.work_dir, 'results': args.out, 'pictures': args.show_dir}
+    written['report'] = pages[0].files.page if pages else None
     for label, path in written.items():
         if path:
             print(f'  {label:<16} {path}')

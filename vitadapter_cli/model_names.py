@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 from fnmatch import fnmatchcase
+from pathlib import Path
 
+from vitadapter_cli.near_paths import near_paths
 from vitadapter_cli.released_models import MODELS_OF_THE_ORIGINAL, ReleasedModel
 
 
@@ -40,11 +42,23 @@ def released_checkpoint(name: str) -> ReleasedModel:
     """The model whose checkpoint is named, where neither a file nor a folder is.
 
     Raises:
-        FileNotFoundError: `find_model` finds none or several.
+        FileNotFoundError: `find_model` finds none or several; with what lies near, for a path.
     """
     try:
         return find_model(name)
     except LookupError as error:
+        near = near_paths(name)
+        if near:
+            hint = f'. Did you mean {" or ".join(near)}?'
+        else:
+            hint = f', and {error.args[0]}' if _may_be_a_model(name) else '.'
         raise FileNotFoundError(
-            f'There is no checkpoint file and no work directory at {name}, and {error.args[0]}'
+            f'There is no checkpoint file and no work directory at {name}{hint}'
         ) from error
+
+
+def _may_be_a_model(name: str) -> bool:
+    """Whether a name has the form of a released model's, `coco/...` or a bare one; else a path."""
+    *folders, last = Path(name).parts or ('',)
+    datasets = {model.dataset for model in MODELS_OF_THE_ORIGINAL}
+    return not Path(last).suffix and (not folders or (len(folders) == 1 and folders[0] in datasets))

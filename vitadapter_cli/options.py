@@ -50,16 +50,18 @@ def apply_options(cfg: Config, options: Mapping[str, Any]) -> list[str]:
     merged all the same, unless it is nearly one that the file has.
 
     Returns:
-        A line for every such key.
+        A line for every such key beside which no `type` stands: where one does, its class tells
+        (`vitadapter_dense.command_line.check_names`).
 
     Raises:
-        ValueError: a slip, or a value of another kind than what it replaces.
+        ValueError: a slip, a value of another kind than what it replaces, or `data_root`, which
+            loaders and evaluators have copied.
     """
-    remarks = [remark for key, value in options.items() for remark in _checked(cfg, key, value)]
     if 'data_root' in options:
-        remarks.append(
-            '--cfg-options data_root=... changes the variable alone; use --data-root instead.'
+        raise ValueError(
+            '--cfg-options data_root=... changes the variable alone: use --data-root instead'
         )
+    remarks = [remark for key, value in options.items() for remark in _checked(cfg, key, value)]
     try:
         cfg.merge_from_dict(dict(options))
     except (KeyError, IndexError, TypeError) as error:
@@ -80,7 +82,7 @@ def settle_workers(loader: ConfigDict | None) -> None:
 def _checked(cfg: Config, key: str, value: Any) -> list[str]:
     """What is to be said of an option; raises where it cannot be meant so."""
     present, missing, known = _look_up(cfg, key)
-    if known is None:
+    if known is None:  # all of it is there
         _check_kind(key, value, present)
         return []
     long = [name for name in known if len(name) > 4]  # `dtype` is no slip of `type`
@@ -90,6 +92,8 @@ def _checked(cfg: Config, key: str, value: Any) -> list[str]:
         raise ValueError(
             f'--cfg-options {key}: there is no {missing!r}; did you mean {" or ".join(slips)}?'
         )
+    if 'type' in known:
+        return []
     near = difflib.get_close_matches(missing, known, n=3)
     hint = f'; similar: {", ".join(near)}' if near else ''
     return [f'--cfg-options: the configuration has no {key!r} yet, it is added{hint}.']

@@ -32,6 +32,16 @@ def test_near_misses_are_named_with_what_is_near(option, message):
         check_names(cfg)
 
 
+def test_options_are_arguments_that_their_class_takes():
+    real = {'model.backbone.with_cp': True, 'model.backbone.tuning.type': 'LoRA'}
+    cfg = load_config(SHAPES, options=real)
+    check_names(cfg, real)
+    cfg.merge_from_dict({'model.backbone.colour.r': 1})
+    check_names(cfg)
+    with pytest.raises(ValueError, match='colour is no argument of ViTAdapter, .*conv_inplane'):
+        check_names(cfg, ['model.backbone.colour.r'])
+
+
 def test_what_is_far_from_everything_is_left_to_who_builds_it():
     cfg = Config(dict(model=dict(type='MyOwnDetector', flavour=3), train_cfg=dict(by_epoch=True)))
     check_names(cfg)

@@ -48,6 +48,30 @@ def test_short_names_are_taken_where_they_are_clear():
         find_model('resnet50')
 
 
+def test_a_path_is_answered_with_paths(monkeypatch, tmp_path):
+    """And not with models that have nothing to do with it."""
+    monkeypatch.chdir(tmp_path)
+    (run := tmp_path / 'work_dirs' / 'shapes' / 'mask_rcnn_vitadapter_xs').mkdir(parents=True)
+    (run / 'iter_9.pth').touch()
+    place = 'work_dirs/shapes/mask_rcnn_vitadapter_xs'
+    for wrong in (
+        'work_dirs/shapes/mask_rcnn_vitadapter_s',
+        'work_dir/shapes/mask_rcnn_vitadapter_xs',
+        f'{run}_'.replace('xs_', 'xx'),
+        'mask_rcnn_vitadapter_xs',
+    ):
+        with pytest.raises(FileNotFoundError, match=f'Did you mean .*{place}') as caught:
+            released_checkpoint(wrong)
+        assert 'coco/' not in str(caught.value)
+    with pytest.raises(FileNotFoundError, match=f'mean {place}/iter_9.pth'):
+        released_checkpoint(f'{place}/iter_8.pth')
+    for wrong in ('other/mask_rcnn_vitadapter_t', 'a.pth', '../mask_rcnn_vitadapter_t', '/x/y'):
+        with pytest.raises(FileNotFoundError, match='no work directory at [^ ]*$'):
+            released_checkpoint(wrong)
+    with pytest.raises(FileNotFoundError, match='did you mean coco/mask_rcnn_vitadapter_s'):
+        released_checkpoint('coco/maskrcnn_vitadapter_s')
+
+
 def test_configurations_have_short_names_too():
     for name in ('mask_rcnn_vitadapter_s', 'mask_rcnn_vitadapter_s.py'):
         assert config_path(name) == ROOT / 'configs' / 'coco' / 'mask_rcnn_vitadapter_s.py'

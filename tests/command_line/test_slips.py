@@ -54,6 +54,7 @@ def test_help_needs_nothing_slow(tool: Path) -> None:
         ([SHAPES, '--load-from', 'nope.pth'], 'no checkpoint to load from at nope.pth'),
         (['nope.pth', SHAPES], 'nope.pth is a checkpoint, where .* swapped'),
         (['configs/shapes', 'nope.pth'], 'configs/shapes is a folder.*name the file: configs/sha'),
+        ([SHAPES, '--cfg-options', 'data_root=data/x'], 'use --data-root'),
         ([SHAPES, 'nope.pth'], 'no checkpoint file and no work directory at nope.pth'),
     ],
 )

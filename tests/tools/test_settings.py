@@ -81,6 +81,10 @@ def test_unknown_options_are_named(caplog: pytest.LogCaptureFixture) -> None:
     first, second = apply_options(cfg, options)
     assert "no 'model.backbone.dep' yet, it is added; similar: depth" in first
     assert "no 'hooks.0.b' yet" in second
+    cfg.model.backbone.type = 'ViTAdapter'  # then its class tells
+    assert apply_options(cfg, {'model.backbone.with_cp': True}) == []
+    with pytest.raises(ValueError, match='use --data-root'):
+        apply_options(cfg, {'data_root': 'a'})
     assert cfg.model.backbone.depth == 6
     assert cfg.hooks[0].a == 2
 

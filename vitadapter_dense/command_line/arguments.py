@@ -43,7 +43,7 @@ def read_config(args: argparse.Namespace) -> Config:
     scope = cfg.get('default_scope')
     if scope in TOOLBOXES:
         require_openmmlab([scope])
-    check_names(cfg)
+    check_names(cfg, args.cfg_options or ())
     if args.data_root:
         override_data_root(cfg, args.data_root)
     return cfg

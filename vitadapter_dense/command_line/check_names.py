@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -46,10 +46,15 @@ TAKEN = {
 }
 
 
-def check_names(cfg: Config) -> None:
+def check_names(cfg: Config, options: Iterable[str] = ()) -> None:
     """Raises for types and arguments that are nearly, but not quite, known.
 
     What registers types must be imported; the toolbox of ``default_scope`` is imported here.
+
+    Args:
+        cfg: the whole configuration.
+        options: dotted keys that the command line has set: those must be arguments that their
+            class takes, near or far.
 
     Raises:
         ValueError: names each, where it stands, and what is near.
@@ -58,25 +63,32 @@ def check_names(cfg: Config) -> None:
     if scope in TOOLBOXES:
         import_module(f'{scope}.registry')
     known = _registered(scope)
-    found = [line for key in BUILT for line in _slips(cfg.get(key), key, known)]
+    given = tuple(options)
+    found = [line for key in BUILT for line in _slips(cfg.get(key), key, known, given)]
     if found:
         raise ValueError(f'{cfg.filename}: ' + '\n'.join(found))
 
 
-def _slips(value: Any, place: str, known: Mapping[str, list[Any]]) -> Iterator[str]:
+def _slips(
+    value: Any, place: str, known: Mapping[str, list[Any]], given: tuple[str, ...]
+) -> Iterator[str]:
     if isinstance(value, Mapping):
         kind = value.get('type')
         if isinstance(kind, str):
-            yield from _of_type(value, kind, place, known)
+            yield from _of_type(value, kind, place, known, given)
         for key, item in value.items():
-            yield from _slips(item, f'{place}.{key}', known)
+            yield from _slips(item, f'{place}.{key}', known, given)
     elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
-            yield from _slips(item, f'{place}.{number}', known)
+            yield from _slips(item, f'{place}.{number}', known, given)
 
 
 def _of_type(
-    value: Mapping[str, Any], kind: str, place: str, known: Mapping[str, list[Any]]
+    value: Mapping[str, Any],
+    kind: str,
+    place: str,
+    known: Mapping[str, list[Any]],
+    given: tuple[str, ...],
 ) -> Iterator[str]:
     name = kind.rpartition('.')[2]
     if name not in known:
@@ -92,6 +104,9 @@ def _of_type(
         near = difflib.get_close_matches(key, accepted, n=3, cutoff=NEAR)
         if near:
             yield f'{place}.{key} is no argument of {kind}; did you mean {" or ".join(near)}?'
+        elif any(f'{option}.'.startswith(f'{place}.{key}.') for option in given):
+            takes = ', '.join(sorted(accepted))
+            yield f'{place}.{key} is no argument of {kind}, which takes {takes}'
 
 
 def _registered(scope: str | None) -> dict[str, list[Any]]:

@@ -40,6 +40,9 @@ FOR_THE_FILE = {
 _FOR_THE_FILE = re.compile('|'.join(FOR_THE_FILE))
 _PROGRESS = re.compile(r'(Iter|Epoch)\((train|val|test)\) ')
 _RESULT = re.compile(r'(Iter|Epoch)\(val\) .*(mAP|mIoU|aAcc)')
+# of a line of progress: the rate before its factors, times of the loader, precisions other than
+# the means, of which a table comes at the end
+_NOT_READ = re.compile(r' (base_lr|data_time|grad_norm|coco/\w+_mAP_\w+): \S+ ?')
 # an add-on of the toolboxes, as MMDetection and MMSegmentation miss it
 _ONEDL = ('Could not import OneDL. Skipping OneDL datasets.', 'Could not import OneDL')
 
@@ -76,11 +79,29 @@ class TerminalFilter(logging.Filter):
         return True
 
 
+class TerminalFormatter(logging.Formatter):
+    """Leaves out of lines of progress what nobody reads there.
+
+    Args:
+        whole: makes the lines.
+    """
+
+    def __init__(self, whole: logging.Formatter) -> None:
+        super().__init__()
+        self._whole = whole
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        line = self._whole.format(record)
+        return _NOT_READ.sub('', line) if _PROGRESS.match(record.getMessage()) else line
+
+
 def quiet(logger: MMLogger) -> None:
     """Leaves out of the terminal what is for the log file, which keeps all of it."""
     for handler in logger.handlers:
         if not isinstance(handler, logging.FileHandler):
             handler.addFilter(TerminalFilter())
+            handler.setFormatter(TerminalFormatter(handler.formatter))
     _log_what_is_printed(logger)
 
 

@@ -200,10 +200,9 @@ class ReportHook(Hook):
             page.table.write_bars(self.files.bars, command=self.files.command)
         self.files.write(page)
 
-    def console_lines(self) -> list[str]:
-        """What was found, in a few lines: the classes, and where the page is."""
-        classes = self.table.text(CONSOLE_CLASSES) if self.table is not None else []
-        return [f'report           {self.files.page}', *classes]
+    def class_lines(self) -> list[str]:
+        """What was found by class, in a few lines for the terminal."""
+        return self.table.text(CONSOLE_CLASSES) if self.table is not None else []
 
     def _is_complete(self, sample: BaseDataElement) -> bool:
         """Whether a data sample says what is counted."""
