@@ -89,6 +89,30 @@ def test_failures_show_their_last_lines_and_the_mend(
     assert output in (tmp_path / 'log').read_text()
 
 
+def test_packages_of_other_environments_do_not_count(
+    tools: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip would find them on PYTHONPATH, and leave out what the new environment then lacks."""
+    (tmp_path / 'pinned.py').touch()
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    monkeypatch.setenv('PIP_USER', '1')
+    command = [sys.executable, '-c', 'import os; print(os.environ["PIP_USER"]); import pinned']
+    with pytest.raises(tools['steps'].StepError, match="No module named 'pinned'"):
+        tools['steps'].run_logged(command, tmp_path / 'log')
+    assert '\n0\n' in (tmp_path / 'log').read_text()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / 'file').touch()
+    command = [sys.executable, str(ROOT / 'tools/setup_env.py'), '--venv', str(tmp_path / 'file/v')]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith('[make] FAILED: ')
+    assert f"'{tmp_path}/file" in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert 'Mend: ' in done.stderr
+
+
 def test_second_run_does_nothing(environment: object) -> None:
     environment.build()
     steps = list(environment.done)

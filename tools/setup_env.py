@@ -62,7 +62,8 @@ class Environment:
 
     def key(self) -> str:
         """A hash of everything that the environment is made from."""
-        sources = [ROOT / 'pyproject.toml', ROOT / 'setup.py', *(ROOT / 'ops/csrc').rglob('*.*')]
+        files = (ROOT / name for name in ('pyproject.toml', 'setup.py', 'ops/mmcv_ops.pth'))
+        sources = [*files, *(ROOT / 'ops/csrc').rglob('*.*')]
         content = b''.join(path.read_bytes() for path in sorted(sources))
         return hashlib.sha256(
             f'{sys.version_info} {ROOT} {self.pins}'.encode() + content
@@ -88,7 +89,7 @@ class Environment:
 
     def make_venv(self) -> None:
         """Makes the folder, unless it is one for this Python."""
-        asked = [self.python, '-c', 'import pip, sys; print(sys.version)']
+        asked = [self.python, '-I', '-c', 'import pip, sys; print(sys.version)']
         if self.python.exists():
             done = subprocess.run(asked, capture_output=True, text=True)
             if done.stdout.strip() == sys.version:
@@ -104,7 +105,7 @@ class Environment:
     def install_rest(self) -> None:
         """All that is pinned, but mmcv."""
         self.pip('install', *(pin for name, pin in self.pins.items() if name != MMCV))
-        if subprocess.run([self.python, '-c', 'import cv2'], capture_output=True).returncode != 0:
+        if subprocess.run([self.python, '-I', '-c', 'import cv2'], capture_output=True).returncode:
             # opencv-python lies over opencv-python-headless and wants the libraries of a display
             headless = self.pins['opencv-python-headless']
             self.pip('install', '--force-reinstall', '--no-deps', headless)
@@ -172,6 +173,8 @@ def main() -> None:
             Environment(folder, ROOT / 'requirements.txt', *args.pins).build()
     except StepError as error:
         stop(error)
+    except OSError as error:
+        stop(StepError(f'{error}. Mend: a folder that can be written to, on a disk with space.'))
     except KeyboardInterrupt:
         stop(StepError('interrupted. A further run goes on where this one stopped.'))
 

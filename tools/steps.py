@@ -54,7 +54,8 @@ def run_logged(command: Sequence[str | Path], log: Path, **variables: str) -> No
         sink.write(f'\n$ {" ".join(map(str, command))}\n'.encode())
         sink.flush()
         offset = log.stat().st_size
-        environment = {**os.environ, **variables}
+        # packages of another environment would count as installed here, in a user's folder as well
+        environment = {**os.environ, 'PYTHONPATH': '', 'PIP_USER': '0', **variables}
         process = subprocess.Popen(command, stdout=sink, stderr=sink, env=environment)
         try:
             while process.poll() is None:
