@@ -129,5 +129,7 @@ def quiet_imports() -> None:
     module.print = print_but_that
     # its metric is registered with every import of mmdet.evaluation; ours is pycocotools'
     warnings.filterwarnings('ignore', message='faster_coco_eval is not installed')
+    # of every single letter; `reports/fonts.py` tells once
+    warnings.filterwarnings('ignore', message=r'Glyph \d+ .* missing from font')
     # objects of a few pixels at the border, from MMEngine's visualizer
     warnings.filterwarnings('ignore', message=r'Warning: The (bbox|polygon) is out of bounds')

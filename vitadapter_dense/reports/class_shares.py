@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from vitadapter_dense.datasets.split_report import SplitReport
 from vitadapter_dense.reports.output_files import write_output
-from vitadapter_dense.reports.plots import plot_text
+from vitadapter_dense.reports.plots import name_ticks
 
 
 def draw_class_shares(reports: Mapping[str, SplitReport], *, out: Path, command: str) -> None:
@@ -44,7 +44,7 @@ def draw_class_shares(reports: Mapping[str, SplitReport], *, out: Path, command:
         axes.bar_label(bars, texts, padding=3, fontsize=7)
     middle = height * (len(drawn) - 1) / 2
     places = [index + middle for index in range(len(classes))]
-    axes.set_yticks(places, [plot_text(c[0]) for c in classes], parse_math=False)
+    name_ticks(axes.yaxis, places, [c[0] for c in classes])
     axes.set_ylim(len(classes), -1)  # the first class on top
     axes.set_xlim(0, 1.12 * axes.get_xlim()[1])  # room for the numbers
     axes.set(xlabel=f'% of the {next(iter(drawn.values())).unit}', title='How often classes occur')

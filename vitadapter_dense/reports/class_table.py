@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from vitadapter_dense.reports.output_files import write_output
 from vitadapter_dense.reports.panoptic_quality import Quality
-from vitadapter_dense.reports.plots import plot_text
+from vitadapter_dense.reports.plots import name_ticks, plot_text
 
 Value = float | int
 
@@ -90,7 +90,7 @@ class ClassTable:
             axes.bar_label(bars, texts, padding=3, fontsize=7)
         middle = height * (len(self.bars) - 1) / 2
         places = np.arange(len(self.classes)) + middle
-        axes.set_yticks(places, [plot_text(name) for name in self.classes], parse_math=False)
+        name_ticks(axes.yaxis, places, self.classes)
         axes.set_ylim(len(self.classes) - 0.5 + middle, middle - 0.7)  # the first class on top
         axes.set_xlim(0, 1.1 * self.full)  # room for the numbers
         axes.grid(axis='x', alpha=0.3)

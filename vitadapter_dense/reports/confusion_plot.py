@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vitadapter_dense.reports.output_files import write_output
-from vitadapter_dense.reports.plots import plot_text
+from vitadapter_dense.reports.plots import name_ticks
 
 WRITTEN_NUMBERS = 20  # with more classes the cells are too small for them
 
@@ -51,8 +51,7 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], *, unit: str) -
     bar.ax.tick_params(labelsize=large)
     size = 9 if number <= WRITTEN_NUMBERS else 7
     for axis, names in ((axes.xaxis, columns), (axes.yaxis, rows)):
-        texts = [plot_text(names[index]) for index in present]
-        axis.set_ticks(range(number), texts, fontsize=size, parse_math=False)
+        name_ticks(axis, range(number), [names[index] for index in present], fontsize=size)
     axes.tick_params(axis='x', rotation=90)
     axes.set_xlabel('predicted', fontsize=large)
     axes.set_ylabel('true', fontsize=large)

@@ -122,7 +122,8 @@ def _with_names(
     draw = ImageDraw.Draw(canvas)
     taken: list[tuple[int, int, int, int]] = []
     for number, box in reversed(boxes.items()):  # the surest first
-        wide = int(draw.textlength(texts[number], font=font())) + 4
+        text = texts[number]
+        wide = int(draw.textlength(text, font=font(text))) + 4
         left = min(max(int(box[0]), 0), max(canvas.width - wide, 0))
         heights = (int(box[1]) - _HIGH, int(box[3]) + 1, max(int(box[1]), 0))
         places = [
@@ -135,7 +136,7 @@ def _with_names(
         colour = tuple(map(int, colours[number]))
         draw.rectangle(place, fill=colour)
         ink = 'black' if np.dot(colour, (0.299, 0.587, 0.114)) > 128 else 'white'
-        draw.text((place[0] + 2, place[1] + 1), texts[number], fill=ink, font=font())
+        draw.text((place[0] + 2, place[1] + 1), text, fill=ink, font=font(text))
     return np.asarray(canvas)
 
 

@@ -94,7 +94,7 @@ def draw_legend(
     for (number, text), (left, top) in zip(entries, places, strict=True):
         box = (left, top + 4, left + _SWATCH, top + 4 + _SWATCH)
         draw.rectangle(box, fill=tuple(int(value) for value in palette[number]), outline='black')
-        draw.text((left + _SWATCH + _GAP // 2, top + 3), text, fill='black', font=font())
+        draw.text((left + _SWATCH + _GAP // 2, top + 3), text, fill='black', font=font(text))
     return np.asarray(picture)
 
 
@@ -109,7 +109,7 @@ def _entries(shares: Mapping[int, float], classes: Sequence[str]) -> list[tuple[
 
 def _needed(text: str) -> int:
     """Pixels from one entry of a row to the next."""
-    length = font().getlength(text)
+    length = font(text).getlength(text)
     return _SWATCH + _GAP // 2 + int(length) + 2 * _GAP
 
 

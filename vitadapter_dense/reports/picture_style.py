@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vitadapter_dense.reports.fonts import picture_font
+
 ALPHA = 0.45  # of the colour of a mask or a label map over the image
 FONT_SIZE = 13  # pixels
 TITLE_HEIGHT = 22
 GROUND_TRUTH, PREDICTION = 'ground truth', 'prediction'
 
 
-def font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """What text is written in."""
-    return ImageFont.load_default(FONT_SIZE)
+def font(text: str) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """What a text is written in."""
+    return picture_font(text, FONT_SIZE)
 
 
 def side_by_side(pictures: dict[str, np.ndarray]) -> np.ndarray:
@@ -26,5 +28,5 @@ def side_by_side(pictures: dict[str, np.ndarray]) -> np.ndarray:
 def _titled(picture: np.ndarray, title: str) -> np.ndarray:
     band = Image.new('RGB', (picture.shape[1], TITLE_HEIGHT), 'white')
     place = (picture.shape[1] / 2, TITLE_HEIGHT / 2)
-    ImageDraw.Draw(band).text(place, title, fill='black', font=font(), anchor='mm')
+    ImageDraw.Draw(band).text(place, title, fill='black', font=font(title), anchor='mm')
     return np.vstack([np.asarray(band), picture])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axis import Axis
+
+from vitadapter_dense.reports.fonts import plot_families
 from vitadapter_dense.reports.output_files import check_outputs
 
 SUFFIXES = ('.png', '.jpg', '.pdf', '.svg')
@@ -15,6 +19,15 @@ def plot_text(name: str) -> str:
     """A class name as a plot writes it: cut where it is long, without lines of its own."""
     flat = ' '.join(name.split())
     return flat if len(flat) <= LONGEST_NAME else f'{flat[: LONGEST_NAME - 1]}…'
+
+
+def name_ticks(
+    axis: Axis, places: Sequence[float], names: Sequence[str], *, fontsize: float | None = None
+) -> None:
+    """Writes class names along an axis, in fonts that have their letters."""
+    texts = [plot_text(name) for name in names]
+    families = plot_families(texts)
+    axis.set_ticks(places, texts, fontsize=fontsize, fontfamily=families, parse_math=False)
 
 
 def check_plot(out: str | Path, *others: str | Path, command: str) -> None:
