@@ -10,7 +10,6 @@ else than the model. docs/export.md says what runs it.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
 
-from vitadapter_cli import add_checkpoint_argument, config_parser, parse, positive
+from vitadapter_cli import add_checkpoint_argument, config_parser, image_size, parse, positive
 
 COMMAND = 'export'
 SUFFIXES = {'onnx': '.onnx', 'pt2': '.pt2', 'aoti': '.aoti.pt2'}
@@ -29,12 +28,7 @@ IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 def size_of(text: str) -> tuple[int, int] | None:
     """HEIGHTxWIDTH, or `dynamic`."""
-    if text == 'dynamic':
-        return None
-    found = re.fullmatch(r'([1-9]\d{0,4})x([1-9]\d{0,4})', text)
-    if not found:
-        raise argparse.ArgumentTypeError(f'{text!r} is neither dynamic nor a size, as 512x768')
-    return int(found[1]), int(found[2])
+    return None if text == 'dynamic' else image_size(text)
 
 
 def tolerance(text: str) -> float:

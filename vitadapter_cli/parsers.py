@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any
 
 from mmengine.config import DictAction
@@ -80,6 +81,14 @@ def positive(text: str) -> int:
 def not_negative(text: str) -> int:
     """A whole number from zero."""
     return _at_least(text, 0)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """HEIGHTxWIDTH."""
+    found = re.fullmatch(r'([1-9]\d{0,4})x([1-9]\d{0,4})', text)
+    if not found:
+        raise argparse.ArgumentTypeError(f'{text!r} is no height and width, as 512x768')
+    return int(found[1]), int(found[2])
 
 
 def share(text: str) -> float:

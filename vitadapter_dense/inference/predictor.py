@@ -37,7 +37,7 @@ from vitadapter_dense.command_line.console import quiet_imports
 from vitadapter_dense.command_line.run_files import find_checkpoint
 from vitadapter_dense.command_line.work_dirs import config_of
 from vitadapter_dense.datasets.loading import value_range_of
-from vitadapter_dense.inference.devices import checked_device
+from vitadapter_dense.inference.devices import checked_device, checked_precision
 from vitadapter_dense.inference.prediction import Prediction
 from vitadapter_dense.reports.label_pictures import full_palette
 from vitadapter_dense.training.float32_predictions import keep_predictions_float32
@@ -130,7 +130,7 @@ class Predictor:
         quiet_imports()
         cfg, checkpoint = _found(model, checkpoint)
         self.device = checked_device(device)
-        self.precision = _checked_precision(precision, self.device)
+        self.precision = checked_precision(precision, self.device)
         content = read_checkpoint(checkpoint)
         self.model = _loaded(cfg, content, checkpoint).to(self.device).eval()
         if self.precision != torch.float32:
@@ -280,15 +280,6 @@ def _loaded(cfg: Config, content: dict[str, Any], checkpoint: str | Path) -> tor
     if report.missing or report.unexpected or report.mismatched:
         print_log(f'checkpoint {checkpoint}: {report}', logger='current')
     return model
-
-
-def _checked_precision(precision: str, device: torch.device) -> torch.dtype:
-    known = ('float32', 'bfloat16', 'float16')
-    if precision not in known:
-        raise ValueError(f'precision={precision!r}; it must be one of {", ".join(known)}')
-    if precision == 'float16' and device.type == 'cpu':
-        raise ValueError("precision='float16' needs a GPU; on a CPU, 'bfloat16' is the narrow type")
-    return getattr(torch, precision)
 
 
 def _without_annotations(pipeline: Sequence[dict]) -> list[dict]:
