@@ -2,7 +2,7 @@
 # Builds the CUDA kernels for this machine's GPU, tests them and mmcv's operators, looks for wrong
 # memory accesses and races, and times them, in BUDGET seconds at most (580 unless set; what would
 # take longer is cut off). Run it in the checkout, with the project's Python first on PATH or in
-# PYTHON. WHEELS may name a folder of wheels that this Python lacks (mmcv, deformops): they are
+# PYTHON. SIZES names the models whose shapes are timed (S B T L). WHEELS may name a folder of wheels that this Python lacks (mmcv, deformops): they are
 # installed beside the results. What it measured is left in ops/gpu_check/.
 # What fails, is cut off or cannot run (without mmcv its operators cannot) does not keep the rest from
 # running, and is named at the end. Exit status: 1 if something failed, else 2 if something did not
@@ -66,7 +66,7 @@ echo "built; $SECONDS s so far"
 tests() {
   local missing
   if missing=$(within 60 "$python" -c "import pytest, $4" 2>&1); then
-    within "$2" "$python" -m pytest -q -rs -o addopts= -m cuda "$3" 2>&1 | tee "$results/$1.log"
+    within "$2" "$python" -m pytest -q -rfEs -o addopts= -m cuda "$3" 2>&1 | tee "$results/$1.log"
     verdict "$1"
     tail -1 "$results/$1.log" | grep -q skipped && not_run+=("some of $1: see $results/$1.log")
   else
@@ -82,7 +82,7 @@ tests tests_msda 150 tests/msda/test_cuda.py msda
 echo "[3/6] tests of mmcv's operators"
 tests tests_mmcv_ops 100 tests/mmcv_ops 'mmcv_ops, mmcv.ops'
 
-echo '[4/6] memory accesses'
+echo '[4/6] memory accesses, races and uninitialised memory'
 cat >"$results/small.py" <<'PYTHON'
 import torch
 import msda
@@ -118,20 +118,25 @@ sanitise() {
   verdict "$1"
   echo "compute-sanitizer --tool $1; $SECONDS s so far"
 }
-sanitise memcheck
+for tool in memcheck racecheck initcheck; do sanitise "$tool"; done
 
-echo '[5/6] benchmark'
 export DEFORMOPS_COMPILE=${DEFORMOPS_COMPILE:-fallback}  # where it is installed, at its first call
-within 240 "$python" ops/benchmark.py --device cuda --sizes S B T L --module \
-  --dtypes float32 bfloat16 float16 --repeats 60 --csv "$results/benchmark.csv" \
-  --chart "$results/benchmark.png" 2>&1 | tee "$results/benchmark.md"
-verdict benchmark
-echo "$SECONDS s so far"
 
-echo '[6/6] races and uninitialised memory'
-sanitise racecheck
-sanitise initcheck
-echo "$SECONDS s in all"
+# benchmark NAME ARGUMENTS...: a table, numbers and a chart
+benchmark() {
+  local name=$1
+  shift
+  # shellcheck disable=SC2086  # the sizes are words
+  within 240 "$python" ops/benchmark.py --device cuda --sizes ${SIZES:-S B T L} "$@" \
+    --dtypes float32 bfloat16 float16 --repeats 60 --csv "$results/$name.csv" \
+    --chart "$results/$name.png" 2>&1 | tee "$results/$name.md"
+  verdict "$name"
+  echo "$SECONDS s so far"
+}
+echo "[5/6] benchmark: the GPU's own time"
+benchmark benchmark_graphs --graphs
+echo '[6/6] benchmark: as Python calls it'
+benchmark benchmark --module
 
 [ ${#not_run[@]} -eq 0 ] || printf 'not run: %s\n' "${not_run[@]}"
 if [ ${#failed[@]} -gt 0 ]; then

@@ -10,6 +10,7 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <initializer_list>
+#include <stdexcept>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -21,20 +22,8 @@ namespace msda::binding {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-inline Type type_of(const Tensor& value) {
-  switch (value.scalar_type()) {
-    case ScalarType::Float: return Type::float32;
-    case ScalarType::Double: return Type::float64;
-    case ScalarType::BFloat16: return Type::bfloat16;
-    case ScalarType::Half: return Type::float16;
-    default:
-      STD_TORCH_CHECK(false, "msda: value must be float32, float64, bfloat16 or float16");
-  }
-}
-
-inline ScalarType wide(ScalarType type) {
-  return type == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-}
+inline std::string text(const std::string& part) { return part; }
+inline std::string text(int64_t part) { return std::to_string(part); }
 
 inline std::string text(const Tensor& tensor) {
   std::string sizes;
@@ -44,23 +33,49 @@ inline std::string text(const Tensor& tensor) {
   return "(" + sizes + ")";
 }
 
+// Raises RuntimeError with the parts as its message. Not by STD_TORCH_CHECK, whose streams crash in
+// a library that some compiler has linked with a C++ library of its own beside torch's.
+template <class... Parts>
+void require(bool fits, const Parts&... parts) {
+  if (!fits) throw std::runtime_error(("msda: " + ... + text(parts)));
+}
+
+inline Type type_of(const Tensor& value) {
+  switch (value.scalar_type()) {
+    case ScalarType::Float: return Type::float32;
+    case ScalarType::Double: return Type::float64;
+    case ScalarType::BFloat16: return Type::bfloat16;
+    case ScalarType::Half: return Type::float16;
+    default: break;
+  }
+  throw std::runtime_error("msda: value must be float32, float64, bfloat16 or float16");
+}
+
+inline ScalarType wide(ScalarType type) {
+  return type == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
 // Raises unless the tensor fits; -1 stands for any size.
 inline void expect(const char* name, const Tensor& tensor, const Tensor& value, ScalarType type,
                    std::initializer_list<int64_t> sizes) {
   bool fits = tensor.dim() == int64_t(sizes.size());
-  std::string wanted;
   int64_t i = 0;
   for (int64_t size : sizes) {
-    wanted += (i ? ", " : "") + (size < 0 ? std::string("any") : std::to_string(size));
     fits = fits && (size < 0 || tensor.size(i) == size);
     ++i;
   }
-  STD_TORCH_CHECK(fits, "msda: ", name, " has shape ", text(tensor), "; expected (", wanted, ")");
-  STD_TORCH_CHECK(tensor.scalar_type() == type, "msda: the dtype of ", name,
-                  " does not fit the dtype of value (coordinates beside 16-bit values are float32)");
-  STD_TORCH_CHECK(tensor.is_cpu() == value.is_cpu() &&
-                      tensor.get_device_index() == value.get_device_index(),
-                  "msda: ", name, " and value are on different devices");
+  if (!fits) {
+    std::string wanted;
+    for (int64_t size : sizes) {
+      wanted += (wanted.empty() ? "" : ", ") + (size < 0 ? "any" : std::to_string(size));
+    }
+    require(false, name, " has shape ", tensor, "; expected (", wanted, ")");
+  }
+  require(tensor.scalar_type() == type, "the dtype of ", name,
+          " does not fit the dtype of value (coordinates beside 16-bit values are float32)");
+  require(tensor.is_cpu() == value.is_cpu() &&
+              tensor.get_device_index() == value.get_device_index(),
+          name, " and value are on different devices");
 }
 
 // The tensor itself if everything from dimension `first` on lies densely, else a dense copy.
@@ -85,26 +100,25 @@ struct __attribute__((visibility("hidden"))) Inputs {
     Problem& p = problem;
     p.type = type_of(value);
     p.fused = reference != nullptr;
-    STD_TORCH_CHECK(value.dim() == 4, "msda: value has shape ", text(value),
-                    "; expected (B, S, M, D)");
+    require(value.dim() == 4, "value has shape ", value, "; expected (B, S, M, D)");
     p.batch = value.size(0), p.rows = value.size(1), p.heads = value.size(2);
     p.channels = value.size(3);
-    STD_TORCH_CHECK(shapes.size() % 2 == 0, "msda: spatial_shapes has ", shapes.size(),
-                    " numbers; expected H0, W0, H1, W1, ...");
+    require(shapes.size() % 2 == 0, "spatial_shapes has ", shapes.size(),
+            " numbers; expected H0, W0, H1, W1, ...");
     p.levels = int64_t(shapes.size() / 2);
     p.shapes = shapes.data();
     constexpr int64_t limit = int64_t(1) << 31;
     int64_t total = 0;
     for (int64_t level = 0; level < p.levels; ++level) {
       const int64_t height = shapes[2 * level], width = shapes[2 * level + 1];
-      STD_TORCH_CHECK(height >= 0 && width >= 0 && height < limit && width < limit &&
-                          (width == 0 || height <= limit / width),
-                      "msda: level ", level, " of ", height, " x ", width,
-                      " is not a map of fewer than 2^31 pixels");
+      require(height >= 0 && width >= 0 && height < limit && width < limit &&
+                  (width == 0 || height <= limit / width),
+              "level ", level, " of ", height, " x ", width,
+              " is not a map of fewer than 2^31 pixels");
       total += height * width;
     }
-    STD_TORCH_CHECK(total == p.rows && total < limit, "msda: spatial_shapes add up to ", total,
-                    " pixels, but value has ", p.rows, " rows (fewer than 2^31 are needed)");
+    require(total == p.rows && total < limit, "spatial_shapes add up to ", total,
+            " pixels, but value has ", p.rows, " rows (fewer than 2^31 are needed)");
 
     const char* names[] = {p.fused ? "sampling_offsets" : "sampling_locations",
                            p.fused ? "attention_logits" : "attention_weights"};
@@ -147,10 +161,9 @@ struct __attribute__((visibility("hidden"))) Inputs {
     expect("reference_points", reference, value, wide(value.scalar_type()),
            {-1, p.queries, -1, -1});
     const int64_t batch = reference.size(0), levels = reference.size(2), size = reference.size(3);
-    STD_TORCH_CHECK((batch == 1 || batch == p.batch) && (levels == 1 || levels == p.levels) &&
-                        (size == 2 || size == 4),
-                    "msda: reference_points has shape ", text(reference),
-                    "; expected (1|B, Lq, 1|L, 2|4)");
+    require((batch == 1 || batch == p.batch) && (levels == 1 || levels == p.levels) &&
+                (size == 2 || size == 4),
+            "reference_points has shape ", reference, "; expected (1|B, Lq, 1|L, 2|4)");
     const Tensor& points = keep(reference, 3);
     p.reference = points.const_data_ptr();
     p.reference_batch = batch == 1 ? 0 : points.stride(0);

@@ -139,6 +139,8 @@ def test_kernels_emulated_on_the_cpu(tmp_path):
     library = tmp_path / 'emulated.so'
     command = [
         *(COMPILER, '-O1', '-std=c++17', '-shared', '-fPIC', '-Wno-unknown-pragmas'),
+        # as some compilers link by themselves: with a C++ library beside torch's
+        *('-static-libstdc++', '-Wl,-Bsymbolic-functions'),
         *('-DMSDA_EMULATE', '-DTORCH_TARGET_VERSION=0x020a000000000000'),
         *('-isystem', str(include), '-isystem', str(include / 'torch/csrc/api/include')),
         *(str(SOURCE), '-o', str(library)),

@@ -10,10 +10,12 @@ namespace {
 template <class T, int N>
 __device__ inline void differentiate(const Problem& problem, const Points<Wide<T>>& points,
                                      int first, bool active, int lane, int lanes, const T* value,
-                                     const T* grad_row, Wide<T>* sums, int64_t sums_row) {
+                                     const T* grad_row, Wide<T>* sums) {
   using W = Wide<T>;
   const int each = static_cast<int>(problem.levels * problem.points);
   const int channels = static_cast<int>(problem.channels);
+  const uint32_t value_row = static_cast<uint32_t>(problem.value_row * sizeof(T));
+  const uint32_t sums_row = static_cast<uint32_t>(problem.heads * problem.channels * sizeof(W));
   // every lane of a warp runs the same rounds, because the sums over lanes need them all
   for (int round = 0; round < channels; round += lanes * N) {
     const int channel = round + lane * N;
@@ -24,16 +26,19 @@ __device__ inline void differentiate(const Problem& problem, const Points<Wide<T
       const int n = first + i;
       W dots[4] = {};
       if (busy) {
+        const int32_t* index = points.index + 4 * n;
+        Pack<T, N> corners[4] = {};
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-          const int32_t index = points.index[4 * n + k];
-          if (index < 0) continue;
-          W corner[N];
-          load<T, N>(value + index * problem.value_row + channel, corner);
+          if (index[k] < 0) continue;
+          corners[k] = pack_at<T, N>(row_at(value + channel, index[k], value_row));
+        }
 #pragma unroll
-          for (int c = 0; c < N; ++c) dots[k] += grad[c] * corner[c];
-          if (sums) {
-            add<W, N>(sums + index * sums_row + channel, grad, points.weight[4 * n + k]);
+        for (int k = 0; k < 4; ++k) {
+#pragma unroll
+          for (int c = 0; c < N; ++c) dots[k] += grad[c] * widen(corners[k].elements[c]);
+          if (sums && index[k] >= 0) {
+            add<W, N>(row_at(sums + channel, index[k], sums_row), grad, points.weight[4 * n + k]);
           }
         }
       }
@@ -62,14 +67,14 @@ __device__ inline void finish(const Problem& problem, const Levels& levels, cons
   using W = Wide<T>;
   const int each = static_cast<int>(problem.levels * problem.points);
   const int total = place.count * each;
+  const Divisor of_query(each), of_level(static_cast<int>(problem.points));
   for (int n = threadIdx.x; n < total; n += blockDim.x) {
-    const int query = n / each, i = n % each;
+    const int query = of_query.into(n), i = n - query * each;
     const int row = place.query(query);
     const int64_t to =
         ((place.batch * problem.queries + row) * problem.heads + place.head) * each + i;
     const W attention = points.attention[n];
-    const Axes<W> axes(problem, levels, place.batch, row,
-                       i / static_cast<int>(problem.points));
+    const Axes<W> axes(problem, levels, place.batch, row, of_level.into(i));
     const W of_x = points.gradients[3 * n + 1] * attention * axes.unit_x;
     const W of_y = points.gradients[3 * n + 2] * attention * axes.unit_y;
     W of_weight = points.gradients[3 * n];
@@ -102,7 +107,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks<T>)
   const int group = threadIdx.x / lanes, groups = blockDim.x / lanes;
   const int lane = threadIdx.x % lanes;
   const int64_t row = problem.heads * problem.channels;
-  for (int64_t tile = blockIdx.x; tile < tiling.tiles; tile += gridDim.x) {
+  for (unsigned tile = blockIdx.x; tile < tiling.tiles; tile += gridDim.x) {
     const Place place(problem, tiling, tile);
     locate<T>(problem, levels, place, true, points);
     const int64_t column = place.head * problem.channels;
@@ -115,7 +120,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks<T>)
       const T* grad_row = static_cast<const T*>(gradients.output) + column +
                           (place.batch * problem.queries + place.query(query)) * row;
       differentiate<T, N>(problem, points, query * each, active, lane, lanes, value, grad_row,
-                          head_sums, row);
+                          head_sums);
     }
     __syncthreads();
     finish<T>(problem, levels, place, points, gradients);
@@ -148,7 +153,7 @@ const char* backward(const Problem& problem, const Gradients& gradients, void* s
     const int queries = queries_for(problem, lanes, bytes);
     const size_t shared = bytes * queries * problem.levels * problem.points;
     const Tiling tiling = tiling_of(problem, queries);
-    MSDA_LAUNCH((backward_kernel<T, N>), blocks_for(tiling.tiles), kThreads, shared, stream,
+    MSDA_LAUNCH((backward_kernel<T, N>), tiling.tiles, kThreads, shared, stream,
                 problem, levels_of(problem), tiling, queries, lanes, gradients,
                 static_cast<Wide<T>*>(sums));
     return launch_error();

@@ -14,15 +14,17 @@ __global__ void __launch_bounds__(kThreads, kBlocks<T>)
   MSDA_SHARED_MEMORY(memory);
   const int each = static_cast<int>(problem.levels * problem.points);
   const Points<W> points(memory, queries * each);
-  for (int64_t tile = blockIdx.x; tile < tiling.tiles; tile += gridDim.x) {
+  for (unsigned tile = blockIdx.x; tile < tiling.tiles; tile += gridDim.x) {
     const Place place(problem, tiling, tile);
     locate<T>(problem, levels, place, false, points);
     const int64_t slice = place.batch * problem.heads + place.head;
     const int corners = each * 4;
+    const Divisor of_query(corners);
     for (int n = threadIdx.x; n < place.count * corners; n += blockDim.x) {
       const int32_t index = points.index[n];
-      const int64_t query = slice * problem.queries + place.query(n / corners);
-      const int64_t to = query * corners + n % corners;
+      const int row = of_query.into(n);
+      const int64_t query = slice * problem.queries + place.query(row);
+      const int64_t to = query * corners + (n - row * corners);
       rows[to] = index < 0 ? problem.batch * problem.heads * problem.rows
                            : slice * problem.rows + index;
       weights[to] = points.weight[n];
@@ -89,7 +91,7 @@ const char* list_corners(const Problem& problem, int64_t* rows, void* weights, v
     const int queries = queries_for(problem, 8, bytes);
     const size_t shared = bytes * queries * problem.levels * problem.points;
     const Tiling tiling = tiling_of(problem, queries);
-    MSDA_LAUNCH(list_kernel<T>, blocks_for(tiling.tiles), kThreads, shared, stream, problem,
+    MSDA_LAUNCH(list_kernel<T>, tiling.tiles, kThreads, shared, stream, problem,
                 levels_of(problem), tiling, queries, rows, static_cast<Wide<T>*>(weights));
     return launch_error();
   });

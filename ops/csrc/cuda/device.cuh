@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #ifdef MSDA_EMULATE
 #include "../emulation/emulation.h"
@@ -26,6 +27,18 @@ inline const char* launch_error() {
 #else
   const cudaError_t error = cudaGetLastError();
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+#endif
+}
+
+// Whether the device in use adds four floats to global memory at once: Hopper and newer.
+inline bool has_vector_reductions() {
+#ifdef MSDA_EMULATE
+  return false;
+#else
+  int device = 0, major = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  return major >= 9;
 #endif
 }
 
@@ -63,6 +76,14 @@ __device__ inline void narrow(Float16* to, float from) {
   to->bits = __half_as_ushort(__float2half_rn(from));
 }
 
+// The row of that index: one multiplication, where strides of 64 bits would take five instructions.
+template <class T>
+__device__ inline T* row_at(T* first, int32_t index, uint32_t bytes_of_row) {
+  using Byte = std::conditional_t<std::is_const_v<T>, const char, char>;
+  const uint64_t offset = static_cast<uint64_t>(static_cast<uint32_t>(index)) * bytes_of_row;
+  return reinterpret_cast<T*>(reinterpret_cast<Byte*>(first) + offset);
+}
+
 // N elements that are loaded and stored at once.
 template <class T, int N>
 struct alignas(N * sizeof(T)) Pack {
@@ -70,8 +91,13 @@ struct alignas(N * sizeof(T)) Pack {
 };
 
 template <class T, int N>
+__device__ inline Pack<T, N> pack_at(const T* from) {
+  return *reinterpret_cast<const Pack<T, N>*>(from);
+}
+
+template <class T, int N>
 __device__ inline void load(const T* from, Wide<T>* to) {
-  const Pack<T, N> pack = *reinterpret_cast<const Pack<T, N>*>(from);
+  const Pack<T, N> pack = pack_at<T, N>(from);
 #pragma unroll
   for (int i = 0; i < N; ++i) to[i] = widen(pack.elements[i]);
 }

@@ -18,7 +18,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks<T>)
   const int lane = threadIdx.x % lanes;
   const int channels = static_cast<int>(problem.channels);
   const int64_t row_size = problem.heads * problem.channels;
-  for (int64_t tile = blockIdx.x; tile < tiling.tiles; tile += gridDim.x) {
+  const uint32_t value_row = static_cast<uint32_t>(problem.value_row * sizeof(T));
+  for (unsigned tile = blockIdx.x; tile < tiling.tiles; tile += gridDim.x) {
     const Place place(problem, tiling, tile);
     locate<T>(problem, levels, place, false, points);
     const T* value = static_cast<const T*>(problem.value) + place.batch * problem.value_batch +
@@ -32,13 +33,16 @@ __global__ void __launch_bounds__(kThreads, kBlocks<T>)
         for (int i = 0; i < each; ++i) {
           const W* weight = points.weight + 4 * (query * each + i);
           const int32_t* index = points.index + 4 * (query * each + i);
+          Pack<T, N> corners[4] = {};  // all loads first, so that none waits for a sum
 #pragma unroll
           for (int k = 0; k < 4; ++k) {
             if (index[k] < 0) continue;
-            W corner[N];
-            load<T, N>(value + index[k] * problem.value_row + channel, corner);
+            corners[k] = pack_at<T, N>(row_at(value + channel, index[k], value_row));
+          }
 #pragma unroll
-            for (int c = 0; c < N; ++c) sum[c] += weight[k] * corner[c];
+          for (int k = 0; k < 4; ++k) {
+#pragma unroll
+            for (int c = 0; c < N; ++c) sum[c] += weight[k] * widen(corners[k].elements[c]);
           }
         }
         store<T, N>(row + channel, sum);
@@ -60,7 +64,7 @@ const char* forward(const Problem& problem, void* output, void* stream) {
     const int queries = queries_for(problem, lanes, bytes);
     const size_t shared = bytes * queries * problem.levels * problem.points;
     const Tiling tiling = tiling_of(problem, queries);
-    MSDA_LAUNCH((forward_kernel<T, N>), blocks_for(tiling.tiles), kThreads, shared, stream,
+    MSDA_LAUNCH((forward_kernel<T, N>), tiling.tiles, kThreads, shared, stream,
                 problem, levels_of(problem), tiling, queries, lanes, static_cast<T*>(output));
     return launch_error();
   });

@@ -51,8 +51,8 @@ template <class T, class Run>
 const char* with_width(const Problem& p, const void* other, int most, const Run& run) {
   auto fits = [&](int width) {
     const size_t bytes = width * sizeof(T);
-    return width <= most && p.channels % width == 0 && p.value_row % width == 0 && p.value_batch % width == 0 &&
-           aligned(p.value, bytes) && aligned(other, bytes);
+    return width <= most && p.channels % width == 0 && p.value_row % width == 0 &&
+           p.value_batch % width == 0 && aligned(p.value, bytes) && aligned(other, bytes);
   };
   constexpr int widest = 16 / sizeof(T), half = widest / 2;
   if (fits(widest)) return run(T{}, std::integral_constant<int, widest>{});
@@ -82,8 +82,17 @@ const char* dispatch(const Problem& problem, const void* other, const Run& run, 
 
 inline const char* unsupported(const Problem& problem) {
   constexpr int64_t most = int64_t(1) << 30;
-  if (problem.queries > most || problem.channels > most || problem.batch * problem.heads > most) {
-    return "the CUDA kernels take at most 2^30 queries, channels of a head and heads (batch * heads)";
+  const int64_t heads = problem.batch * problem.heads;
+  if (problem.queries > most || problem.channels > most || heads > most ||
+      problem.queries * heads > most) {
+    return "the CUDA kernels take at most 2^30 channels of a head and queries of all heads (batch * "
+           "heads * queries); MSDA_BACKEND=reference takes any number";
+  }
+  constexpr int64_t widest = int64_t(1) << 28;  // whose bytes 32 bits count
+  if (problem.value_row > widest || problem.value_row < 0 ||
+      problem.heads * problem.channels > widest) {
+    return "the CUDA kernels take rows of the values that lie at most 2^28 elements apart; "
+           "value.contiguous() may bring them together";
   }
   if (problem.levels > kMaxLevels) {
     return "the CUDA kernels take at most 16 levels; MSDA_BACKEND=reference takes any number";

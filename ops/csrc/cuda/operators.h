@@ -11,7 +11,7 @@ namespace msda::cuda {
 using binding::Inputs;
 using torch::stable::Tensor;
 
-inline void check(const char* error) { STD_TORCH_CHECK(!error, "msda: ", error); }
+inline void check(const char* error) { binding::require(!error, error ? error : ""); }
 
 // Stable sort of a vector: (sorted numbers, where they were).
 inline std::array<Tensor, 2> sort(const Tensor& numbers) {
@@ -46,8 +46,8 @@ inline Method method_of(const std::string& name) {
   if (name == "auto") return Method::automatic;
   if (name == "reductions") return Method::reductions;
   if (name == "tiles") return Method::tiles;
-  STD_TORCH_CHECK(name == "sorted", "msda: method is '", name,
-                  "'; expected 'auto', 'reductions', 'tiles' or 'sorted'");
+  binding::require(name == "sorted", "method is '", name,
+                   "'; expected 'auto', 'reductions', 'tiles' or 'sorted'");
   return Method::sorted;
 }
 

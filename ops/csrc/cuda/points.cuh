@@ -17,18 +17,31 @@ struct Levels {
   int32_t height[kMaxLevels], width[kMaxLevels], start[kMaxLevels];
 };
 
+// Divides numbers below 2^20, much faster than integers are divided: the half keeps a quotient
+// farther from the next integer than float's rounding reaches.
+struct Divisor {
+  int number;
+  float inverse;
+
+  __device__ explicit Divisor(int by) : number(by), inverse(1.0f / static_cast<float>(by)) {}
+  __device__ int into(int n) const {
+    return static_cast<int>((static_cast<float>(n) + 0.5f) * inverse);
+  }
+};
+
 // A block's tile: queries of one head. All of it fits 32 bits (`unsupported` sees to that); strides
 // have 64, and so has what is computed with them.
 struct Place {
   int batch, head;
   int first, stride;  // its first query, and from one row of its map to the next
-  int width, count;   // queries in a row, and in all
+  Divisor width;      // queries in a row
+  int count;          // and in all
 
-  __device__ Place(const Problem& problem, const Tiling& tiling, int64_t tile) {
-    const int heads = static_cast<int>(problem.heads);
-    const int slice = static_cast<int>(tile / tiling.tiles_of_head);
-    batch = slice / heads;
-    head = slice % heads;
+  __device__ Place(const Problem& problem, const Tiling& tiling, unsigned tile) : width(1) {
+    const unsigned heads = static_cast<unsigned>(problem.heads);
+    const unsigned slice = tile / tiling.tiles_of_head;
+    batch = static_cast<int>(slice / heads);
+    head = static_cast<int>(slice % heads);
     int left = static_cast<int>(tile % tiling.tiles_of_head);
     int map = 0;
     first = 0;
@@ -40,12 +53,15 @@ struct Place {
     const int x = left % tiling.across[map] * tiling.width[map];
     stride = tiling.map_width[map];
     first += y * stride + x;
-    width = smaller(tiling.width[map], stride - x);
-    count = width * smaller(tiling.height[map], tiling.map_height[map] - y);
+    width = Divisor(smaller(tiling.width[map], stride - x));
+    count = width.number * smaller(tiling.height[map], tiling.map_height[map] - y);
   }
 
   // The query that is the tile's n-th.
-  __device__ int query(int n) const { return first + n / width * stride + n % width; }
+  __device__ int query(int n) const {
+    const int line = width.into(n);
+    return first + line * stride + (n - line * width.number);
+  }
 
  private:
   __device__ static int smaller(int left, int right) { return left < right ? left : right; }
@@ -57,7 +73,7 @@ template <class W>
 struct Points {
   W* weight;        // [4] bilinear times attention weight
   int32_t* index;   // [4] row of `value`, -1 outside of the map
-  W* attention;     // [1]
+  W* attention;     // [1] in the forward pass the logits
   W *right, *low;   // [1] position in the cell
   W* gradients;     // [3] of the attention weight, x and y
 
@@ -100,14 +116,14 @@ struct Axes {
   }
 };
 
-template <class T>
-__device__ inline void softmax(Wide<T>* logits, int count) {
-  using W = Wide<T>;
+// The softmax at one of `count` logits. Each of a query's threads sums on its own, which takes less
+// time than to wait for one that sums for all.
+template <class W>
+__device__ inline W softmax_at(const W* logits, int i, int count) {
   W largest = logits[0], sum = 0;
-  for (int i = 1; i < count; ++i) largest = logits[i] > largest ? logits[i] : largest;
-  for (int i = 0; i < count; ++i) sum += logits[i] = exponential(logits[i] - largest);
-  const W factor = W(1) / sum;
-  for (int i = 0; i < count; ++i) logits[i] *= factor;
+  for (int j = 1; j < count; ++j) largest = logits[j] > largest ? logits[j] : largest;
+  for (int j = 0; j < count; ++j) sum += exponential(logits[j] - largest);
+  return exponential(logits[i] - largest) / sum;
 }
 
 // Fills the arrays for a tile. Every thread of the block must call it.
@@ -117,34 +133,33 @@ __device__ inline void locate(const Problem& problem, const Levels& levels, cons
   using W = Wide<T>;
   const int each = static_cast<int>(problem.levels * problem.points);
   const int total = place.count * each;
-  for (int n = threadIdx.x; n < total; n += blockDim.x) {
-    const int query = n / each, i = n % each;
-    const T* weights = static_cast<const T*>(problem.weights) +
-                       place.batch * problem.weights_batch +
-                       place.query(query) * problem.weights_query +
-                       static_cast<int64_t>(place.head) * each;
-    points.attention[n] = widen(weights[i]);
-  }
-  __syncthreads();
+  const Divisor of_query(each), of_level(static_cast<int>(problem.points));
+  const int64_t own = static_cast<int64_t>(place.head) * each;
+  const T* weights =
+      static_cast<const T*>(problem.weights) + place.batch * problem.weights_batch + own;
+  // until the sums begin, the gradients' place is free; the forward pass keeps no attention
+  W* logits = backward ? points.gradients : points.attention;
   if (problem.fused) {
-    for (int query = threadIdx.x; query < place.count; query += blockDim.x) {
-      softmax<T>(points.attention + query * each, each);
+    for (int n = threadIdx.x; n < total; n += blockDim.x) {
+      const int query = of_query.into(n), i = n - query * each;
+      logits[n] = widen(weights[place.query(query) * problem.weights_query + i]);
     }
     __syncthreads();
   }
   for (int n = threadIdx.x; n < total; n += blockDim.x) {
-    const int query = n / each, i = n % each, level = i / static_cast<int>(problem.points);
+    const int query = of_query.into(n), i = n - query * each, level = of_level.into(i);
     const int row = place.query(query);
     const int64_t first = place.batch * problem.coordinates_batch +
-                          row * problem.coordinates_query +
-                          (static_cast<int64_t>(place.head) * each + i) * 2;
-    W x, y;
+                          row * problem.coordinates_query + (own + i) * 2;
+    W x, y, attention;
     if (problem.fused) {
       const T* offset = static_cast<const T*>(problem.coordinates) + first;
       x = widen(offset[0]), y = widen(offset[1]);
+      attention = softmax_at(logits + query * each, i, each);
     } else {
       const W* location = static_cast<const W*>(problem.coordinates) + first;
       x = location[0], y = location[1];
+      attention = widen(weights[row * problem.weights_query + i]);
     }
     const Axes<W> axes(problem, levels, place.batch, row, level);
     const int width = levels.width[level], height = levels.height[level];
@@ -157,7 +172,6 @@ __device__ inline void locate(const Problem& problem, const Levels& levels, cons
     const W left_x = floor(x), high_y = floor(y);
     const int x0 = static_cast<int>(left_x), y0 = static_cast<int>(high_y);
     const W right = x - left_x, low = y - high_y;
-    const W attention = points.attention[n];
     W* weight = points.weight + 4 * n;
     int32_t* index = points.index + 4 * n;
 #pragma unroll
@@ -169,6 +183,7 @@ __device__ inline void locate(const Problem& problem, const Levels& levels, cons
       weight[k] = share * attention;
     }
     if (backward) {
+      points.attention[n] = attention;
       points.right[n] = right;
       points.low[n] = low;
     }

@@ -94,7 +94,7 @@ __device__ inline int list_corners_of_tile(const Place& place, int each,
     const int rank = index & 0xffff, query = n / (4 * each);
     const int to = alone ? atomicAdd(lists.used, 1) : lists.begins[index >> 16] + rank;
     const uint32_t begins = alone || rank == 0;
-    const uint32_t y = query / place.width, x = query % place.width;
+    const uint32_t y = place.width.into(query), x = query - y * place.width.number;
     lists.entries[to] = begins << 31 | y << 24 | x << 16 | static_cast<uint32_t>(n);
   }
   __syncthreads();
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks<T>)
   const int group = threadIdx.x / lanes, groups = blockDim.x / lanes;
   const int channels = static_cast<int>(problem.channels);
   const int64_t row = problem.heads * problem.channels;
-  for (int64_t tile = blockIdx.x; tile < tiling.tiles; tile += gridDim.x) {
+  for (unsigned tile = blockIdx.x; tile < tiling.tiles; tile += gridDim.x) {
     const Place place(problem, tiling, tile);
     locate<T>(problem, levels, place, false, points);
     const int total = list_corners_of_tile(place, each, points, lists);
@@ -174,7 +174,7 @@ int queries_of_tile(const Problem& problem) {
 
 bool worth_tiles(const Problem& problem) {
   return problem.type != Type::float64 && queries_of_tile(problem) >= kFewestQueries &&
-         maps_of_queries(problem).maps > 0;
+         maps_of_queries(problem).maps > 0 && !has_vector_reductions();
 }
 
 const char* add_by_tiles(const Problem& problem, const Gradients& gradients, void* sums,
@@ -189,7 +189,7 @@ const char* add_by_tiles(const Problem& problem, const Gradients& gradients, voi
       const int lanes = lanes_for(problem.channels, N), queries = queries_of_tile(problem);
       const size_t shared = kBytesOfPoint * queries * problem.levels * problem.points;
       const Tiling tiling = tiling_of(problem, queries);
-      MSDA_LAUNCH((tiles_kernel<T, N>), blocks_for(tiling.tiles), kThreads, shared, stream,
+      MSDA_LAUNCH((tiles_kernel<T, N>), tiling.tiles, kThreads, shared, stream,
                   problem, levels_of(problem), tiling, queries, lanes,
                   static_cast<const T*>(gradients.output), static_cast<float*>(sums));
       return launch_error();

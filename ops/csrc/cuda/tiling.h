@@ -17,8 +17,7 @@ struct Tiling {
   int map_height[kMaxMaps], map_width[kMaxMaps];
   int height[kMaxMaps], width[kMaxMaps];  // of a tile, at most
   int across[kMaxMaps], tiles_of_map[kMaxMaps];
-  int tiles_of_head = 0;
-  int64_t tiles = 0;
+  unsigned tiles_of_head = 0, tiles = 0;
 
   void add(int64_t lines, int64_t columns) {
     if (lines * columns == 0) return;
@@ -78,7 +77,7 @@ inline Tiling tiling_of(const Problem& problem, int64_t queries) {
     tiling.tiles_of_map[i] = tiling.across[i] * static_cast<int>((lines + height - 1) / height);
     tiling.tiles_of_head += tiling.tiles_of_map[i];
   }
-  tiling.tiles = problem.batch * problem.heads * tiling.tiles_of_head;
+  tiling.tiles = static_cast<unsigned>(problem.batch * problem.heads) * tiling.tiles_of_head;
   return tiling;
 }
 
