@@ -259,13 +259,15 @@ def test_make_names_the_mend_without_python(tmp_path: Path, there: bool) -> None
     assert f'no Python 3.11 or 3.12 found under the name {python}. Mend:' in done.stderr
 
 
+@pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_command_ends_in_its_own_way(
-    tools: dict[str, ModuleType], tmp_path: Path
+    tools: dict[str, ModuleType], tmp_path: Path, sent: signal.Signals
 ) -> None:
     """Ctrl-C goes to the whole group of processes: a training writes a checkpoint then."""
     code = (
-        'import os, pathlib, signal, time\n'
-        'try:\n    os.kill(os.getppid(), signal.SIGINT)\n    time.sleep(1)\n'
+        'import os, pathlib, signal, sys, time\n'
+        'signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n'
+        f'try:\n    os.kill(os.getppid(), {sent:d})\n    time.sleep(1)\n'
         f'finally:\n    pathlib.Path({str(tmp_path / "kept")!r}).touch()'
     )
     present = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,6 +9,7 @@ was stopped goes on from its last checkpoint; a finished one is evaluated again.
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -25,26 +26,36 @@ from vitadapter_cli import config_path, default_work_dir
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / 'tools'
 PICTURES = 24
+INTERRUPTED = 128 + signal.SIGINT
+STOPPED = (INTERRUPTED, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM)
 LOOK_AT = ('report.html', 'pictures', 'curves.png', 'best_*.pth', '*.py')
 
 
 def run_shown(command: Sequence[str | Path]) -> None:
-    """Runs a command with its output on the terminal; raises `StepError` when it fails.
+    """Runs a command with its output on the terminal.
 
-    Ctrl-C reaches the command too, which ends in its own way, and is waited for.
+    Ctrl-C reaches the command too, SIGTERM is handed on to it; it ends in its own way, and is
+    waited for.
+
+    Raises:
+        StepError: it failed.
+        KeyboardInterrupt: it was stopped.
     """
     say(f'$ {" ".join(map(str, command))}')
     process, interrupted = subprocess.Popen(command), False
-    while process.returncode is None:
-        try:
-            process.wait()
-        except KeyboardInterrupt:
-            interrupted = True
-    status = process.returncode
-    if interrupted:
+    present = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        while process.returncode is None:
+            try:
+                process.wait()
+            except KeyboardInterrupt:
+                interrupted = True
+    finally:
+        signal.signal(signal.SIGTERM, present)
+    if interrupted or process.returncode in STOPPED:
         raise KeyboardInterrupt
-    if status != 0:
-        raise StepError(f'the command above ended with status {status}; it says why.')
+    if process.returncode != 0:
+        raise StepError(f'the command above ended with status {process.returncode}; it says why.')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
@@ -112,7 +123,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (FileNotFoundError, StepError) as error:
         stop(error)
     except KeyboardInterrupt:
-        stop(StepError('stopped. The same command goes on from the last checkpoint.'))
+        say('stopped. The same command goes on from the last checkpoint.')
+        raise SystemExit(INTERRUPTED) from None
     say(f'finished in {duration(time.time() - started)}. Look at:')
     for path in to_look_at(args.work_dir):
         print(f'  {path}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,12 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
     Raises:
         SystemExit: with the message, for a configuration, an option or a file that cannot be meant.
     """
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        options = [name for action in parser._actions for name in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].partition('=')[0], options)
+        hint = f'; did you mean {" or ".join(near)}?' if near else ''
+        parser.error(f'unrecognized arguments: {" ".join(unknown)}{hint}')
     refuse_slips(args)
     return args
 

@@ -69,6 +69,16 @@ def test_slips_are_told_without_imports(
         parse(parser, words)
 
 
+def test_misspelt_options_are_answered_with_what_is_near(capsys: pytest.CaptureFixture) -> None:
+    for wrong, hint in (
+        ('--data-rot=x', 'did you mean --data-root?'),
+        ('--zzz', 'arguments: --zzz'),
+    ):
+        with pytest.raises(SystemExit):
+            parse(config_parser('A tool.'), [SHAPES, wrong])
+        assert capsys.readouterr().err.rstrip().endswith(hint)
+
+
 def test_what_may_be_meant_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     options = [
