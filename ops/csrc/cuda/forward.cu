@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks<T>)
       T* row = rows + place.query(query) * row_size;
       for (int channel = lane * N; channel < channels; channel += lanes * N) {
         W sum[N] = {};
-#pragma unroll 2
+#pragma unroll 1
         for (int i = 0; i < each; ++i) {
           const W* weight = points.weight + 4 * (query * each + i);
           const int32_t* index = points.index + 4 * (query * each + i);
