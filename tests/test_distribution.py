@@ -144,11 +144,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*command, str(source)], check=True, capture_output=True, env=environment)
     # as in the isolation of pip and build: there is no torch
     plain = 'import sys; sys.modules["torch"] = None; import setuptools.build_meta as backend; '
-    command = [sys.executable, '-c', f'{plain} backend.build_wheel({str(out)!r})']
-    done = subprocess.run(
-        command, check=True, capture_output=True, text=True, env=environment, cwd=source
-    )
-    assert done.stderr.count('--no-build-isolation') == 1
+    (out / 'editable').mkdir()
+    for build in (f'build_wheel({str(out)!r})', f'build_editable({str(out / "editable")!r})'):
+        command = [sys.executable, '-c', f'{plain} backend.{build}']
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, env=environment, cwd=source
+        )
+        assert done.stderr.count('--no-build-isolation') == 1
     return out
 
 
@@ -205,7 +207,7 @@ def test_no_kernels_but_those_of_the_sources(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_configs_are_named_after_an_installation_and_nothing_stays_after_it(
+def test_configs_and_operators_are_found_after_an_installation_and_nothing_stays_after_it(
     built: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, '-m', 'venv', '--without-pip', str(tmp_path / 'venv')]
@@ -222,9 +224,10 @@ def test_configs_are_named_after_an_installation_and_nothing_stays_after_it(
         assert done.returncode == 0, done.stderr
         return done.stdout.split()
 
-    pip = (sys.executable, '-m', 'pip', '--python', str(python))
-    (plain,) = built.glob('*-none-any.whl')
-    run(*pip, 'install', '--no-deps', '--no-compile', str(plain))
+    # an mmcv without compiled operators, whatever the one of this environment is
+    (tmp_path / 'mmcv').mkdir()
+    (tmp_path / 'mmcv' / '__init__.py').touch()
+    extension = "import importlib.util as u; s = u.find_spec('mmcv._ext'); print(s and s.origin)"
     code = """
 import pathlib, msda, vitadapter_dense
 from vitadapter_dense import config_path, load_config
@@ -232,11 +235,15 @@ site = pathlib.Path(vitadapter_dense.__file__).parents[1]
 print(config_path('coco/htc_r50_bias.py').relative_to(site))
 print(msda.backend('cpu').name, load_config('configs/coco/htc_r50_bias.py').model.type)
 """
-    inside = 'vitadapter_dense/configs/coco/htc_r50_bias.py'
-    found = run(str(python), '-W', 'ignore', '-c', code)
-    assert found == [inside, 'reference', 'HybridTaskCascade']
-    run(*pip, 'uninstall', '--yes', 'vitadapter_dense')
-    assert sorted(site.rglob('*')) == before
+    pip = (sys.executable, '-m', 'pip', '--python', str(python))
+    for wheel, folder in (('*-none-any.whl', 'vitadapter_dense/configs'), ('editable/*', 'configs')):
+        run(*pip, 'install', '--no-deps', '--no-compile', *map(str, built.glob(wheel)))
+        found = run(str(python), '-W', 'ignore', '-c', code)
+        assert found == [f'{folder}/coco/htc_r50_bias.py', 'reference', 'HybridTaskCascade']
+        assert run(str(python), '-c', extension) == ['mmcv_ops']
+        run(*pip, 'uninstall', '--yes', 'vitadapter_dense')
+        assert run(str(python), '-c', extension) == ['None']
+        assert sorted(site.rglob('*')) == before
 
 
 def test_examples_of_the_readme_run() -> None:

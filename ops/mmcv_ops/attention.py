@@ -7,12 +7,15 @@ calls for the sampling are replaced, which it looks up in its module by name.
 
 from __future__ import annotations
 
+import inspect
 import logging
+from collections.abc import Callable
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from mmcv_ops.finder import FOLLOWS
 from msda import ms_deform_attn
 from msda.checks import flat_shapes
 
@@ -109,20 +112,27 @@ def ms_deform_attn_backward(
 def replace_sampling(module: ModuleType) -> None:
     """Makes ``mmcv.ops.multi_scale_deform_attn`` compute with ``msda``.
 
-    What is replaced stays reachable, as ``attend.replaced`` and ``AttendFunction.replaced``.
+    What is replaced stays reachable, as ``attend.replaced`` and ``AttendFunction.replaced``. Where
+    mmcv's functions take other arguments than these, they stay: slow on the CPU, and on a GPU an
+    operator that tells both versions.
     """
-    missing = [name for name in (_CPU, _CUDA) if not hasattr(module, name)]
-    if missing:
+    function, autograd = (getattr(module, name, None) for name in (_CPU, _CUDA))
+    theirs = _arguments(function), _arguments(getattr(autograd, 'forward', None))
+    if theirs != (_arguments(attend), ['ctx', *_arguments(AttendFunction.apply)]):
         _log.warning(
-            '%s has no %s: mmcv keeps its own deformable attention, which is slow on the CPU',
+            '%s is not that of mmcv %s: mmcv keeps its own deformable attention, which is slow on '
+            'the CPU',
             module.__name__,
-            ' and no '.join(missing),
+            FOLLOWS,
         )
         return
-    attend.replaced = getattr(module, _CPU)
-    AttendFunction.replaced = getattr(module, _CUDA)
+    attend.replaced, AttendFunction.replaced = function, autograd
     setattr(module, _CPU, attend)
     setattr(module, _CUDA, AttendFunction)
+
+
+def _arguments(function: Callable[..., Tensor] | None) -> list[str]:
+    return [] if function is None else list(inspect.signature(function).parameters)
 
 
 def _shapes(spatial_shapes: Tensor, starts: Tensor) -> list[tuple[int, int]]:

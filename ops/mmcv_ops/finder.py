@@ -23,6 +23,7 @@ EXTENSION = 'mmcv._ext'
 ATTENTION = 'mmcv.ops.multi_scale_deform_attn'
 # what the environment is set up anew with, mmcv's own operators compiled
 COMPILE = 'make env MMCV_OPS=compiled'
+FOLLOWS = '2.3'  # the mmcv whose operators' signatures are known here
 
 
 class _Operators:
@@ -87,8 +88,8 @@ def _unfit(spec: ModuleSpec, error: Exception | str) -> ImportError:
     return ImportError(
         f"mmcv's compiled operators do not work ({first_line}): {spec.origin} was built for "
         f'another torch or another Python. Mend: install an onedl-mmcv without compiled operators '
-        f'(pip install --force-reinstall --no-deps --no-cache-dir onedl-mmcv), or compile it for '
-        f'this torch ({COMPILE})',
+        f'(pip install --force-reinstall --no-deps --no-cache-dir onedl-mmcv~={FOLLOWS}.0), or '
+        f'compile it for this torch ({COMPILE})',
         name=spec.name,
         path=spec.origin,
     )

@@ -17,9 +17,7 @@ import torch
 
 from mmcv_ops import boxes, carafe, deform_conv, focal_loss, masked_conv, pooling, psamask
 from mmcv_ops.attention import ms_deform_attn_backward, ms_deform_attn_forward
-from mmcv_ops.finder import COMPILE
-
-FOLLOWS = '2.3'  # the mmcv whose signatures these are
+from mmcv_ops.finder import COMPILE, FOLLOWS
 
 
 def get_compiler_version() -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from mmcv_ops import operators
-from mmcv_ops.attention import AttendFunction, attend
+from mmcv_ops.attention import AttendFunction, attend, replace_sampling
 
 attention = pytest.importorskip('mmcv.ops.multi_scale_deform_attn')
 
@@ -77,3 +79,24 @@ def test_levels_in_another_order_are_refused():
     value, shapes, _, locations, weights = some_inputs()
     with pytest.raises(ValueError, match=r'level_start_index \[4, 0\] does not fit'):
         AttendFunction.apply(value, shapes, torch.tensor([4, 0]), locations, weights)
+
+
+@pytest.mark.parametrize('name', ['multi_scale_deformable_attn_pytorch', 'forward', 'gone'])
+def test_functions_that_take_other_arguments_stay(caplog, name):
+    """Of another mmcv: nothing is given to one argument that was meant for another."""
+
+    def other(ctx, value, sampling_locations, value_spatial_shapes, *rest):
+        raise AssertionError
+
+    theirs = SimpleNamespace(__name__='mmcv.ops.multi_scale_deform_attn')
+    theirs.multi_scale_deformable_attn_pytorch = attend.replaced
+    theirs.MultiScaleDeformableAttnFunction = type('Function', (AttendFunction.replaced,), {})
+    if name == 'gone':
+        del theirs.MultiScaleDeformableAttnFunction
+    else:
+        place = theirs.MultiScaleDeformableAttnFunction if name == 'forward' else theirs
+        setattr(place, name, other)
+    before = dict(vars(theirs))
+    replace_sampling(theirs)
+    assert vars(theirs) == before
+    assert 'is not that of mmcv 2.3' in caplog.text
