@@ -236,10 +236,11 @@ print(config_path('coco/htc_r50_bias.py').relative_to(site))
 print(msda.backend('cpu').name, load_config('configs/coco/htc_r50_bias.py').model.type)
 """
     pip = (sys.executable, '-m', 'pip', '--python', str(python))
-    for wheel, folder in (('*-none-any.whl', 'vitadapter_dense/configs'), ('editable/*', 'configs')):
-        run(*pip, 'install', '--no-deps', '--no-compile', *map(str, built.glob(wheel)))
+    for pattern, folder in (('*-none-any.whl', 'vitadapter_dense/'), ('editable/*.whl', '')):
+        run(*pip, 'install', '--no-deps', '--no-compile', *map(str, built.glob(pattern)))
         found = run(str(python), '-W', 'ignore', '-c', code)
-        assert found == [f'{folder}/coco/htc_r50_bias.py', 'reference', 'HybridTaskCascade']
+        inside = f'{folder}configs/coco/htc_r50_bias.py'
+        assert found == [inside, 'reference', 'HybridTaskCascade']
         assert run(str(python), '-c', extension) == ['mmcv_ops']
         run(*pip, 'uninstall', '--yes', 'vitadapter_dense')
         assert run(str(python), '-c', extension) == ['None']
