@@ -227,15 +227,18 @@ def test_the_oldest_torch_is_the_lower_bound(tools: dict[str, ModuleType]) -> No
         assert oldest[name].startswith(bound.split(',')[0].replace('>=', '=='))
 
 
-def test_train_passes_shared_options_to_both(tools: dict[str, ModuleType]) -> None:
+def test_train_passes_shared_options_to_both(tools: dict[str, ModuleType], tmp_path: Path) -> None:
     script = tools['train_and_show']
-    words = ['configs/coco/x.py', '--work-dir', 'w', '--data-root', 'd', '--amp', 'bfloat16']
+    run = str(tmp_path)
+    words = ['configs/coco/x.py', '--work-dir', run, '--data-root', 'd', '--amp', 'bfloat16']
     args, extra = script.parse_args(words)
+    assert '--resume' not in script.train_command(args, extra)
+    (tmp_path / 'iter_1.pth').touch()
     commands = [command for _, command in script.steps(args, extra)]
     assert [command[0] for command in commands] == ['train.py', 'test.py', 'analysis/plot_logs.py']
     for command in commands[:2]:
         assert command[command.index('--data-root') + 1] == 'd'
-        assert command[command.index('--work-dir') + 1] == 'w'
+        assert command[command.index('--work-dir') + 1] == run
     assert commands[0][-3:] == ['--resume', '--amp', 'bfloat16']
     assert '--amp' not in commands[1]
 

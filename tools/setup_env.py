@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from steps import StepError, duration, run_logged, say, stop
+from steps import StepError, duration, run_logged, say, say_how_long, stop
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD_TOOLS = ('pip', 'setuptools', 'wheel', 'packaging', 'ninja', 'psutil')
@@ -81,7 +81,7 @@ class Environment:
             say(f'step {number}/{len(todo)}: {what}')
             begun = time.monotonic()
             action()
-            say(f'  done in {duration(time.monotonic() - begun)}')
+            say_how_long(begun)
         report = self.ask(REPORT)
         self.stamp.write_text(self.key())
         say(f'environment: ready in {duration(time.monotonic() - start)}; {report}')

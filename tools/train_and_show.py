@@ -19,7 +19,7 @@ from pathlib import Path
 # A checkout that is not installed works too; an installed package goes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from steps import StepError, duration, say, stop
+from steps import StepError, duration, say, say_how_long, stop
 
 from vitadapter_cli import config_path, default_work_dir
 
@@ -81,8 +81,13 @@ def shared_options(args: argparse.Namespace) -> list[str]:
 def train_command(args: argparse.Namespace, extra: Sequence[str]) -> list[str]:
     """The training; it goes on with what is in the work directory unless told where to start."""
     chosen = any(word.split('=')[0] in ('--resume', '--load-from') for word in extra)
-    resume = [] if chosen else ['--resume']
+    resume = ['--resume'] if holds_a_run(args.work_dir) and not chosen else []
     return ['train.py', str(args.config), *shared_options(args), *resume, *extra]
+
+
+def holds_a_run(work_dir: Path) -> bool:
+    """Whether there is something to go on from."""
+    return any(work_dir.glob('*.pth'))
 
 
 def steps(args: argparse.Namespace, extra: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -112,14 +117,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         args.config = config_path(args.config)
         args.work_dir = args.work_dir or default_work_dir(args.config)
-        if any(args.work_dir.glob('*.pth')):
+        if holds_a_run(args.work_dir):
             say(f'{args.work_dir} holds a run: going on with it (remove it to begin anew)')
         todo = steps(args, extra)
         for number, (what, command) in enumerate(todo, start=1):
             say(f'step {number}/{len(todo)}: {what}')
             begun = time.monotonic()
             run_shown([sys.executable, str(TOOLS / command[0]), *command[1:]])
-            say(f'  done in {duration(time.monotonic() - begun)}')
+            say_how_long(begun)
     except (FileNotFoundError, StepError) as error:
         stop(error)
     except KeyboardInterrupt:

@@ -34,7 +34,6 @@ def test_settings_are_for_the_file(message):
 @pytest.mark.parametrize(
     ('message', 'level'),
     [
-        ('The best checkpoint with 0.5 mIoU is saved', logging.INFO),
         ('loaded x.pth: matched 3', logging.INFO),
         ('a setting in Config:\n is odd', logging.WARNING),
         ('Iter(train) [50/100] loss: nan', logging.WARNING),

@@ -32,6 +32,7 @@ FOR_THE_FILE = {
     r'Checkpoints will be saved to ': 'told in the summary',
     r'Exp name: ': 'the name of the log folder',
     r'Saving checkpoint at ': 'of every checkpoint',
+    r'The best checkpoint with .* is saved to ': 'told at the end of a training',
     r'the previous best checkpoint .* is removed': 'a file that nobody asked for',
     r'Evaluating \w+\.\.\.$': "MMDetection's metric",
     r'\w+_mAP_copypaste: ': 'the metric again, for spreadsheets',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,6 +46,10 @@ def check_model_name(model_name: str) -> None:
 
 
 def _from_hub(model_name: str, image_args: dict[str, object]) -> dict[str, Tensor]:
+    print_log(f'the weights of {model_name} come from the hub', logger='current')
+    tries = logging.getLogger('huggingface_hub.utils._http')  # the last one's error is told below
+    level = tries.level
+    tries.setLevel(logging.ERROR)
     try:
         source = timm.create_model(model_name, pretrained=True, num_classes=0, **image_args)
     except (OSError, RuntimeError, ValueError) as error:
@@ -54,6 +59,8 @@ def _from_hub(model_name: str, image_args: dict[str, object]) -> dict[str, Tenso
             f'the network; or fetch the file elsewhere and set pretrained="path/to/file"; or '
             f'train from random weights with pretrained=False.'
         ) from error
+    finally:
+        tries.setLevel(level)
     return source.state_dict()
 
 
