@@ -129,6 +129,23 @@ def set_work_dir(cfg: Config, config_path: str | Path, *, work_dir: str | Path |
     return cfg.work_dir
 
 
+def set_iterations(cfg: Config, iters: int) -> None:
+    """Makes a training by iterations as long as that: what follows its length does so.
+
+    The warm-up stays, the last schedules end with the training, and masked attention is annealed
+    away at the same shares of it.
+    """
+    before = cfg.train_cfg.max_iters
+    cfg.train_cfg.max_iters = iters
+    for part in cfg.param_scheduler[1:]:
+        part.update(end=iters, T_max=iters)
+    for hook in cfg.get('custom_hooks') or ():
+        if hook.type == 'MaskAnnealingHook':
+            hook.start = [step * iters // before for step in hook.start]
+            pairs = zip(hook.start, hook.end, strict=True)
+            hook.end = [max(step * iters // before, start + 1) for start, step in pairs]
+
+
 def add_hook(cfg: Config, hook: Mapping[str, Any]) -> None:
     """Adds a custom hook unless one of that type is there already."""
     hooks = list(cfg.get('custom_hooks') or [])
