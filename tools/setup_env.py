@@ -12,7 +12,6 @@ import argparse
 import fcntl
 import hashlib
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from steps import StepError, duration, run_logged, say, say_how_long, stop
 
@@ -120,23 +120,9 @@ class Environment:
         # mmcv would try CUDA wherever torch sees a GPU, and fail without an nvcc
         gpu = shutil.which('nvcc') and shutil.which('nvidia-smi')
         cuda = {'FORCE_CUDA': '1'} if gpu else {'FORCE_CUDA': '0', 'CUDA_VISIBLE_DEVICES': ''}
-        variables = {**self.compile_as('c++20'), **cuda}
-        self.pip(*options, '--force-reinstall', self.pins[MMCV], **variables)
-
-    def compile_as(self, standard: str) -> dict[str, str]:
-        """Variables by which compilers take another standard than mmcv's setup.py asks for.
-
-        That is C++17, with which the headers of torch 2.14 do not compile. The last word counts:
-        so a `c++` of ours, first on PATH, adds one.
-        """
-        own = self.folder / 'compiler' / 'c++'
-        own.parent.mkdir(exist_ok=True)
-        compiler = os.environ.get('CXX') or shlex.quote(shutil.which('c++') or 'no-compiler')
-        own.write_text(f'#!/bin/sh\nexec {compiler} "$@" -std={standard}\n')
-        own.chmod(0o755)
-        of_nvcc = f'{os.environ.get("NVCC_APPEND_FLAGS", "")} -std={standard}'
-        path = f'{own.parent}{os.pathsep}{os.environ["PATH"]}'
-        return {'CXX': own.name, 'PATH': path, 'NVCC_APPEND_FLAGS': of_nvcc}
+        with TemporaryDirectory() as folder:
+            variables = {**compile_as('c++20', Path(folder)), **cuda}
+            self.pip(*options, '--force-reinstall', self.pins[MMCV], **variables)
 
     def pip(self, command: str, *arguments: str, isolated: bool = False, **variables: str) -> None:
         """Runs pip with its output in the log; what it builds, it builds with the pinned tools."""
@@ -153,6 +139,20 @@ class Environment:
         if done.returncode != 0:
             raise StepError(f'{done.stderr[-2000:]}\n  Mend: remove {self.folder}, run again.')
         return done.stdout.strip()
+
+
+def compile_as(standard: str, folder: Path) -> dict[str, str]:
+    """Variables by which compilers take another standard than mmcv's setup.py asks for.
+
+    That is C++17, with which the headers of torch 2.14 do not compile. The last word counts, so the
+    compiler becomes a script in a folder, which adds one; a path with spaces ninja would not take.
+    """
+    script = folder / 'c++'
+    compiler = os.environ.get('CXX') or 'c++'
+    script.write_text(f'#!/bin/sh\nexec {compiler} "$@" -std={standard}\n')
+    script.chmod(0o755)
+    of_nvcc = f'{os.environ.get("NVCC_APPEND_FLAGS", "")} -std={standard}'
+    return {'CXX': str(script), 'NVCC_APPEND_FLAGS': of_nvcc}
 
 
 def check_machine(version: tuple[int, int], folder: Path) -> None:

@@ -22,7 +22,7 @@ MENDS = (
         'PIP_INDEX_URL or PIP_FIND_LINKS; a further run goes on where this one stopped',
     ),
     ('signal 9|Killed|out of memory', 'memory ran out: run MAX_JOBS=1 make env'),
-    ('no-compiler: not found', 'install a C++ compiler'),
+    ('exec: .*: not found', 'install a C++ compiler'),
     ('ensurepip', 'apt-get install python3-venv, or another Python: make env PYTHON=python3.12'),
     ('DO NOT MATCH THE HASHES|BadZipFile|IncompleteRead', 'a download broke: pip cache purge'),
 )
