@@ -26,7 +26,12 @@ from vitadapter_dense.backbones import (
     TunedBackbone,
     ViTAdapter,
 )
-from vitadapter_dense.datasets import LoadAnnotationsChecked, LoadImageChecked, LoadPanopticChecked
+from vitadapter_dense.datasets import (
+    LoadAnnotationsChecked,
+    LoadImageChecked,
+    LoadPanopticChecked,
+    SeededCorruption,
+)
 from vitadapter_dense.encoders import CachedEncoder, TimmStages, TimmViT, Tokens
 from vitadapter_dense.heads import (
     ChosenLevels,
@@ -140,6 +145,7 @@ __all__ = [
     'ResumableEpochLoop',
     'ResumableIterLoop',
     'SSF',
+    'SeededCorruption',
     'SegmentationTTAModel',
     'SideTuning',
     'SimplePyramid',

@@ -9,6 +9,7 @@ from .check_coco import (
     log_remarks,
 )
 from .coco_summary import CocoSummary
+from .corruption import SeededCorruption
 from .errors import DatasetError
 from .load_panoptic import LoadPanopticChecked
 from .load_seg_map import LoadAnnotationsChecked
@@ -24,6 +25,7 @@ __all__ = [
     'LoadAnnotationsChecked',
     'LoadImageChecked',
     'LoadPanopticChecked',
+    'SeededCorruption',
     'check_coco_annotations',
     'check_config_datasets',
     'check_dataset_config',
