@@ -154,6 +154,26 @@ def test_operators_that_do_not_load_are_told_before_anything_runs(
         require_openmmlab()
 
 
+@pytest.mark.parametrize('files', ['mmcv/__init__.py,,\n', ''])
+def test_two_copies_of_openmmlab_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: str
+) -> None:
+    """An empty distribution under the name, which some install for others to find, is none."""
+    info = tmp_path / 'mmcv-2.2.0.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text('Name: mmcv\nVersion: 2.2.0\n')
+    (info / 'RECORD').write_text(files)
+    monkeypatch.syspath_prepend(tmp_path)
+    problems = missing_pieces()
+    if not files:
+        assert problems == []
+        return
+    (problem,) = problems
+    assert problem.startswith('mmcv and onedl-mmcv==2.3.6 are both installed')
+    assert '`pip uninstall -y mmcv`' in problem
+    assert problem.endswith('--no-cache-dir onedl-mmcv==2.3.6`.')
+
+
 class Terminal(io.StringIO):
     """A text stream that says it is a terminal."""
 

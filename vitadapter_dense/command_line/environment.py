@@ -10,12 +10,20 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 MIN_PYTHON = (3, 11)
 MAX_PYTHON = (3, 12)
 TOOLBOXES = {
     'mmdet': 'onedl-mmdetection==3.5.1',
     'mmseg': 'onedl-mmsegmentation==1.4.2',
+}
+# the original distributions, which hold the files of the maintained ones
+ORIGINALS = {
+    'mmengine': 'onedl-mmengine',
+    'mmcv': 'onedl-mmcv',
+    'mmdet': 'onedl-mmdetection',
+    'mmsegmentation': 'onedl-mmsegmentation',
 }
 SETUP = 'run `make env` in the project folder (it makes .venv)'
 
@@ -35,6 +43,7 @@ def missing_pieces(toolboxes: Sequence[str] = ()) -> list[str]:
         problems.append(
             f'Python {version[0]}.{version[1]} is not supported: use 3.11 or 3.12, then {SETUP}.'
         )
+    problems += _two_copies()
     problems += _missing_module('mmengine', 'onedl-mmengine==0.10.12')
     mmcv = _missing_module('mmcv', 'onedl-mmcv==2.3.6')
     problems += mmcv
@@ -60,6 +69,25 @@ def require_openmmlab(toolboxes: Sequence[str] = ()) -> None:
     if problems:
         listed = '\n'.join(f'  - {problem}' for problem in problems)
         raise SystemExit(f'The environment is not complete:\n{listed}')
+
+
+def _two_copies() -> list[str]:
+    both = [name for name, own in ORIGINALS.items() if _has_files(name) and _has_files(own)]
+    if not both:
+        return []
+    names = ' '.join(both)
+    own = ' '.join(f'{ORIGINALS[name]}=={metadata.version(ORIGINALS[name])}' for name in both)
+    return [
+        f'{names} and {own} are both installed, one over the other. Mend: `pip uninstall -y '
+        f'{names}`, then `pip install --force-reinstall --no-deps --no-cache-dir {own}`.'
+    ]
+
+
+def _has_files(distribution: str) -> bool:
+    try:
+        return bool(metadata.distribution(distribution).files)
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def _missing_module(name: str, requirement: str) -> list[str]:
