@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.structures import BaseDataElement
+import torch
+from mmengine.structures import BaseDataElement, PixelData
 from mmengine.visualization import Visualizer
 
 from vitadapter_dense.reports.label_pictures import label_map
 from vitadapter_dense.reports.panoptic_metric import INSTANCE_OFFSET
 from vitadapter_dense.reports.panoptic_pictures import found_segments
+from vitadapter_dense.reports.picture_style import ALPHA
 from vitadapter_dense.reports.pictures import draw_sample, render_prediction
 from vitadapter_dense.training.float32_predictions import to_float32
 
@@ -83,17 +85,41 @@ class Prediction:
             return None
         return to_float32(instances[name]).cpu().numpy()
 
-    def plot(self, *, score_thr: float = 0.3) -> np.ndarray:
+    def only(self, *, score_thr: float = 0.0, hidden: Collection[int] = ()) -> Prediction:
+        """What is left of the prediction without low scores and without some classes.
+
+        Args:
+            score_thr: predictions with a lower score are left out (detection only).
+            hidden: numbers of the classes that are left out. Their pixels of a label map become -1,
+                those of a panoptic model are in no segment.
+        """
+        sample, classes = self.sample.new(), list(hidden)
+        if 'pred_instances' in sample:
+            found = sample.pred_instances
+            kept = ~torch.isin(found.labels, found.labels.new_tensor(classes))
+            sample.pred_instances = found[kept & (found.scores >= score_thr)]
+        if 'pred_sem_seg' in sample:
+            labels = sample.pred_sem_seg.data.long()
+            gone = torch.isin(labels, labels.new_tensor(classes))
+            sample.pred_sem_seg = PixelData(data=labels.masked_fill(gone, -1))
+        if 'pred_panoptic_seg' in sample:
+            ids = sample.pred_panoptic_seg.sem_seg.long()
+            gone = torch.isin(ids % INSTANCE_OFFSET, ids.new_tensor(classes))
+            sample.pred_panoptic_seg = PixelData(sem_seg=ids.masked_fill(gone, len(self.names)))
+        return replace(self, sample=sample)
+
+    def plot(self, *, score_thr: float = 0.3, alpha: float = ALPHA) -> np.ndarray:
         """The image with what was predicted on it.
 
         Args:
             score_thr: predictions with a lower score are left out (detection only).
+            alpha: how much of the colour of a mask or a map is seen, 0 to 1.
 
         Returns:
             (H, W, 3) uint8, RGB.
         """
         return render_prediction(
-            self.visualizer, self.image, sample=self.sample, score_thr=score_thr
+            self.visualizer, self.image, sample=self.sample, score_thr=score_thr, alpha=alpha
         )
 
     def save(self, path: str | Path, *, score_thr: float = 0.3, command: str = 'predictor') -> Path:

@@ -41,6 +41,7 @@ def draw_detection(
     dataset_meta: Mapping[str, Any],
     *,
     score_thr: float,
+    alpha: float = ALPHA,
     ground_truth: bool = True,
     prediction: bool = True,
 ) -> np.ndarray:
@@ -51,6 +52,7 @@ def draw_detection(
         sample: with `gt_instances`, `pred_instances` or both.
         dataset_meta: `classes` and, where they have colours, `palette`.
         score_thr: predictions with a lower score are left out.
+        alpha: how much of the colour of a mask is seen, 0 to 1.
         ground_truth: whether to draw `gt_instances` if they are there.
         prediction: whether to draw `pred_instances` if they are there.
 
@@ -59,8 +61,9 @@ def draw_detection(
     """
     asked = dict(gt_instances=ground_truth, pred_instances=prediction)
     shown = [name for name in TITLES if asked[name] and name in sample]
+    options = dict(score_thr=score_thr, alpha=alpha)
     drawn = {
-        TITLES[name]: draw_instances(image, sample.get(name), dataset_meta, score_thr=score_thr)
+        TITLES[name]: draw_instances(image, sample.get(name), dataset_meta, **options)
         for name in shown
     }
     return side_by_side(drawn) if drawn else image
@@ -72,6 +75,7 @@ def draw_instances(
     dataset_meta: Mapping[str, Any],
     *,
     score_thr: float = 0.0,
+    alpha: float = ALPHA,
 ) -> np.ndarray:
     """Draws instances over an image, those of the highest scores last.
 
@@ -80,6 +84,7 @@ def draw_instances(
         instances: `labels`, and as far as there are any `bboxes`, `masks` and `scores`.
         dataset_meta: `classes` and, where they have colours, `palette`.
         score_thr: instances with a lower score are left out.
+        alpha: how much of the colour of a mask is seen, 0 to 1.
     """
     labels = _array(instances.labels)
     scores = _array(instances.scores) if 'scores' in instances else None
@@ -90,7 +95,7 @@ def draw_instances(
     if 'masks' in instances:
         masks = mask_array(instances.masks)
         for number in chosen:
-            _draw_mask(picture, masks[number], palette[labels[number]])
+            _draw_mask(picture, masks[number], palette[labels[number]], alpha)
     boxes = _boxes(instances, chosen)
     width = 1 + max(picture.shape[:2]) // 600
     for number, box in boxes.items():
@@ -104,8 +109,8 @@ def draw_instances(
     return _with_names(picture, boxes, texts, {n: palette[labels[n]] for n in boxes})
 
 
-def _draw_mask(picture: np.ndarray, mask: np.ndarray, colour: Sequence[int]) -> None:
-    mixed = picture[mask] * (1 - ALPHA) + np.asarray(colour, np.float32) * ALPHA
+def _draw_mask(picture: np.ndarray, mask: np.ndarray, colour: Sequence[int], alpha: float) -> None:
+    mixed = picture[mask] * (1 - alpha) + np.asarray(colour, np.float32) * alpha
     picture[mask] = mixed.round().astype(np.uint8)
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, contours, -1, tuple(map(int, colour)), 1)

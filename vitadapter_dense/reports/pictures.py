@@ -38,6 +38,7 @@ from vitadapter_dense.reports.picture_files import (
     image_files,
     picture_names,
 )
+from vitadapter_dense.reports.picture_style import ALPHA
 
 
 def read_rgb(image_file: str | Path) -> np.ndarray:
@@ -112,22 +113,25 @@ def render_prediction(
     *,
     sample: BaseDataElement,
     score_thr: float = 0.3,
+    alpha: float = ALPHA,
 ) -> np.ndarray:
     """Draws the prediction of one data sample and returns the picture, of the image's size.
 
-    Arguments as for `draw_sample`. Returns (H, W, 3), RGB, 0 to 255, without a legend.
+    Arguments as for `draw_sample`; `alpha` is how much of the colour of a mask or a map is seen, 0
+    to 1. Returns (H, W, 3), RGB, 0 to 255, without a legend.
     """
     visualizer = _in_every_process(visualizer)
     if is_segmentation(sample):
         labels = label_map(sample.pred_sem_seg.data, image.shape[:2])
-        return draw_label_map(image, labels, full_palette(visualizer.dataset_meta))
+        return draw_label_map(image, labels, full_palette(visualizer.dataset_meta), alpha=alpha)
     meta = visualizer.dataset_meta
     if 'pred_panoptic_seg' in sample:
         ids = found_segments(sample)
         labels = ids % INSTANCE_OFFSET
-        return draw_label_map(image, labels, full_palette(meta), segments=ids)
+        return draw_label_map(image, labels, full_palette(meta), segments=ids, alpha=alpha)
     if has_instances(sample):
-        return draw_detection(image, sample, meta, score_thr=score_thr, ground_truth=False)
+        asked = dict(score_thr=score_thr, alpha=alpha, ground_truth=False)
+        return draw_detection(image, sample, meta, **asked)
     return _drawn_by(visualizer, image, sample, score_thr, draw_gt=False, draw_pred=True)
 
 
