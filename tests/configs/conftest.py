@@ -38,7 +38,7 @@ def read(name: str) -> Config:
 
 @cache
 def build(name: str) -> nn.Module:
-    pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+    pytest.importorskip('mmcv.ops', reason='needs mmcv')
     from mmengine.registry import MODELS, init_default_scope
 
     cfg = deepcopy(read(name))

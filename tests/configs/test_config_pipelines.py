@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+pytest.importorskip('mmcv.ops', reason='needs mmcv')
 
 import cv2
 import torch

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+pytest.importorskip('mmcv.ops', reason='needs mmcv')
 
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, init_default_scope

@@ -133,7 +133,7 @@ SIGMOID = dict(type='CrossEntropyLoss', use_sigmoid=True)
 
 
 def test_losses_that_end_at_the_first_ignored_pixel_are_found() -> None:
-    pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+    pytest.importorskip('mmcv.ops', reason='needs mmcv')
     init_default_scope('mmdet')  # whatever was last
     for error, loss in BROKEN.items():
         (said,) = find_disagreements(segmentor([dict(SOUND[0]), loss]), CLASSES)
@@ -148,7 +148,7 @@ def test_losses_that_end_at_the_first_ignored_pixel_are_found() -> None:
 
 
 def test_losses_that_do_not_ignore_or_that_need_labels_are_doubted() -> None:
-    pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+    pytest.importorskip('mmcv.ops', reason='needs mmcv')
     doubts = (
         'loss_decode.3 (DiceLoss) does not ignore ignored pixels',
         'loss_decode.4 (LovaszLoss) is not finite for a batch without any label',

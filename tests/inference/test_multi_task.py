@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+pytest.importorskip('mmcv.ops', reason='needs mmcv')
 
 import torch
 from mmengine.model import BaseModel, ImgDataPreprocessor

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+pytest.importorskip('mmcv.ops', reason='needs mmcv')
 
 import torch
 from mmengine.registry import init_default_scope

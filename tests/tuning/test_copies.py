@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+pytest.importorskip('mmcv.ops', reason='needs mmcv')
 
 import torch
 from torch import Tensor, nn

@@ -12,7 +12,7 @@ import zlib
 
 import pytest
 
-pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+pytest.importorskip('mmcv.ops', reason='needs mmcv')
 
 import torch
 from mmengine.registry import MODELS

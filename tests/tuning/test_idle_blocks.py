@@ -104,7 +104,7 @@ IDLE = [
 def test_idle_stages_of_the_toolboxes_are_refused_where_they_would_train(
     backbone, indices, tuning, message
 ):
-    pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+    pytest.importorskip('mmcv.ops', reason='needs mmcv')
     from tests.tuning.toys import build
 
     if message is None:
@@ -116,7 +116,7 @@ def test_idle_stages_of_the_toolboxes_are_refused_where_they_would_train(
 
 def test_side_network_has_a_projection_for_each_map_that_is_returned():
     """The first maps of four left out leave the other levels as they were."""
-    pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+    pytest.importorskip('mmcv.ops', reason='needs mmcv')
     from tests.tuning.toys import build
 
     side = dict(type='SideTuning', width=8)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+pytest.importorskip('mmcv.ops', reason='needs mmcv')
 
 import torch
 from mmengine.model import revert_sync_batchnorm

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+pytest.importorskip('mmcv.ops', reason='needs mmcv')
 
 from mmengine.registry import MODELS
 
