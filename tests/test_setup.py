@@ -60,6 +60,14 @@ def test_right_python_is_accepted(tools: dict[str, ModuleType]) -> None:
         tools['setup_env'].check_machine(version, ROOT)
 
 
+def test_operators_of_an_unknown_kind_are_refused(
+    tools: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('MMCV_OPS', 'compile')
+    with pytest.raises(tools['steps'].StepError, match='MMCV_OPS=compile is not known'):
+        tools['setup_env'].check_machine((3, 12), ROOT)
+
+
 def test_full_disk_is_refused_by_name(
     tools: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,12 +156,15 @@ def compile_as(standard: str, folder: Path) -> dict[str, str]:
 
 
 def check_machine(version: tuple[int, int], folder: Path) -> None:
-    """Raises `StepError` for a Python that the pins are not for, or a disk that is too full."""
+    """Raises `StepError` for a Python without pins, unknown kinds of operators, or a full disk."""
     if not (3, 11) <= version <= (3, 12):
         raise StepError(
             f'Python {version[0]}.{version[1]} does not fit: 3.11 or 3.12 is needed. Mend: install '
             'one of them and name it, as in `make env PYTHON=python3.12`.'
         )
+    wanted = os.environ.get('MMCV_OPS', '')
+    if wanted not in ('', 'compiled'):
+        raise StepError(f'MMCV_OPS={wanted} is not known. Mend: MMCV_OPS=compiled, or none.')
     free = shutil.disk_usage(folder.parent).free / 1e9
     if free < DISK_GB and not any(folder.glob('lib/python3*/site-packages/torch/version.py')):
         raise StepError(
