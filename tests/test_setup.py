@@ -138,6 +138,22 @@ def test_stopped_run_is_not_taken_for_a_finished_one(environment: object) -> Non
     assert len(environment.done) == 2 * before + 1
 
 
+def test_a_change_that_was_stopped_and_taken_back_is_not_taken_for_done(
+    environment: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment.build()
+    before, environment.make_venv = len(environment.done), lambda: None
+    monkeypatch.setenv('MMCV_OPS', 'compiled')
+    environment.broken = environment.pins['onedl-mmcv']
+    with pytest.raises(RuntimeError, match='onedl-mmcv.* is broken'):
+        environment.build()
+    monkeypatch.delenv('MMCV_OPS')
+    environment.broken = None
+    started = len(environment.done)
+    environment.build()
+    assert len(environment.done) == started + before
+
+
 @pytest.mark.parametrize('change', ['pins', 'stamp'])
 def test_changes_are_installed(environment: object, change: str) -> None:
     environment.build()

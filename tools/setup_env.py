@@ -76,6 +76,7 @@ class Environment:
         if done and (os.environ.get('MMCV_OPS') != 'compiled' or 'its own' in self.ask(REPORT)):
             return say(f'environment: {self.folder.name} is up to date')
         say(f'environment: setting up {self.folder} with Python {sys.version.split()[0]}')
+        self.stamp.unlink(missing_ok=True)  # from here on it is what it was only in part
         start, todo = time.monotonic(), self.steps()
         for number, (what, action) in enumerate(todo.items(), start=1):
             say(f'step {number}/{len(todo)}: {what}')
