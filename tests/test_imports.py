@@ -56,7 +56,7 @@ PLAIN = {
     'checkpoints': {'torch', 'numpy', 'safetensors', 'mmengine', 'rich'},
 }
 # Installed by the set-up, not by `pip install .`: never imported when a module is loaded.
-TOOLBOXES = {'mmcv', 'mmdet', 'mmseg'}
+TOOLBOXES = {'mmcv', 'mmdet', 'mmseg', 'mmpretrain'}
 
 
 @dataclass(frozen=True)

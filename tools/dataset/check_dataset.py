@@ -2,10 +2,10 @@
 
     python tools/dataset/check_dataset.py configs/ade20k/upernet_vitadapter_s.py --data-root FOLDER
 
-For COCO and for images with label maps. Of every split: missing and broken files, sizes that do not
-match, labels that are no class, and how often each class occurs, as a table and a plot; and whether
-the model, the evaluators and the splits fit each other. The exit status is 1 when something would
-break.
+For COCO, for images with label maps and for classification sets. Of every split: missing and broken
+files, sizes that do not match, labels that are no class, and how often each class occurs, as a
+table and a plot; and whether the model, the evaluators and the splits fit each other. The exit
+status is 1 when something would break.
 """
 
 from __future__ import annotations
@@ -49,10 +49,16 @@ from mmengine.config import Config
 from vitadapter_dense.command_line.arguments import errors_as_message, read_config
 from vitadapter_dense.command_line.config import set_work_dir
 from vitadapter_dense.datasets.check_batches import find_batch_problems
+from vitadapter_dense.datasets.check_classes import find_class_faults, list_classified
 from vitadapter_dense.datasets.check_config import inspect_config
 from vitadapter_dense.datasets.check_losses import doubtful_losses
 from vitadapter_dense.datasets.check_overlap import find_shared_images
-from vitadapter_dense.datasets.dataset_configs import UsedDataset, evaluated_leaves, list_datasets
+from vitadapter_dense.datasets.dataset_configs import (
+    UsedDataset,
+    evaluated_leaves,
+    is_classification,
+    list_datasets,
+)
 from vitadapter_dense.datasets.split_report import SplitReport, report_split
 from vitadapter_dense.encoders.image_statistics import find_other_statistics
 from vitadapter_dense.reports.class_shares import draw_class_shares
@@ -108,6 +114,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = inspect_config(cfg, datasets, args.splits)
         if not broken:
             found.errors += find_batch_problems(cfg, evaluated_leaves(cfg, args.splits))
+            classified = [used for used in datasets if is_classification(used.cfg)]
+            listed = [(used, list_classified(used.cfg)) for used in classified]
+            found.errors += find_class_faults(cfg.get('model') or {}, listed)
     warnings = [
         *doubtful_losses(cfg.get('model') or {}),
         *find_other_statistics(cfg),

@@ -2,9 +2,9 @@
 
     python tools/dataset/new_config.py --data data/mine --task detection
 
-Finds COCO, YOLO, Pascal VOC, and images with label maps. What cannot be used directly is converted
-into a folder of its own beside the data, which stay as they are; where there is no validation set,
-one is split off. Docs: docs/custom_dataset.md.
+Finds COCO, YOLO, Pascal VOC, images with label maps, and images in a folder a class. What cannot be
+used directly is converted into a folder of its own beside the data, which stay as they are; where
+there is no validation set, one is split off. Docs: docs/custom_dataset.md.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--task',
         required=True,
-        choices=('detection', 'instance', 'segmentation'),
-        help='boxes; boxes and masks; a class for every pixel',
+        choices=('detection', 'instance', 'segmentation', 'classification'),
+        help='boxes; boxes and masks; a class for every pixel; a class for every image',
     )
     parser.add_argument(
         '--out', type=Path, metavar='FILE', help='config (default: configs/mine/<folder>_<task>.py)'
     )
     parser.add_argument(
         '--layout',
-        choices=('coco', 'yolo', 'voc', 'maps'),
+        choices=('coco', 'yolo', 'voc', 'maps', 'folders'),
         help='format of the labels (default: the one that is there)',
     )
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Backbones: what a detector or segmentor sees, image in, maps out."""
+"""Backbones: what a detector, segmentor or classifier sees, image in, maps or a vector out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from vitadapter_dense.backbones.open_vit import OpenViT
 from vitadapter_dense.backbones.plain_vit import PlainViT
 from vitadapter_dense.backbones.prior_pyramid import PriorPyramid
 from vitadapter_dense.backbones.simple_pyramid import SimplePyramid
+from vitadapter_dense.backbones.token_read_out import TokenReadOut
 from vitadapter_dense.backbones.tuned_backbone import TunedBackbone
 from vitadapter_dense.backbones.vit_adapter import ViTAdapter
 
@@ -16,6 +17,7 @@ __all__ = [
     'PlainViT',
     'PriorPyramid',
     'SimplePyramid',
+    'TokenReadOut',
     'TunedBackbone',
     'ViTAdapter',
 ]

@@ -17,6 +17,8 @@ MAX_PYTHON = (3, 12)
 TOOLBOXES = {
     'mmdet': 'onedl-mmdetection==3.5.1',
     'mmseg': 'onedl-mmsegmentation==1.4.2',
+    # which imports `modelindex`, of the distribution model-index, and does not require it
+    'mmpretrain': 'onedl-mmpretrain==1.3.6 model-index',
 }
 # the original distributions, which hold the files of the maintained ones
 ORIGINALS = {
@@ -32,7 +34,7 @@ def missing_pieces(toolboxes: Sequence[str] = ()) -> list[str]:
     """Names what the environment lacks; one line for each problem, with its mend.
 
     Args:
-        toolboxes: import names among `mmdet` and `mmseg` that the work at hand needs.
+        toolboxes: import names among `mmdet`, `mmseg`, `mmpretrain` that the work needs.
 
     Returns:
         A list of messages, empty when all is well.
@@ -60,7 +62,7 @@ def require_openmmlab(toolboxes: Sequence[str] = ()) -> None:
     """Stops the program, with the mend, when the OpenMMLab stack is not whole.
 
     Args:
-        toolboxes: import names among `mmdet` and `mmseg` that the work at hand needs.
+        toolboxes: import names among `mmdet`, `mmseg`, `mmpretrain` that the work needs.
 
     Raises:
         SystemExit: its message lists every problem.

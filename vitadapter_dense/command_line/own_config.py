@@ -22,13 +22,14 @@ def default_config(root: Path, task: str) -> Path:
 
 def config_text(request: Request, data: OwnData, size: RunSize, path: Path) -> str:
     """The text of the config file at `path`."""
-    make = _segmentation if request.task == 'segmentation' else _detection
-    return make(request, data, size, path)
+    makers = dict(segmentation=_segmentation, classification=_classification)
+    return makers.get(request.task, _detection)(request, data, size, path)
 
 
 def _head(request: Request, data: OwnData, base: str, path: Path) -> str:
     train, val = data.counts
     task = dict(detection='Boxes', instance='Boxes and masks', segmentation='Segments')
+    task |= dict(classification='Classes')
     name = request.root.resolve().name.replace('\\', '/').replace('"', "'")
     root = str(request.root).rstrip('/') + '/'
     return (
@@ -102,6 +103,27 @@ def _segmentation(request: Request, data: OwnData, size: RunSize, path: Path) ->
         f'default_hooks = dict(checkpoint=dict(interval={size.interval}))\n'
         f"poly = dict(type='PolyLR', {falls})\n"
         f'param_scheduler = [{warmup}, poly]\n'
+    )
+
+
+def _classification(request: Request, data: OwnData, size: RunSize, path: Path) -> str:
+    warm = f'by_epoch=False, begin=0, end={size.warmup}'
+    falls = f'by_epoch=True, begin=0, end={size.epochs}, T_max={size.epochs}'
+    return (
+        _head(request, data, f'classification/classifier_vit_{size.model}.py', path)
+        + f'train = {_entries(data.train)}\n'
+        f'val = {_entries(data.val)}\n'
+        "shared = dict(data_root=data_root, data_prefix=dict(img=''), metainfo=metainfo)\n"
+        'train.update(shared)\n'
+        'val.update(shared)\n'
+        f'{_loaders(size)}'
+        f'model = dict(head=dict(num_classes={len(data.classes)}))\n'
+        f'{_rate(size)}'
+        f'train_cfg = dict(max_epochs={size.epochs}, val_interval={size.interval})\n'
+        f'default_hooks = dict(checkpoint=dict(interval={size.interval}))\n'
+        f"warm_up = dict(type='LinearLR', start_factor=0.01, {warm})\n"
+        f"cosine = dict(type='CosineAnnealingLR', {falls})\n"
+        'param_scheduler = [warm_up, dict(cosine, convert_to_iter_based=True)]\n'
     )
 
 

@@ -1,4 +1,4 @@
-"""Data: the generated shapes, checks of COCO and other files, checked loaders."""
+"""Data: the generated shapes, classification sets, checks of files, checked loaders."""
 
 from __future__ import annotations
 
@@ -8,23 +8,32 @@ from .check_coco import (
     check_dataset_config,
     log_remarks,
 )
+from .class_balanced_sampler import ClassBalancedSampler
 from .coco_summary import CocoSummary
 from .corruption import SeededCorruption
 from .errors import DatasetError
+from .listed_images import ListedImages
 from .load_panoptic import LoadPanopticChecked
 from .load_seg_map import LoadAnnotationsChecked
 from .loading import LoadImageChecked
+from .long_tail import LongTailed
+from .object_crops import LoadImageCrop, ObjectCrops
 from .shapes import SHAPES_CLASSES, SHAPES_METAINFO, SHAPES_PALETTE, generate_shapes
 
 __all__ = [
     'SHAPES_CLASSES',
     'SHAPES_METAINFO',
     'SHAPES_PALETTE',
+    'ClassBalancedSampler',
     'CocoSummary',
     'DatasetError',
+    'ListedImages',
     'LoadAnnotationsChecked',
     'LoadImageChecked',
+    'LoadImageCrop',
     'LoadPanopticChecked',
+    'LongTailed',
+    'ObjectCrops',
     'SeededCorruption',
     'check_coco_annotations',
     'check_config_datasets',

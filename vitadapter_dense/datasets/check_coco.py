@@ -19,6 +19,7 @@ from typing import Any
 from mmengine.logging import MMLogger, print_log
 
 from .check_batches import find_batch_problems
+from .check_classes import ClassifiedSet, find_class_faults, list_classified
 from .check_config import inspect_config
 from .check_image_files import check_image_files
 from .check_overlap import find_shared_images
@@ -31,6 +32,7 @@ from .dataset_configs import (
     alone,
     check_layout,
     evaluated_leaves,
+    is_classification,
     is_coco,
     is_panoptic,
     is_remote,
@@ -55,6 +57,7 @@ class CheckedDataset:
     files: list[str] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
     summary: CocoSummary | None = None
+    classes: ClassifiedSet | None = None
 
 
 def check_coco_annotations(
@@ -142,7 +145,7 @@ def check_config_datasets(
     """
     datasets = list_datasets(cfg, loaders)
     for used in datasets:  # where nothing is there, that is what to say
-        if not is_remote(used.cfg):
+        if not is_remote(used.cfg) and not is_classification(used.cfg):
             check_layout(used.cfg)
     found = inspect_config(cfg, datasets, loaders)
     if found.errors:
@@ -160,6 +163,8 @@ def check_config_datasets(
         remarks += [(logging.INFO, str(result.summary))] if result.summary else []
         remarks += [(logging.WARNING, f'{used.name}: {text}') for text in result.warnings]
     problems = find_batch_problems(cfg, evaluated_leaves(cfg, loaders))
+    classified = [(used, result.classes) for used, result in checked if result.classes]
+    problems += find_class_faults(cfg.get('model') or {}, classified)
     for used, result in checked:
         if used.trained and result.summary:
             problems += find_few_queries(cfg.get('model') or {}, result.summary)
@@ -200,7 +205,8 @@ def check_used_dataset(used: UsedDataset) -> CheckedDataset:
 
     Of a `CocoDataset` the annotation file and the images are checked as `check_coco_annotations`
     does, of a `CocoPanopticDataset` as `check_panoptic.py` does, of images with label maps that the
-    pairs are there and some maps can be used; of any other type that its local folders are there
+    pairs are there and some maps can be used, of a classification set that its images are there; of
+    any other type that its local folders are there
     and not empty. What is not on a local disk is left alone. Of all, headers of images are read and
     some decoded. A config that leaves out categories of its annotation file on purpose says so:
     `metainfo=dict(classes=..., subset=True)`.
@@ -211,6 +217,12 @@ def check_used_dataset(used: UsedDataset) -> CheckedDataset:
     leaf = used.cfg
     if is_remote(leaf):
         return CheckedDataset()
+    if is_classification(leaf):
+        listed = list_classified(leaf)
+        value_range = value_range_of(leaf.get('pipeline'))
+        turned = check_image_files(listed.files, value_range=value_range)
+        warnings = [*listed.warnings(trained=used.trained), *turned]
+        return CheckedDataset(list(listed.files), warnings, classes=listed)
     check_layout(leaf)
     if is_segmentation(leaf):
         split = list_split(leaf)

@@ -8,9 +8,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from mmengine.registry import DATASETS
 
 from .errors import DatasetError
 from .loading import value_range_of
@@ -19,6 +22,9 @@ QUICK_START = 'Or try the quick start, which generates its own data: make train'
 #: What makes two data set configs the same files with the same meaning.
 _IDENTITY = ('type', 'data_root', 'ann_file', 'data_prefix', 'metainfo')
 _IDENTITY += ('img_suffix', 'seg_map_suffix', 'reduce_zero_label')
+_IDENTITY += ('folders', 'num_classes', 'split', 'min_size', 'dataset', 'imbalance', 'seed')
+#: Wrappers that choose among the samples of a classification set: a set of their own.
+_CHOOSING = ('LongTailed',)
 
 
 @dataclasses.dataclass
@@ -97,6 +103,8 @@ def list_metrics(cfg: Mapping[str, Any], loader: str) -> list[Mapping[str, Any]]
 
 def leaves(dataset_cfg: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The data sets inside `RepeatDataset`, `ClassBalancedDataset`, `ConcatDataset`, ..."""
+    if kind(dataset_cfg) in _CHOOSING:
+        return [dataset_cfg]
     if 'datasets' in dataset_cfg:
         return [leaf for item in dataset_cfg['datasets'] for leaf in leaves(item)]
     if 'dataset' in dataset_cfg:
@@ -112,9 +120,20 @@ def kind(cfg: Mapping[str, Any]) -> str:
     return str(cfg.get('type')).split('.')[-1]
 
 
+def is_classification(leaf: Mapping[str, Any]) -> bool:
+    """Whether a data set has a label an image: ours, and MMPretrain's where that is imported."""
+    with DATASETS.switch_scope_and_registry(classification_scope()) as known:
+        return hasattr(known.get(str(leaf.get('type'))), 'get_gt_labels')
+
+
+def classification_scope() -> str | None:
+    """Where types of classification sets are looked for."""
+    return 'mmpretrain' if 'mmpretrain' in sys.modules else None
+
+
 def is_coco(leaf: Mapping[str, Any]) -> bool:
     """Whether a data set reads a COCO file of instances: `CocoDataset`, and types made from it."""
-    if not leaf.get('ann_file') or is_segmentation(leaf):
+    if not leaf.get('ann_file') or is_segmentation(leaf) or is_classification(leaf):
         return False
     if kind(leaf) == 'CocoDataset':
         return True
@@ -137,7 +156,8 @@ def is_panoptic(leaf: Mapping[str, Any]) -> bool:
 
 def is_segmentation(dataset_cfg: Mapping[str, Any]) -> bool:
     """Whether a plain data set config is one of images and label maps."""
-    return 'seg_map_path' in (dataset_cfg.get('data_prefix') or {})
+    prefixes = dataset_cfg.get('data_prefix')
+    return isinstance(prefixes, Mapping) and 'seg_map_path' in prefixes
 
 
 def is_remote(cfg: Mapping[str, Any]) -> bool:
@@ -157,6 +177,8 @@ def folders(leaf: Mapping[str, Any]) -> dict[str, str]:
     """The folders that `data_prefix` names, by its keys."""
     root = leaf.get('data_root') or ''
     prefixes = leaf.get('data_prefix') or {}
+    if not isinstance(prefixes, Mapping):  # MMPretrain's
+        prefixes = dict(img=prefixes)
     return {key: _join(root, value) for key, value in prefixes.items() if value}
 
 
@@ -200,8 +222,6 @@ def default_of(leaf: Mapping[str, Any], key: str) -> Any:
 
 def _registered(leaf: Mapping[str, Any]) -> Any:
     """The class of a data set; None where no toolbox knows it."""
-    from mmengine.registry import DATASETS
-
     with DATASETS.switch_scope_and_registry('mmseg' if is_segmentation(leaf) else 'mmdet') as known:
         return known.get(str(leaf.get('type')))
 

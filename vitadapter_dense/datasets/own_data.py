@@ -13,6 +13,7 @@ from .errors import DatasetError
 from .find_coco import has_coco
 from .find_maps import has_maps
 from .own_boxes import prepare_boxes, prepare_coco
+from .own_folders import has_folders, prepare_folders
 from .own_maps import prepare_maps
 from .own_request import Format, OwnData, Request
 from .read_voc import has_voc
@@ -35,6 +36,13 @@ def prepare(request: Request) -> OwnData:
             f'--classes names {twice[0]!r} twice. Mend: give each class its own name'
         )
     layout = request.layout or _find_format(request)
+    if (layout == 'folders') != (request.task == 'classification'):
+        raise DatasetError(
+            f'the layout {layout!r} does not hold what --task {request.task} needs. Mend: images '
+            'in a folder a class are for --task classification, and no others are'
+        )
+    if layout == 'folders':
+        return prepare_folders(request)
     if layout == 'maps':
         return prepare_maps(request)
     return prepare_coco(request) if layout == 'coco' else prepare_boxes(request, layout)
@@ -42,6 +50,13 @@ def prepare(request: Request) -> OwnData:
 
 def _find_format(request: Request) -> Format:
     root = request.root
+    if request.task == 'classification':
+        if has_folders(root):
+            return 'folders'
+        raise DatasetError(
+            f'{root} has no folder a class: {root}/cat/1.jpg and {root}/dog/2.jpg, or '
+            f'{root}/train/cat/1.jpg and {root}/val/cat/2.jpg'
+        )
     if request.annotations:
         return 'coco'
     looks: dict[Format, Callable[[Path], bool]] = dict(coco=has_coco, voc=has_voc, yolo=has_yolo)

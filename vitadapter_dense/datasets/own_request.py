@@ -9,8 +9,8 @@ from typing import Literal
 
 from .errors import DatasetError
 
-Task = Literal['detection', 'instance', 'segmentation']
-Format = Literal['coco', 'yolo', 'voc', 'maps']
+Task = Literal['detection', 'instance', 'segmentation', 'classification']
+Format = Literal['coco', 'yolo', 'voc', 'maps', 'folders']
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .check_classes import find_broken, list_classified
 from .check_image_files import warn_of_turns
 from .check_panoptic import inspect_used_panoptic
 from .check_segmentation import Findings, inspect_pair, list_split
@@ -25,6 +26,7 @@ from .dataset_configs import (
     UsedDataset,
     alone,
     check_layout,
+    is_classification,
     is_coco,
     is_panoptic,
     is_remote,
@@ -51,7 +53,7 @@ class SplitReport:
     Attributes:
         name: folder of images or annotation file.
         files: the images that are listed.
-        unit: what `classes` counts: pixels, annotations or segments.
+        unit: what `classes` counts: pixels, annotations, segments or images.
         classes: name, count and number of images of every class, in their order.
         errors: what would end or spoil a training.
         warnings: what a training survives and its result may not.
@@ -84,7 +86,7 @@ class SplitReport:
 def report_split(
     dataset_cfg: Mapping[str, Any], *, workers: int = 1, used: UsedDataset | None = None
 ) -> SplitReport:
-    """Read all files of a data set config: COCO, COCO panoptic, or images and label maps.
+    """Read all files of a data set config: COCO, COCO panoptic, images and label maps, or labels.
 
     Args:
         dataset_cfg: of one data set, not of a wrapper around others.
@@ -97,18 +99,22 @@ def report_split(
     Raises:
         ValueError: for a data set of another kind.
     """
-    known = (is_segmentation, is_coco, is_panoptic)
+    known = (is_segmentation, is_classification, is_coco, is_panoptic)
     if not any(is_kind(dataset_cfg) for is_kind in known):
         raise ValueError(
             f'a data set of type {kind(dataset_cfg)} cannot be checked: it must be a CocoDataset '
-            'or CocoPanopticDataset, or have data_prefix=dict(img_path=..., seg_map_path=...).'
+            'or CocoPanopticDataset, one of classification (ListedImages, ObjectCrops, those of '
+            'MMPretrain), or have data_prefix=dict(img_path=..., seg_map_path=...).'
         )
     try:
         if is_segmentation(dataset_cfg):
             return report_maps(dataset_cfg, workers=workers)
+        if is_classification(dataset_cfg):
+            return report_classes(used or alone(dataset_cfg), workers=workers)
         return report_coco(used or alone(dataset_cfg), workers=workers)
     except DatasetError as error:
         prefix = dataset_cfg.get('data_prefix') or {}
+        prefix = prefix if isinstance(prefix, Mapping) else dict(img=prefix)
         name = dataset_cfg.get('ann_file') or prefix.get('img_path') or prefix.get('img') or ''
         root = str(dataset_cfg.get('data_root') or '')
         return SplitReport(name=os.path.join(root, str(name)), errors=(str(error),))
@@ -132,6 +138,26 @@ def report_maps(dataset_cfg: Mapping[str, Any], *, workers: int = 1) -> SplitRep
         classes=tuple(statistics.by_class()),
         errors=tuple(statistics.errors()),
         warnings=tuple(statistics.warnings()),
+    )
+
+
+def report_classes(used: UsedDataset, *, workers: int = 1) -> SplitReport:
+    """Count the images of each class, and read them all.
+
+    Raises:
+        DatasetError: when nothing can be listed.
+    """
+    listed = list_classified(used.cfg)
+    problems = Problems()
+    for fault in find_broken(listed, used.cfg, workers=workers):
+        problems.add('image that cannot be read', fault)
+    return SplitReport(
+        name=listed.name,
+        files=listed.files,
+        unit='images',
+        classes=tuple(listed.rows()),
+        errors=tuple(problems.lines()),
+        warnings=tuple(listed.warnings(trained=used.trained)),
     )
 
 

@@ -86,7 +86,8 @@ def _of_preprocessor(preprocessor: Mapping[str, Any]) -> Statistics | None:
     mean, std = preprocessor.get('mean'), preprocessor.get('std')
     if not mean or not std:
         return None
-    turned = preprocessor.get('bgr_to_rgb') or preprocessor.get('rgb_to_bgr')
+    switches = ('bgr_to_rgb', 'rgb_to_bgr', 'to_rgb')  # the last is MMPretrain's
+    turned = any(preprocessor.get(switch) for switch in switches)
     return tuple(mean), tuple(std), 'RGB' if turned else 'BGR'
 
 

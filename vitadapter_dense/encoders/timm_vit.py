@@ -50,7 +50,8 @@ class TimmViT(BaseModule):
     within the window. What pre-training drew at random in rotary positions is off.
 
     Parameters carry timm's names (``blocks.0.attn.qkv.weight``). What dense prediction does not use
-    (head, final norm, a dropped CLS token) is not there; the position embedding is, whole.
+    (head, final norm, a dropped CLS token) is not there, unless it is asked for; the position
+    embedding is, whole.
 
     Args:
         model_name: timm's name, e.g. ``deit_small_patch16_224.fb_in1k``.
@@ -62,6 +63,8 @@ class TimmViT(BaseModule):
             :mod:`vitadapter_dense.encoders.attention`. BEiT's tables have the size of the window.
         drop_path_rate: of the last block; grows linearly from 0 at the first.
         keep_prefix_tokens: keep CLS and register tokens in the sequence.
+        keep_final_norm: keep what timm's classifiers normalise with behind the last block, for
+            :meth:`normed`; it is pre-trained as the rest.
         frozen: no parameter trains, and the encoder stays in eval mode.
         norm_eps: of all layer norms; default: timm's.
         dtype: ``'bfloat16'`` stores what is frozen in 16 bits, see
@@ -85,6 +88,7 @@ class TimmViT(BaseModule):
         window_pad: WindowPad = 'qkv',
         drop_path_rate: float = 0.0,
         keep_prefix_tokens: bool = False,
+        keep_final_norm: bool = False,
         frozen: bool = False,
         norm_eps: float | None = None,
         dtype: StoredDtype = 'float32',
@@ -125,6 +129,10 @@ class TimmViT(BaseModule):
         self.pos_drop, self.norm_pre = vit.pos_drop, getattr(vit, 'norm_pre', nn.Identity())
         self.rope: nn.Module | None = getattr(vit, 'rope', None)
         self.blocks = vit.blocks
+        self.keep_final_norm = keep_final_norm
+        if keep_final_norm:  # of the tokens; of their average, in models that were trained so
+            self.norm = getattr(vit, 'norm', nn.Identity())
+            self.fc_norm = getattr(vit, 'fc_norm', nn.Identity())
         self.window_sizes = self._use_windows(window_sizes, window_pad)
         self.window_pad = window_pad
         self.register_load_state_dict_pre_hook(names_without_cache)
@@ -252,6 +260,11 @@ class TimmViT(BaseModule):
             for hook in self.block_hooks:
                 tokens = hook.after_block(index, tokens)
         return tokens
+
+    def normed(self, x: Tensor) -> Tensor:
+        """Tokens ``(B, N, C)`` behind the last block, through the final norm."""
+        with computing(x.device.type, self.dtype):
+            return self.norm(x)
 
     def run_through(self, images: Tensor, indices: Sequence[int]) -> list[Tokens]:
         """Embeds ``(B, 3, H, W)`` and gives the tokens after each of the blocks ``indices``.

@@ -45,6 +45,7 @@ class Tokens:
             at the images too.
         attention_mask: ``(B, 1, N, N)`` booleans for the next block, whether a token (row) may look
             at another; None: at all.
+        prompts: ``(B, p, C)``, what became of a tuning method's prompts, behind the last block.
     """
 
     x: Tensor
@@ -52,6 +53,7 @@ class Tokens:
     num_prefix: int = 0
     images: Tensor | None = None
     attention_mask: Tensor | None = None
+    prompts: Tensor | None = None
 
     def __post_init__(self) -> None:
         height, width = self.hw

@@ -1,25 +1,29 @@
-"""What stands on a backbone and the toolboxes lack: necks, heads and a loss."""
+"""What stands on a backbone and the toolboxes lack: necks, heads and losses."""
 
 from __future__ import annotations
 
 from vitadapter_dense.heads.chosen_levels import ChosenLevels
 from vitadapter_dense.heads.encoder_only_decoder import EncoderOnlyDecoder
 from vitadapter_dense.heads.extra_attention import ExtraAttention
+from vitadapter_dense.heads.logit_adjustment import LogitAdjustedLoss
 from vitadapter_dense.heads.mask_heads import ObjectMaskHead, SemanticMaskHead
 from vitadapter_dense.heads.mask_losses import MaskLosses, MaskTarget
 from vitadapter_dense.heads.mask_predictor import MaskPrediction
 from vitadapter_dense.heads.pixel_cross_entropy import PixelCrossEntropyLoss
 from vitadapter_dense.heads.plain_mask_decoder import PlainMaskDecoder
+from vitadapter_dense.heads.read_out import ReadOut
 
 __all__ = [
     'ChosenLevels',
     'EncoderOnlyDecoder',
     'ExtraAttention',
+    'LogitAdjustedLoss',
     'MaskLosses',
     'MaskPrediction',
     'MaskTarget',
     'ObjectMaskHead',
     'PixelCrossEntropyLoss',
     'PlainMaskDecoder',
+    'ReadOut',
     'SemanticMaskHead',
 ]

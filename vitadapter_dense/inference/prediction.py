@@ -20,14 +20,17 @@ from vitadapter_dense.reports.picture_style import ALPHA
 from vitadapter_dense.reports.pictures import draw_sample, render_prediction
 from vitadapter_dense.training.float32_predictions import to_float32
 
+_LIKELIEST = 5  # classes of a classifier in JSON
+
 
 @dataclass(frozen=True)
 class Prediction:
     """The prediction on one image, in pixels of the image as it was given.
 
     Detectors give `boxes`, `scores`, `labels` and, if they segment, `masks`; segmentors give
-    `label_map`; panoptic models `segments`, and their things as a detector does. What a model does
-    not give is None.
+    `label_map`; panoptic models `segments`, and their things as a detector does; classifiers all
+    classes as `labels`, the likeliest first, with their `scores`. What a model does not give is
+    None.
 
     Args:
         image: (H, W, 3) uint8, RGB.
@@ -50,12 +53,16 @@ class Prediction:
 
     @cached_property
     def scores(self) -> np.ndarray | None:
-        """(N,) float32, falling."""
+        """(N,) float32, falling; of a classifier those of all its classes."""
+        if 'pred_score' in self.sample:
+            return self._class_scores[self.labels]
         return self._of_instances('scores')
 
     @cached_property
     def labels(self) -> np.ndarray | None:
         """(N,) int64, numbers of `names`."""
+        if 'pred_score' in self.sample:
+            return np.argsort(-self._class_scores, kind='stable')
         return self._of_instances('labels')
 
     @cached_property
@@ -78,6 +85,10 @@ class Prediction:
         Where there is no segment, it is the number of classes.
         """
         return found_segments(self.sample) if 'pred_panoptic_seg' in self.sample else None
+
+    @property
+    def _class_scores(self) -> np.ndarray:
+        return to_float32(self.sample.pred_score).cpu().numpy()
 
     def _of_instances(self, name: str) -> np.ndarray | None:
         instances = self.sample.get('pred_instances')
@@ -147,7 +158,8 @@ class Prediction:
         """The prediction as `json.dumps` takes it, in the manner of COCO's results.
 
         Returns:
-            An entry an object, a segment of a panoptic model or a class of a label map:
+            An entry an object, a segment of a panoptic model, a class of a label map, or one of
+            the five likeliest classes of a classifier:
             `category_id` (number of `names`), `category_name`, and as far as the model gives them
             `bbox` (x, y, width, height), `score`, and `segmentation` (run lengths: `size`,
             `counts`) with its `area`.
@@ -166,6 +178,9 @@ class Prediction:
             return [
                 self._entry(label, self.segments == segment) for segment, label in known.items()
             ]
+        if 'pred_score' in self.sample:
+            likeliest = zip(self.labels[:_LIKELIEST], self.scores, strict=False)
+            return [self._entry(int(n), None) | dict(score=float(score)) for n, score in likeliest]
         entries = []
         for number, label in enumerate(() if self.labels is None else self.labels):
             entry = self._entry(int(label), None if self.masks is None else self.masks[number])

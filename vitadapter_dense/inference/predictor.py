@@ -141,7 +141,8 @@ class Predictor:
         is_loader = [step['type'].startswith('LoadImage') for step in self.steps]
         self._load_file = Compose(compress(self.steps, is_loader))
         self._pipeline_of_arrays = Compose(compress(self.steps, map(not_, is_loader)))
-        number = getattr(self.model, 'num_classes', 0)
+        head = getattr(self.model, 'head', None)  # of a classifier
+        number = getattr(self.model, 'num_classes', 0) or getattr(head, 'num_classes', 0)
         self.dataset_meta = dataset_meta(content, dataset, number=number)
         self._visualizer_cfg = cfg.get('visualizer') or dict(type='Visualizer')
         self._scope = cfg.get('default_scope', 'mmengine')

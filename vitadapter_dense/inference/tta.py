@@ -45,6 +45,8 @@ def _default_model(scope: str | None) -> dict:
         return dict(type=InstanceTTAModel.__name__, tta_cfg=nms)
     if scope == 'mmseg':
         return dict(type=SegmentationTTAModel.__name__)
+    if scope == 'mmpretrain':
+        return dict(type='AverageClsScoreTTA')
     raise ValueError(f'--tta needs `tta_model` in the configuration (default_scope {scope!r}).')
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vitadapter_dense.reports.class_accuracy import ClassAccuracy
 from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
 from vitadapter_dense.reports.detection_confusion import DetectionConfusionMatrix
 from vitadapter_dense.reports.dump_predictions import DumpPredictions
@@ -13,6 +14,7 @@ from vitadapter_dense.reports.summary import RunSummaryHook
 from vitadapter_dense.reports.tuning_report import TuningReportHook
 
 __all__ = [
+    'ClassAccuracy',
     'ConfusionMatrix',
     'DetectionConfusionMatrix',
     'DumpPredictions',

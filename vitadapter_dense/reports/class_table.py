@@ -122,6 +122,17 @@ def segmentation_table(matrix: np.ndarray, classes: Sequence[str]) -> ClassTable
     return ClassTable(tuple(classes), percent, full=100, bars=('IoU', 'accuracy'))
 
 
+def classification_table(matrix: np.ndarray, classes: Sequence[str]) -> ClassTable:
+    """Accuracy, precision and images of every class, from a classifier's confusion matrix."""
+    right, true, found = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    columns: dict[str, Sequence[Value]] = {
+        'accuracy': _share(right, true).tolist(),
+        'precision': _share(right, found).tolist(),
+        'images': true.tolist(),
+    }
+    return ClassTable(tuple(classes), columns, full=1, bars=('accuracy', 'precision'))
+
+
 def panoptic_table(qualities: Mapping[str, Quality | None]) -> ClassTable:
     """PQ, SQ and RQ of every class, in percent; nothing for one that neither occurs nor was found.
 

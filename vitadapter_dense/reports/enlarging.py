@@ -14,6 +14,7 @@ import torch
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
 
+_OF_CLASSES = ('gt_label', 'pred_label', 'pred_score')  # which have no place in the image
 LEAST_SIDE = 640  # what the longer side of a picture is brought near to, in pixels
 
 
@@ -34,7 +35,8 @@ def enlarge(
         factor: how many times wider and higher; below 1 makes it smaller.
 
     Returns:
-        The image, interpolated, and a sample with what the visualizers draw: instances and maps.
+        The image, interpolated, and a sample with what the visualizers draw: instances, maps,
+        classes.
     """
     size = tuple(max(1, round(side * factor)) for side in image.shape[:2])
     how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
@@ -46,6 +48,8 @@ def enlarge(
         elif isinstance(element, PixelData) and name.endswith('_seg'):
             maps = {key: _nearest(value, size) for key, value in element.items()}
             setattr(grown, name, PixelData(**maps))
+        elif name in _OF_CLASSES:
+            setattr(grown, name, element)
     return image, grown
 
 

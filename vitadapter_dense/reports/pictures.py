@@ -19,6 +19,7 @@ from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
 from vitadapter_dense.datasets.loading import decode_image
+from vitadapter_dense.reports.class_pictures import draw_classes, has_label
 from vitadapter_dense.reports.enlarging import drawing_factor, enlarge
 from vitadapter_dense.reports.instance_pictures import draw_detection, has_instances
 from vitadapter_dense.reports.label_pictures import (
@@ -50,6 +51,16 @@ def read_rgb(image_file: str | Path) -> np.ndarray:
     """
     image = decode_image(Path(image_file).read_bytes(), name=str(image_file))
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def image_of(sample: BaseDataElement) -> np.ndarray:
+    """The image of a tested sample, as `read_rgb`; of an object that was cut out, that part.
+
+    Raises as `read_rgb`.
+    """
+    image = read_rgb(sample.img_path)
+    left, top, right, bottom = sample.get('crop') or (0, 0, image.shape[1], image.shape[0])
+    return image[top:bottom, left:right]
 
 
 def draw_sample(
@@ -115,10 +126,11 @@ def render_prediction(
     score_thr: float = 0.3,
     alpha: float = ALPHA,
 ) -> np.ndarray:
-    """Draws the prediction of one data sample and returns the picture, of the image's size.
+    """Draws the prediction of one data sample and returns the picture.
 
     Arguments as for `draw_sample`; `alpha` is how much of the colour of a mask or a map is seen, 0
-    to 1. Returns (H, W, 3), RGB, 0 to 255, without a legend.
+    to 1. Returns (H, W, 3), RGB, 0 to 255, of the image's size and without a legend; the classes of
+    an image stand below it.
     """
     visualizer = _in_every_process(visualizer)
     if is_segmentation(sample):
@@ -132,6 +144,8 @@ def render_prediction(
     if has_instances(sample):
         asked = dict(score_thr=score_thr, alpha=alpha, ground_truth=False)
         return draw_detection(image, sample, meta, **asked)
+    if has_label(sample):
+        return draw_classes(image, sample, meta, ground_truth=False, prediction=True)
     return _drawn_by(visualizer, image, sample, score_thr, draw_gt=False, draw_pred=True)
 
 
@@ -154,6 +168,8 @@ def _drawn(
         return draw_panoptic(image, sample, meta, **asked)
     if has_instances(sample):
         return draw_detection(image, sample, meta, score_thr=score_thr, **asked)
+    if has_label(sample):
+        return draw_classes(image, sample, meta, **asked)
     options = dict(draw_gt=ground_truth, draw_pred=prediction)
     return _drawn_by(visualizer, image, sample, score_thr, **options)
 
@@ -253,13 +269,18 @@ class PredictionPicturesHook(Hook):
                 return
             draw_sample(
                 runner.visualizer,
-                read_rgb(sample.img_path),
+                image_of(sample),
                 sample=sample,
-                out_file=self.out_dir / self._name(sample.img_path),
+                out_file=self.out_dir / self._picture_name(sample),
                 command='test',
                 score_thr=self.score_thr,
             )
             self.written += 1
+
+    def _picture_name(self, sample: BaseDataElement) -> Path:
+        """The image's; with its place where the sample is a part of that."""
+        name, part = self._name(sample.img_path), sample.get('crop')
+        return name if part is None else name.with_stem('_'.join(map(str, (name.stem, *part))))
 
     def _name(self, image: str) -> Path:
         """The picture's name; one of this process alone where the data set did not tell it."""

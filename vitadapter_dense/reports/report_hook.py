@@ -16,8 +16,10 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 
+from vitadapter_dense.reports.class_accuracy import LabelConfusionMatrix, is_classified
 from vitadapter_dense.reports.class_table import (
     ClassTable,
+    classification_table,
     detection_table,
     panoptic_table,
     segmentation_table,
@@ -33,7 +35,7 @@ from vitadapter_dense.reports.curves import chosen_metrics, curves_figure
 from vitadapter_dense.reports.detection_confusion import DetectionConfusionMatrix
 from vitadapter_dense.reports.extremes import Extremes
 from vitadapter_dense.reports.output_files import check_outputs, write_output
-from vitadapter_dense.reports.pictures import read_rgb, render_small
+from vitadapter_dense.reports.pictures import image_of, render_small
 from vitadapter_dense.reports.report_page import ReportPage
 from vitadapter_dense.reports.run_facts import run_facts
 from vitadapter_dense.reports.run_logs import Curves, read_curves, scalar_files
@@ -105,7 +107,8 @@ class ReportHook(Hook):
 
     The score of an image is, of a detector, F1: twice the right predictions over all predictions
     and objects, as `instance_matching.py` pairs them; of a segmentor the mean IoU over the classes
-    that the image has or was said to have. An image without either has none.
+    that the image has or was said to have; of a classifier 1 or 0, whether the image is right. An
+    image without either has none.
 
     Args:
         score_thr: predictions with a lower score do not count (detection only; average precision
@@ -133,7 +136,10 @@ class ReportHook(Hook):
             runner.visualizer._dataset_meta = dataset.metainfo
         self._confusions: ConfusionMatrix = DetectionConfusionMatrix(self.score_thr, self.iou_thr)
         self._detector = self._confusions.read_objects(dataset)
-        if not self._detector:
+        self._classifier = is_classified(dataset)
+        if self._classifier:
+            self._confusions = LabelConfusionMatrix()
+        elif not self._detector:
             ignored = [m.ignore_index for m in metrics if hasattr(m, 'ignore_index')]
             self._confusions = ConfusionMatrix(*ignored[:1])
         self._confusions.dataset_meta = getattr(dataset, 'metainfo', {})
@@ -186,7 +192,8 @@ class ReportHook(Hook):
             names = classes or self._precisions.classes
             page.table = detection_table(matrix, names, self._precisions.of(names))
         elif matrix is not None:
-            page.table = segmentation_table(matrix, classes)
+            table = classification_table if self._classifier else segmentation_table
+            page.table = table(matrix, classes)
         if matrix is not None:
             page.unit = self._confusions.unit
             page.matrix = confusion_figure(matrix, classes, unit=page.unit)
@@ -209,12 +216,13 @@ class ReportHook(Hook):
         if self._detector:
             found = sample.get('pred_instances', {})
             return all(name in found for name in ('bboxes', 'labels', 'scores'))
-        return all(name in sample for name in ('gt_sem_seg', 'pred_sem_seg'))
+        wanted = ('gt_label', 'pred_label') if self._classifier else ('gt_sem_seg', 'pred_sem_seg')
+        return all(name in sample for name in wanted)
 
     def _picture(self, runner: Runner, sample: BaseDataElement) -> bytes:
         picture = render_small(
             runner.visualizer,
-            read_rgb(sample.img_path),
+            image_of(sample),
             sample=sample,
             score_thr=self.score_thr,
             side=SIDE,
@@ -224,6 +232,8 @@ class ReportHook(Hook):
 
     def _detail(self, matrix: np.ndarray) -> str:
         right = int(np.trace(matrix))
+        if self._classifier:
+            return 'right' if right else 'mistaken'
         if not self._detector:
             return f'{right / max(1, matrix.sum()):.1%} of the pixels right'
         objects, missed, false = matrix[:-1].sum(), matrix[:-1, -1].sum(), matrix[-1].sum()
@@ -237,6 +247,8 @@ class ReportHook(Hook):
                 f'of at least {self.score_thr:g} and an IoU of at least {self.iou_thr:g}. Ground '
                 'truth is on the left.'
             )
+        if self._classifier:
+            return 'Images that are right, and images that are not.'
         return (
             'By the mean IoU of the classes that an image has or was said to have. Ground truth is '
             'on the left.'
@@ -244,7 +256,7 @@ class ReportHook(Hook):
 
     def _matrix_note(self) -> str:
         if not self._detector:
-            return 'What the pixels of each class were taken for.'
+            return f'What the {self._confusions.unit} of each class were taken for.'
         return (
             'What the objects of each class were taken for, at a score of at least '
             f'{self.score_thr:g}: each prediction, the surest first, takes the free object of its '

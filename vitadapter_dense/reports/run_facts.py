@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from vitadapter_dense.reports.run_logs import Curves
 from vitadapter_dense.reports.summary import device_name, model_kinds, parameter_counts
 
-PACKAGES = ('vitadapter_dense', 'torch', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg')
+PACKAGES = ('vitadapter_dense', 'torch', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain')
 
 
 def run_facts(
@@ -70,7 +70,9 @@ def _described(dataset: Mapping[str, Any]) -> Iterator[str]:
         for part in inner if isinstance(inner, (list, tuple)) else [inner]:
             yield from _described(part)
         return
-    places = [dataset.get('ann_file'), *(dataset.get('data_prefix') or {}).values()]
+    prefixes = dataset.get('data_prefix') or {}
+    prefixes = prefixes.values() if isinstance(prefixes, Mapping) else [prefixes]  # MMPretrain's
+    places = [dataset.get('ann_file'), *prefixes]
     where = ', '.join(str(place) for place in places if place)
     root = f' in {dataset["data_root"]}' if dataset.get('data_root') else ''
     yield f'{dataset.get("type")}: {where or "all"}{root}'

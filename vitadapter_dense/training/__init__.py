@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vitadapter_dense.training.amp import AutocastOptimWrapper
 from vitadapter_dense.training.check_labels import CheckLabelsHook
+from vitadapter_dense.training.class_counts import ClassCountsHook
 from vitadapter_dense.training.finite import FiniteLossHook
 from vitadapter_dense.training.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.training.hooks import AtomicCheckpointHook, EvaluationRandomStateHook
@@ -20,6 +21,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'AutocastOptimWrapper',
     'CheckLabelsHook',
+    'ClassCountsHook',
     'DenseRunner',
     'EvaluationRandomStateHook',
     'FiniteLossHook',

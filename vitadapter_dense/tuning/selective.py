@@ -55,6 +55,8 @@ class HeadOnly(_Selective):
 class PartialTuning(_Selective):
     """The last blocks train: transformer blocks, or residual blocks of a convolutional backbone.
 
+    With them the final norm of an encoder for classifiers, as in VPT's code.
+
     Args:
         num_blocks: how many, from the end.
     """
@@ -76,6 +78,12 @@ class PartialTuning(_Selective):
                 f'{len(blocks)} blocks: give a number from 1 to the number of blocks'
             )
         self.sites = blocks[-self.num_blocks :]
+        if getattr(backbone, 'keep_final_norm', False):  # as VPT's code has it
+            self.sites += [
+                name
+                for name in ('norm', 'fc_norm')
+                if list(backbone.get_submodule(name).parameters())
+            ]
 
     def trainable(self, name: str, parameter: nn.Parameter) -> bool:
         """Whether the parameter is of one of the last blocks."""

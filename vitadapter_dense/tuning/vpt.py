@@ -78,6 +78,11 @@ class VisualPromptTuning(Tuning):
         self.width = project
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def leaves_prompts(self) -> bool:
+        """Whether the tokens behind the last block of a plain ViT say what became of prompts."""
+        return self.location in ('prepend', 'prepend_pixel')
+
     # ------------------------------------------------------------------ set-up
 
     def attach(self, backbone: nn.Module) -> None:
@@ -196,12 +201,12 @@ class VisualPromptTuning(Tuning):
         return replace(tokens, x=x, num_prefix=kept + self.num_tokens)
 
     def after_block(self, index: int, tokens: Tokens) -> Tokens:
-        """Takes the prompts away behind the last block."""
+        """Takes the prompts out of the sequence behind the last block."""
         if self.location in ('add', 'concat_channel') or index < len(self._blocks) - 1:
             return tokens
         kept = tokens.num_prefix - self.num_tokens
         x = torch.cat([tokens.x[:, :kept], tokens.grid], dim=1)
-        return replace(tokens, x=x, num_prefix=kept)
+        return replace(tokens, x=x, num_prefix=kept, prompts=tokens.prefix[:, kept:])
 
     # -------------------------------------------------------------------- Swin
 

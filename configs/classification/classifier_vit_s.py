@@ -1,0 +1,18 @@
+"""A classifier on DeiT-S, its CLS token through a linear head; all of it trains."""
+
+_base_ = [
+    '../_base_/models/classifier.py',
+    '../_base_/datasets/class_folders.py',
+    '../_base_/schedules/adamw_classifier.py',
+    '../_base_/runtime/classification.py',
+]
+
+model = dict(
+    backbone=dict(
+        type='TokenReadOut',
+        source='cls',
+        encoder=dict(type='TimmViT', model_name='deit_small_patch16_224.fb_in1k', pretrained=True),
+    ),
+    neck=dict(in_channels=384),
+    head=dict(num_classes=10, in_channels=384),
+)

@@ -1,0 +1,1 @@
+"""The tests, as a package: a distribution in the environment installs another `tests`."""
