@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import subprocess
+import time
 
 import pytest
 import torch
@@ -15,18 +18,28 @@ from vitadapter_dense.training.stopping import Stopped, stops_on_signals
 
 
 class Interrupt(Hook):
-    """Sends this process a signal in an iteration, or in the validation after it."""
+    """Sends this process and its workers a signal in an iteration, or in the validation after it.
+
+    As a terminal does with Ctrl-C, and a scheduler with SIGTERM.
+    """
 
     def __init__(self, number: int, at: int, *, validation: bool = False) -> None:
         self.number, self.at, self.validation = number, at, validation
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         if runner.iter == self.at and not self.validation:
-            os.kill(os.getpid(), self.number)
+            self.send()
 
     def before_val_iter(self, runner, batch_idx, data_batch=None) -> None:
         if runner.iter == self.at and self.validation:
-            os.kill(os.getpid(), self.number)
+            self.send()
+
+    def send(self) -> None:
+        workers = [str(process.pid) for process in multiprocessing.active_children()]
+        if workers:  # by another process: what a parent sends means them
+            subprocess.run(['kill', f'-{self.number:d}', *workers], check=True)
+            time.sleep(1)  # long enough for them to end, if they do
+        os.kill(os.getpid(), self.number)
 
 
 def run(folder, *, stop: Interrupt | None = None, **options):
@@ -50,6 +63,7 @@ def run(folder, *, stop: Interrupt | None = None, **options):
         pytest.param(True, 3, 5, signal.SIGINT, 0, id='within an epoch'),
         pytest.param(True, 3, 7, signal.SIGTERM, 0, id='in the last iteration of an epoch'),
         pytest.param(False, 11, 6, signal.SIGINT, 2, id='with workers', marks=pytest.mark.slow),
+        pytest.param(False, 5, 2, signal.SIGTERM, 2, id='of all processes'),
         pytest.param(False, 11, 10, signal.SIGTERM, 0, id='in the last iteration'),
     ],
 )

@@ -14,8 +14,10 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from vitadapter_dense.checkpoints.files import write_pointer
+from vitadapter_dense.training.worker_signals import keep_workers
 
 # what ends a program at once
 AT_ONCE = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
@@ -49,7 +51,13 @@ class StopHook(Hook):
         self._group: torch.distributed.ProcessGroup | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Has the processes talk of it beside their GPUs, which need not wait for the answer."""
+        """Has the processes talk of it beside their GPUs, which need not wait for the answer.
+
+        Data workers, which have not started yet, outlast what is sent to all processes of a job.
+        """
+        for loop in (runner.train_loop, runner.val_loop):
+            if isinstance(getattr(loop, 'dataloader', None), DataLoader):
+                keep_workers(loop.dataloader)
         if get_world_size() > 1:
             self._group = torch.distributed.new_group(backend='gloo')
 
