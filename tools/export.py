@@ -96,8 +96,8 @@ if __name__ == '__main__':
 from vitadapter_dense.command_line.arguments import errors_as_message, read_config
 from vitadapter_dense.command_line.config import iter_datasets
 from vitadapter_dense.command_line.run_files import find_checkpoint
-from vitadapter_dense.export.description import window_of
-from vitadapter_dense.export.exporter import description_path, export
+from vitadapter_dense.export.description import description_path, window_of
+from vitadapter_dense.export.exporter import export
 from vitadapter_dense.inference.predictor import Predictor
 from vitadapter_dense.reports.output_files import check_outputs
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -10,15 +12,18 @@ from mmengine.registry import MODELS, init_default_scope
 pytest.importorskip('mmdet')
 
 from vitadapter_cli import load_config
+from vitadapter_dense.export import ExportError, export, load_package
 from vitadapter_dense.export.detectors import RCNNGraph, regions, suppressed
+from vitadapter_dense.export.graphs import graph_of
+from vitadapter_dense.export.substitutes import traceable
 from vitadapter_dense.export.verification import check_detector
+from vitadapter_dense.inference.exported import objects_of_masks
+from vitadapter_dense.inference.predictor import Predictor
 
 
-def small_detector(name: str):
-    """A detector of the configurations with a toy backbone, narrow heads and wild weights."""
-    torch.manual_seed(0)
+def small_config(name: str):
+    """Of a detector with a toy backbone and narrow heads."""
     cfg = load_config(f'coco/{name}_vitadapter_s')
-    init_default_scope('mmdet')
     model = cfg.model
     model.backbone.encoder.update(
         pretrained=False, embed_dim=32, depth=2, num_heads=2, window_sizes=[2, None], with_cp=False
@@ -42,7 +47,18 @@ def small_detector(name: str):
                     del config['conv_out_channels']
     model.test_cfg.rpn.update(nms_pre=60, max_per_img=40)
     model.test_cfg.rcnn.update(max_per_img=30, score_thr=0.25)
-    built = MODELS.build(model).eval()
+    return cfg
+
+
+def small_detector(name: str):
+    torch.manual_seed(0)
+    init_default_scope('mmdet')
+    return wild(small_config(name).model)
+
+
+def wild(config):
+    """A model with weights that do something."""
+    built = MODELS.build(config).eval()
     with torch.no_grad():
         for name, parameter in built.named_parameters():
             scale = 0.5 if 'fc_cls' in name else 0.02
@@ -50,26 +66,84 @@ def small_detector(name: str):
     return built
 
 
+def small_shapes(name: str):
+    """One of the detectors on the generated shapes."""
+    torch.manual_seed(0)
+    init_default_scope('mmdet')
+    return wild(load_config(f'shapes/{name}').model)
+
+
+def run_of(graph):
+    def run(inputs):
+        with traceable(graph):
+            return [t.numpy() for t in graph(*map(torch.from_numpy, inputs.values()))]
+
+    return run
+
+
 @pytest.mark.parametrize('name', ['mask_rcnn', 'cascade_mask_rcnn', 'htc'])
 def test_it_finds_what_mmdetection_finds(name):
     model = small_detector(name)
-    graph = RCNNGraph(model).eval()
-
-    def run(inputs):
-        return [t.numpy() for t in graph(*map(torch.from_numpy, inputs.values()))]
-
+    graph = graph_of(model).eval()
+    run = run_of(graph)
     with torch.no_grad():
-        checks = list(check_detector(run, model, torch.randn(1, 3, 96, 128), (90, 101), 1e-4))
+        checks = list(
+            check_detector(run, model, graph, torch.randn(1, 3, 96, 128), (90, 101), 1e-4)
+        )
         assert [check.name for check in checks] == ['boxes', 'scores', 'masks']
         assert all(check.passed and 'of 0 pairs' not in check.unit for check in checks), checks
         wrong = check_detector(
             lambda inputs: [run(inputs)[0] + 0.7, *run(inputs)[1:]],
             model,
+            graph,
             torch.randn(1, 3, 96, 128),
             (90, 101),
             1e-4,
         )
         assert not next(iter(wrong)).passed
+
+
+@pytest.mark.parametrize(
+    ('name', 'names'),
+    [
+        ('dino_vitadapter_xs', ['boxes', 'scores']),
+        ('mask2former_vitadapter_xs_instance', ['boxes', 'scores', 'masks']),
+        ('eomt_xs_instance', ['boxes', 'scores', 'masks']),
+    ],
+)
+@pytest.mark.parametrize('size', [(90, 101), (96, 128)])
+def test_queries_find_what_mmdetections_do(name, names, size):
+    """With padding and without."""
+    model = small_shapes(name)
+    graph = graph_of(model).eval()
+    with torch.no_grad():
+        run, images = run_of(graph), torch.randn(1, 3, 96, 128)
+        checks = list(check_detector(run, model, graph, images, size, 1e-5))
+    assert [check.name for check in checks] == names
+    assert all(check.passed and 'of 0 pairs' not in check.unit for check in checks), checks
+
+
+def test_masks_of_nothing_are_no_objects():
+    logits = np.full((2, 4, 6), -1.0, np.float32)
+    logits[1, 1:3, 2:5] = 3.0
+    boxes, scores, masks = objects_of_masks(np.array([0.5, 0.5], np.float32), logits, (4, 6))
+    np.testing.assert_array_equal(boxes, [[0, 0, 0, 0], [2, 1, 5, 3]])
+    np.testing.assert_allclose(scores, [0, 0.5 / (1 + np.exp(-3))], rtol=1e-5)
+    assert masks.sum(axis=(1, 2)).tolist() == [0, 6]
+
+
+@pytest.mark.parametrize(
+    ('name', 'said'),
+    [
+        ('gfl_vitadapter_xs', 'GFL cannot be exported'),
+        ('sparse_rcnn_vitadapter_xs', "roi_head='SparseRoIHead' cannot be exported"),
+        ('eomt_xs_panoptic', 'panoptic_on=True cannot be exported'),
+        ('htc_pp_vitadapter_xs', r'cannot be exported: the graph knows'),
+    ],
+)
+def test_a_detector_without_a_graph_is_named(name, said):
+    with pytest.raises(ValueError, match=said):
+        graph_of(small_shapes(name))
 
 
 def test_what_it_does_not_know_is_named():
@@ -92,3 +166,35 @@ def test_every_region_comes_from_the_map_of_its_size():
     boxes = torch.tensor([[0, 0, 9, 9], [3, 5, 40, 39], [0, 0, 95, 95], [0, 0, 0, 0.0]])
     expected = extractor(maps, torch.cat([torch.zeros(4, 1), boxes], dim=1))
     torch.testing.assert_close(regions(extractor, maps, boxes), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['htc'])
+def test_each_kind_goes_into_a_file(name, tmp_path, monkeypatch):
+    """Written at one size, loaded again, and tried beside the model."""
+    monkeypatch.setattr(logging.getLogger('torch.__trace'), 'propagate', False)
+    model = small_shapes(name) if '_xs' in name else small_detector(name)
+    cfg = load_config(f'shapes/{name}') if '_xs' in name else small_config(name)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
+    predictor = Predictor(cfg, tmp_path / 'weights.pth', device='cpu')
+    out = tmp_path / 'model.pt2'
+    checks = export(
+        predictor,
+        out,
+        kind='pt2',
+        size=(96, 128),
+        checkpoint=tmp_path / 'weights.pth',
+        images=[np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)],
+    )
+    assert checks[0].name == 'boxes'
+    images = torch.randn(1, 3, 96, 128)
+    inputs = [images, torch.tensor([96.0, 128.0])][: 1 + ('mask2former' not in name)]
+    with torch.no_grad():
+        expected = graph_of(predictor.model)
+        with traceable(expected):
+            expected = expected(*inputs)
+    for one, other in zip(load_package(out)(*inputs), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+    out.write_bytes(b'another')
+    with pytest.raises(ExportError, match='describes another model'):
+        load_package(out)

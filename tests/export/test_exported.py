@@ -29,6 +29,7 @@ ABOUT = dict(
     resize_to_multiple=None,
     window=None,
     classes=['a', 'b'],
+    inputs=['images'],
     outputs=['logits'],
     align_corners=False,
     threshold=None,

@@ -12,7 +12,7 @@ from msda import ms_deform_attn, ms_deform_attn_fused
 from vitadapter_dense.adapter.geometry import Geometry, Level
 from vitadapter_dense.export.deformable_attention import TakenApart
 from vitadapter_dense.export.graphs import graph_of
-from vitadapter_dense.export.programs import ExportError, trace
+from vitadapter_dense.export.programs import ExportError, check_format, trace
 from vitadapter_dense.export.sizes import Sizes
 from vitadapter_dense.export.substitutes import traceable
 
@@ -140,3 +140,11 @@ def test_sizes():
 def test_a_model_without_a_graph_is_named():
     with pytest.raises(ValueError, match='Linear cannot be exported'):
         graph_of(nn.Linear(1, 1))
+
+
+def test_weights_that_no_onnx_file_holds():
+    for name in ('onnx', 'onnxscript', 'onnxruntime'):
+        pytest.importorskip(name, reason='needs the extra `export`')
+    with pytest.raises(ExportError, match=r'weights are 2\.1 GB.*--format pt2'):
+        check_format('onnx', nn.Linear(2**19, 2**10, device='meta'))
+    check_format('pt2', nn.Linear(2**19, 2**10, device='meta'))

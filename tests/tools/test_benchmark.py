@@ -67,7 +67,7 @@ def test_forms_take_turns(tmp_path, monkeypatch):
     def process(form, target, *arguments):
         def ask(*question):
             if not question:
-                return (4.0, 'semantic') if target is turns._write else (0.0, 0)
+                return (4.0, ('semantic', ['images'])) if target is turns._write else (0.0, 0)
             asked.append((form, *question))
             return dict(time=0.5, peak=7, compare=0.25)[question[0]]
 
@@ -106,7 +106,7 @@ def test_graphs_are_alike_and_nothing_in_them_is_idle(config):
     case = Case(config, size=(64, 64), batch=2)
     one, other = random_graph(case), random_graph(case)
     assert all(parameter.any() for parameter in one.parameters())
-    images = inputs_of_case(case, 'semantic')
+    images = inputs_of_case(case, ['images'])
     assert not torch.equal(images[0][0], images[1][0])
     with torch.no_grad():
         torch.testing.assert_close(one(*images[0]), other(*images[0]), rtol=0, atol=0)

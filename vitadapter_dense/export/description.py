@@ -50,6 +50,11 @@ def describe(
     )
 
 
+def description_path(out: Path) -> Path:
+    """Where the description of a file lies."""
+    return out.with_name(f'{out.name}.json')
+
+
 def window_of(model: nn.Module) -> dict[str, list[int]] | None:
     """Size and stride (height, width) of the windows of a segmentor that slides."""
     test_cfg = model.test_cfg or {}

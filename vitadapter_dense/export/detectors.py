@@ -15,6 +15,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from vitadapter_dense.export.expectations import expect
+
 _MOST_CANDIDATES = 4000  # pairs of box and class, before the last suppression
 
 
@@ -49,35 +51,35 @@ class RCNNGraph(nn.Module):
         """Refuses what is computed in another way than here."""
         rpn, roi_head = self.model.rpn_head, self.model.roi_head
         known = ('StandardRoIHead', 'CascadeRoIHead', 'HybridTaskCascadeRoIHead')
-        _expect('roi_head', type(roi_head).__name__, known)
-        _expect('rpn_head', type(rpn).__name__, ('RPNHead',))
-        _expect('rpn_head.num_classes', rpn.num_classes, (1,))
-        _expect('rpn_head.use_sigmoid_cls', rpn.use_sigmoid_cls, (True,))
+        expect('roi_head', type(roi_head).__name__, known)
+        expect('rpn_head', type(rpn).__name__, ('RPNHead',))
+        expect('rpn_head.num_classes', rpn.num_classes, (1,))
+        expect('rpn_head.use_sigmoid_cls', rpn.use_sigmoid_cls, (True,))
         generator = rpn.prior_generator
-        _expect('anchor_generator', type(generator).__name__, ('AnchorGenerator',))
+        expect('anchor_generator', type(generator).__name__, ('AnchorGenerator',))
         for name, config in (('rpn', rpn.test_cfg), ('rcnn', roi_head.test_cfg)):
-            _expect(f'test_cfg.{name}.nms.type', config.nms.get('type', 'nms'), ('nms',))
+            expect(f'test_cfg.{name}.nms.type', config.nms.get('type', 'nms'), ('nms',))
             other = set(config.nms) - {'type', 'iou_threshold'}
-            _expect(f'test_cfg.{name}.nms', sorted(other), ([],))
+            expect(f'test_cfg.{name}.nms', sorted(other), ([],))
         for head in (rpn, *_listed(roi_head.bbox_head)):
             coder = head.bbox_coder
-            _expect('bbox_coder', type(coder).__name__, ('DeltaXYWHBBoxCoder',))
-            _expect('bbox_coder.add_ctr_clamp', coder.add_ctr_clamp, (False,))
-            _expect('bbox_coder.clip_border', coder.clip_border, (True,))
+            expect('bbox_coder', type(coder).__name__, ('DeltaXYWHBBoxCoder',))
+            expect('bbox_coder.add_ctr_clamp', coder.add_ctr_clamp, (False,))
+            expect('bbox_coder.clip_border', coder.clip_border, (True,))
         for head in _listed(roi_head.bbox_head):
-            _expect('bbox_head.custom_cls_channels', head.custom_cls_channels, (False,))
+            expect('bbox_head.custom_cls_channels', head.custom_cls_channels, (False,))
         extractors = _listed(roi_head.bbox_roi_extractor)
         if self.with_masks:
             extractors += _listed(roi_head.mask_roi_extractor)
         for extractor in extractors:
-            _expect('roi_extractor', type(extractor).__name__, ('SingleRoIExtractor',))
+            expect('roi_extractor', type(extractor).__name__, ('SingleRoIExtractor',))
             for layer in extractor.roi_layers:
-                _expect('roi_layer', type(layer).__name__, ('RoIAlign',))
-                _expect('roi_layer.pool_mode', layer.pool_mode, ('avg',))
+                expect('roi_layer', type(layer).__name__, ('RoIAlign',))
+                expect('roi_layer.pool_mode', layer.pool_mode, ('avg',))
         if self.flow and self.with_masks:
-            _expect('roi_head.mask_info_flow', roi_head.mask_info_flow, (True,))
-        _expect('shared_head', roi_head.with_shared_head, (False,))
-        _expect('semantic_head', getattr(roi_head, 'with_semantic', False), (False,))
+            expect('roi_head.mask_info_flow', roi_head.mask_info_flow, (True,))
+        expect('shared_head', roi_head.with_shared_head, (False,))
+        expect('semantic_head', getattr(roi_head, 'with_semantic', False), (False,))
 
     def forward(self, images: Tensor, image_size: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
@@ -250,9 +252,3 @@ def _of_class(values: Tensor, labels: Tensor) -> Tensor:
 
 def _listed(part: nn.Module) -> list[nn.Module]:
     return list(part) if isinstance(part, nn.ModuleList) else [part]
-
-
-def _expect(name: str, value: Any, known: tuple[Any, ...]) -> None:
-    if value not in known:
-        shown = ' or '.join(map(str, known))
-        raise ValueError(f'{name}={value!r} cannot be exported: the graph knows {shown}')

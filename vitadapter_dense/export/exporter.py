@@ -11,15 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from vitadapter_dense.export.deformable_attention import TakenApart
-from vitadapter_dense.export.description import describe, divisor_of, sha256_of, window_of
-from vitadapter_dense.export.graphs import graph_of
+from vitadapter_dense.export.description import (
+    describe,
+    description_path,
+    divisor_of,
+    sha256_of,
+    window_of,
+)
+from vitadapter_dense.export.graphs import Graph, graph_of
 from vitadapter_dense.export.programs import (
     OPSET,
     ExportError,
     Format,
     Run,
     check_format,
-    runner_of,
     trace,
     write,
 )
@@ -31,14 +36,10 @@ from vitadapter_dense.export.verification import (
     inputs_of,
     turned,
 )
+from vitadapter_dense.export.written import NEEDS, runner_of
 from vitadapter_dense.inference.predictor import Image, Predictor
 from vitadapter_dense.reports.output_files import write_output
 from vitadapter_dense.tuning.delta import tuned_backbones
-
-NEEDS = (
-    'msda',
-    'torchvision',
-)  # what a Python process must have imported before it loads a package
 
 
 def export(
@@ -79,7 +80,12 @@ def export(
     if window and size not in (None, tuple(window['size'])):
         given, wanted = ('x'.join(map(str, each)) for each in (size, window['size']))
         raise ExportError(f'size {given}: the model slides a window of {wanted}: take that')
-    sizes = Sizes(size, divisor=divisor_of(model), batches=graph.task == 'semantic')
+    sizes = Sizes(
+        size,
+        divisor=divisor_of(model),
+        batches=graph.task == 'semantic',
+        smallest=max(64, getattr(graph, 'fewest_pixels', 64)),
+    )
     about = describe(predictor, graph, sizes, checkpoint=checkpoint)
     for line in merged(model):
         say(line)
@@ -87,7 +93,7 @@ def export(
 
     batch, height, width = sizes.traced
     example = [torch.rand(batch, 3, height, width)]
-    if graph.task == 'instances':
+    if 'image_size' in graph.input_names:
         example.append(torch.tensor([height, width], dtype=torch.float32))
     apart = TakenApart(gather=gather) if kind == 'onnx' else None
     say('tracing')
@@ -97,7 +103,7 @@ def export(
         write(kind, program, partial, graph)
         say(f'trying it on {len(images)} images')
         run = runner_of(kind, partial)
-        checks = list(_checks(run, model, graph.task, tried, tolerance))
+        checks = list(_checks(run, model, graph, tried, tolerance))
         wrong = [check for check in checks if not check.passed]
         if wrong:
             lines = '\n'.join(f'  {check}' for check in wrong)
@@ -114,20 +120,15 @@ def export(
 def _checks(
     run: Run,
     model: nn.Module,
-    task: str,
+    graph: Graph,
     tried: Sequence[tuple[Tensor, tuple[int, int]]],
     tolerance: float,
 ) -> Iterator[Check]:
     for index, (images, real) in enumerate(tried):
-        if task == 'semantic':
+        if graph.task == 'semantic':
             yield from check_segmentor(run, model, turned(images, index % 3 + 1), tolerance)
         else:
-            yield from check_detector(run, model, images, real, tolerance)
-
-
-def description_path(out: Path) -> Path:
-    """Where the description of a file lies."""
-    return out.with_name(f'{out.name}.json')
+            yield from check_detector(run, model, graph, images, real, tolerance)
 
 
 def merged(model: nn.Module) -> list[str]:

@@ -26,6 +26,7 @@ from vitadapter_dense.export.description import divisor_of
 from vitadapter_dense.export.graphs import graph_of
 from vitadapter_dense.export.programs import ExportError, Format, check_format, trace, write
 from vitadapter_dense.export.sizes import Sizes
+from vitadapter_dense.export.written import loaded
 from vitadapter_dense.inference.predictor import build_model
 from vitadapter_dense.training.float32_predictions import keep_predictions_float32
 
@@ -135,22 +136,25 @@ def _model(cfg: Config) -> nn.Module:
         raise ValueError(f'{error}. Mend: --part backbone') from error
 
 
-def inputs_of_case(case: Case, task: str) -> list[list[Tensor]]:
+def inputs_of_case(case: Case, names: Sequence[str]) -> list[list[Tensor]]:
     """What the calls take, one after another; detectors are told the images' own size."""
     generator = torch.Generator().manual_seed(0)
     shape = (case.batch, 3, *case.size)
     images = [torch.randn(shape, generator=generator).to(case.device) for _ in range(_INPUTS)]
-    return [_with_size(task, each) for each in images]
+    return [_with_size(names, each) for each in images]
 
 
-def _with_size(task: str, images: Tensor) -> list[Tensor]:
-    if task != 'instances':
+def _with_size(names: Sequence[str], images: Tensor) -> list[Tensor]:
+    if 'image_size' not in names:
         return [images]
     return [images, torch.tensor(images.shape[2:], dtype=torch.float32, device=images.device)]
 
 
-def write_form(case: Case, form: Form, path: Path) -> str:
-    """Traces the model of a case and writes a file, as `tools/export.py` does; returns its task.
+def write_form(case: Case, form: Form, path: Path) -> tuple[str, Sequence[str]]:
+    """Traces the model of a case and writes a file, as `tools/export.py` does.
+
+    Returns:
+        its task, and the names of its inputs.
 
     Raises:
         ExportError: it cannot be traced or written.
@@ -163,9 +167,9 @@ def write_form(case: Case, form: Form, path: Path) -> str:
     batch, height, width = sizes.traced
     example = torch.rand(batch, 3, height, width, device=next(graph.parameters()).device)
     apart = TakenApart(gather=form == 'gather') if FORMATS[form] == 'onnx' else None
-    program = trace(graph, _with_size(graph.task, example), sizes, apart=apart)
+    program = trace(graph, _with_size(graph.input_names, example), sizes, apart=apart)
     write(FORMATS[form], program, path, graph)
-    return graph.task
+    return graph.task, graph.input_names
 
 
 def eager_or_compiled(case: Case, form: Form, graph: nn.Module) -> Call:
@@ -187,8 +191,8 @@ def eager_or_compiled(case: Case, form: Form, graph: nn.Module) -> Call:
 def of_file(case: Case, form: Form, path: Path) -> Call:
     """A written file as its runtime runs it; on a GPU, images and outputs stay there."""
     if FORMATS[form] == 'aoti':
-        function = torch._inductor.aoti_load_package(str(path))
-        return torch.no_grad()(lambda inputs: function(*inputs))
+        function = loaded('aoti', path)
+        return lambda inputs: function(*inputs)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor, nn
 
 from vitadapter_dense.export.detectors import RCNNGraph
+from vitadapter_dense.export.mask_detectors import ObjectMaskGraph
+from vitadapter_dense.export.query_detectors import DINOGraph
+from vitadapter_dense.export.unknown_size import UnknownSize
 
 
 class Graph(Protocol):
@@ -17,13 +20,6 @@ class Graph(Protocol):
     output_names: tuple[str, ...]
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]: ...
-
-
-class _Size(tuple):
-    """A size that is not known yet: data samples copy what they are given, which it cannot be."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Size:
-        return self
 
 
 class SegmentorGraph(nn.Module):
@@ -43,7 +39,7 @@ class SegmentorGraph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         """The scores of every class at every pixel, before they are compared."""
-        size = _Size(images.shape[2:])
+        size = UnknownSize(images.shape[2:])
         return (self.model.encode_decode(images, [dict(img_shape=size, ori_shape=size)]),)
 
 
@@ -58,7 +54,11 @@ def graph_of(model: nn.Module) -> nn.Module:
         return SegmentorGraph(model)
     if 'TwoStageDetector' in kinds and hasattr(model, 'roi_head'):
         return RCNNGraph(model)
+    if type(model).__name__ == 'DINO':
+        return DINOGraph(model)
+    if 'MaskFormer' in kinds and hasattr(model, 'panoptic_fusion_head'):
+        return ObjectMaskGraph(model)
     raise ValueError(
         f'{type(model).__name__} cannot be exported: there are graphs for EncoderDecoder '
-        f'(segmentors) and for Mask R-CNN, Cascade and HTC'
+        f'(segmentors), Mask R-CNN, Cascade, HTC, DINO and, of objects, Mask2Former'
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -86,7 +86,7 @@ def trace(
         where = _module_of(graph, error.__traceback__)
         mend = '' if sizes.fixed else '. Mend: a fixed size, as --size 512x512'
         raise ExportError(
-            f'{where} cannot be traced: {type(error).__name__}: {_beginning(error)}{mend}'
+            f'{where} cannot be traced: {type(error).__name__}: {beginning(error)}{mend}'
         ) from error
     # The guards say for which sizes the trace took the right branches. An equality that another
     # size breaks is a size that became a number, as by `int` or `float`. The others are that a map
@@ -144,41 +144,17 @@ def _write_onnx(program: ExportedProgram, path: Path, graph: Graph) -> None:
             verbose=False,
         )
     except Exception as error:
-        raise ExportError(f'no ONNX operators for this model: {_beginning(error)}') from error
+        raise ExportError(f'no ONNX operators for this model: {beginning(error)}') from error
     domains = {node.domain for node in written.model.graph if node.domain not in ('', 'ai.onnx')}
     if domains:
         raise ExportError(f'operators of other domains than ONNX: {", ".join(sorted(domains))}')
-    written.save(str(path), external_data=False)
-
-
-def runner_of(kind: Format, path: Path) -> Run:
-    """Runs a written file on named arrays.
-
-    Raises:
-        ExportError: onnxruntime does not take it.
-    """
-    if kind == 'onnx':
-        import onnxruntime
-
-        onnxruntime.set_default_logger_severity(3)
-        try:
-            session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-        except Exception as error:
-            raise ExportError(
-                f'onnxruntime {onnxruntime.__version__} does not take the file: {_beginning(error)}'
-            ) from error
-        return lambda inputs: session.run(None, dict(inputs))
-    if kind == 'pt2':
-        function: Any = torch.export.load(path).module(check_guards=False)
-    else:
-        function = torch._inductor.aoti_load_package(str(path))
-
-    def run(inputs: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
-        with torch.no_grad():
-            outputs = function(*map(torch.from_numpy, inputs.values()))
-        return [output.numpy() for output in outputs]
-
-    return run
+    try:
+        written.save(str(path), external_data=False)
+    except Exception as error:  # beyond 2 GB; weights alone are counted before
+        raise ExportError(
+            f'no ONNX file can be written: {beginning(error)}; it holds at most 2.1 GB. Mend: '
+            f'--format pt2'
+        ) from error
 
 
 def _module_of(graph: nn.Module, traceback: TracebackType | None) -> str:
@@ -194,7 +170,7 @@ def _module_of(graph: nn.Module, traceback: TracebackType | None) -> str:
     return found
 
 
-def _beginning(error: Exception) -> str:
+def beginning(error: Exception) -> str:
     """The beginning of what an error says, in one line."""
     words = ' '.join(str(error).split())
     return words[:300] or type(error).__name__

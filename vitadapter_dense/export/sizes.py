@@ -19,6 +19,7 @@ class Sizes:
         fixed: (height, width), or None for all sizes.
         divisor: sizes are multiples of it; 1 for a model that computes at any.
         batches: any number of images at once; else one.
+        smallest: pixels a side, of all sizes.
 
     Raises:
         ValueError: a size that is no multiple of the divisor.
@@ -27,6 +28,7 @@ class Sizes:
     fixed: tuple[int, int] | None = None
     divisor: int = 32
     batches: bool = True
+    smallest: int = _SMALLEST
 
     def __post_init__(self) -> None:
         if self.fixed is None:
@@ -58,7 +60,7 @@ class Sizes:
             axes[0] = Dim('batch', min=1, max=_MOST_IMAGES)
         if self.fixed is None:
             for axis, name in ((2, 'rows'), (3, 'columns')):
-                low, high = -(-_SMALLEST // self.divisor), _LARGEST // self.divisor
+                low, high = -(-self.smallest // self.divisor), _LARGEST // self.divisor
                 if self.divisor == 1:
                     axes[axis] = Dim.DYNAMIC(min=low, max=high)
                 else:
@@ -67,14 +69,14 @@ class Sizes:
 
     def padded(self, side: int) -> int:
         """The smallest open size that holds so many pixels."""
-        return -(-max(side, _SMALLEST) // self.divisor) * self.divisor
+        return -(-max(side, self.smallest) // self.divisor) * self.divisor
 
     def as_json(self) -> dict[str, Any]:
         """For the description."""
         return dict(
             size=None if self.fixed is None else list(self.fixed),
             divisor=self.divisor,
-            smallest=_SMALLEST,
+            smallest=self.smallest,
             largest=_LARGEST,
             batch=None if self.batches else 1,
         )

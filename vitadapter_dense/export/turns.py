@@ -93,8 +93,8 @@ def time_forms(
             path = folder / f'{form}.{"onnx" if FORMATS.get(form) == "onnx" else "pt2"}'
             if form in FORMATS:
                 with _process(form, _write, case, form, path) as answer:
-                    made[form], task = answer()
-                serving = _process(form, _serve_file, case, form, path, task)
+                    made[form], graph = answer()
+                serving = _process(form, _serve_file, case, form, path, graph)
             else:
                 serving = _process(form, _serve_model, case, form)
             ask[form] = stack.enter_context(serving)
@@ -166,17 +166,19 @@ def _guarded(connection: Connection, target: Callable[..., None], *arguments: An
 
 def _write(connection: Connection, case: Case, form: Form, path: Path) -> None:
     start = time.perf_counter()
-    task = write_form(case, form, path)
-    connection.send((False, (time.perf_counter() - start, task)))
+    graph = write_form(case, form, path)
+    connection.send((False, (time.perf_counter() - start, graph)))
 
 
-def _serve_file(connection: Connection, case: Case, form: Form, path: Path, task: str) -> None:
+def _serve_file(
+    connection: Connection, case: Case, form: Form, path: Path, graph: tuple[str, Sequence[str]]
+) -> None:
     torch.set_num_threads(case.threads)
     libraries = peak_of(_nothing, torch.device('cpu'))
     call = of_file(case, form, path)
     connection.send((False, (0.0, 0)))
     counted = case.device == 'cpu' or FORMATS[form] != 'onnx'
-    _answer(connection, case, call, task, libraries if counted else None)
+    _answer(connection, case, call, graph, libraries if counted else None)
 
 
 def _serve_model(connection: Connection, case: Case, form: Form) -> None:
@@ -186,18 +188,23 @@ def _serve_model(connection: Connection, case: Case, form: Form) -> None:
     graph = random_graph(case)
     call = eager_or_compiled(case, form, graph)
     start = time.perf_counter()
-    call(inputs_of_case(case, graph.task)[0])
+    call(inputs_of_case(case, graph.input_names)[0])
     compiling = time.perf_counter() - start if form == 'compiled' else 0.0
     breaks = sum(torch._dynamo.utils.counters['graph_break'].values()) if compiling else 0
     connection.send((False, (compiling, breaks)))
-    _answer(connection, case, call, graph.task, libraries)
+    _answer(connection, case, call, (graph.task, graph.input_names), libraries)
 
 
 def _answer(
-    connection: Connection, case: Case, call: Call, task: str, libraries: int | None
+    connection: Connection,
+    case: Case,
+    call: Call,
+    graph: tuple[str, Sequence[str]],
+    libraries: int | None,
 ) -> None:
     """Answers questions about a form, until there are no more."""
-    device, inputs = torch.device(case.device), inputs_of_case(case, task)
+    task, names = graph
+    device, inputs = torch.device(case.device), inputs_of_case(case, names)
     for number in range(_WARM_UP):
         call(inputs[number % len(inputs)])
     while True:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vitadapter_dense.export.graphs import Graph
 from vitadapter_dense.export.programs import ExportError, Run
 from vitadapter_dense.export.sizes import Sizes
-from vitadapter_dense.inference.exported import paste_mask
+from vitadapter_dense.inference.exported import objects_of_masks, paste_mask
 from vitadapter_dense.inference.predictor import Image, Predictor
 
 _EQUAL_PIXELS = 0.999
@@ -111,13 +112,19 @@ def check_segmentor(
 
 @torch.no_grad()
 def check_detector(
-    run: Run, model: nn.Module, images: Tensor, size: tuple[int, int], tolerance: float
+    run: Run,
+    model: nn.Module,
+    graph: Graph,
+    images: Tensor,
+    size: tuple[int, int],
+    tolerance: float,
 ) -> Iterator[Check]:
     """Objects of a detector, each beside the nearest of its class, either way.
 
     Args:
         run: of the file.
         model: the detector.
+        graph: what the file was made of.
         images: `(1, 3, H, W)`.
         size: what of it is no padding.
         tolerance: largest deviation of a score.
@@ -128,12 +135,10 @@ def check_detector(
     shapes = dict(img_shape=size, ori_shape=size, batch_input_shape=whole, pad_shape=whole)
     sample = DetDataSample(metainfo=dict(shapes, scale_factor=(1.0, 1.0)))
     (predicted,) = model.predict(images, [sample], rescale=True)
-    expected = {key: value.numpy() for key, value in predicted.pred_instances.items()}
-    names = ('boxes', 'scores', 'labels', 'masks')
+    expected = _sorted({key: value.numpy() for key, value in predicted.pred_instances.items()})
     inputs = {'images': images.numpy(), 'image_size': np.asarray(size, np.float32)}
-    found = dict(zip(names, run(inputs), strict=False))
-    kept = found['scores'] > 0
-    found = {key: value[kept] for key, value in found.items()}
+    outputs = run({name: inputs[name] for name in graph.input_names})
+    found = _objects(dict(zip(graph.output_names, outputs, strict=True)), model, size)
     pairs = list(_pairs(expected, found))
     boxes = [_distance(expected['bboxes'][i], found['boxes'][j]) for i, j in pairs]
     scores = [abs(float(expected['scores'][i] - found['scores'][j])) for i, j in pairs]
@@ -143,13 +148,36 @@ def check_detector(
     if 'masks' in found and pairs:
         common, either = 0, 0
         for i, j in pairs:
-            mask = np.zeros(size, bool)
-            threshold = model.test_cfg.rcnn.mask_thr_binary
-            paste_mask(mask, found['masks'][j], found['boxes'][j], threshold=threshold)
-            common += int((mask & expected['masks'][i]).sum())
-            either += int((mask | expected['masks'][i]).sum())
+            common += int((found['masks'][j] & expected['masks'][i]).sum())
+            either += int((found['masks'][j] | expected['masks'][i]).sum())
         share = common / either if either else 1.0  # neither has any
         yield Check('masks', whole, share, _MASKS, at_least=True, unit='in common')
+
+
+def _objects(
+    outputs: dict[str, np.ndarray], model: nn.Module, size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Boxes, scores, labels and whole masks of a file's outputs, as the predictor makes them."""
+    kept = outputs['scores'] > 0
+    found = {name: values[kept] for name, values in outputs.items()}
+    if 'mask_logits' in found:
+        logits = found.pop('mask_logits')[:, : size[0], : size[1]]
+        names = ('boxes', 'scores', 'masks')
+        objects = objects_of_masks(found['scores'], logits, size)
+        found |= dict(zip(names, objects, strict=True))
+    elif 'masks' in found:
+        masks = np.zeros((len(found['boxes']), *size), bool)
+        threshold = model.test_cfg.rcnn.mask_thr_binary
+        for mask, small, box in zip(masks, found['masks'], found['boxes'], strict=True):
+            paste_mask(mask, small, box, threshold=threshold)
+        found['masks'] = masks
+    return _sorted(found)
+
+
+def _sorted(objects: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """By falling score."""
+    order = np.argsort(-objects['scores'], kind='stable')
+    return {name: values[order] for name, values in objects.items()}
 
 
 def _pairs(
@@ -171,8 +199,9 @@ def _pairs(
                     f'labels: {who} alone finds class {one["labels"][i]} with score '
                     f'{one["scores"][i]:.3f}'
                 )
-            far = [_distance(one[boxes][i], other[boxes_of_other][j]) for j in same]
-            j = int(same[int(np.argmin(far))])
+            far = np.array([_distance(one[boxes][i], other[boxes_of_other][j]) for j in same])
+            near = same[far <= far.min() + _PIXELS]  # masks often share a box; then the score tells
+            j = int(near[np.abs(other['scores'][near] - one['scores'][i]).argmin()])
             yield (j, i) if turned_round else (i, j)
 
 

@@ -89,6 +89,11 @@ class ExportedPredictor:
                 f'{about} describes another model than {path}: their hashes differ. Mend: take the '
                 f'JSON that was written with the model'
             )
+        if self.description.get('model_format', 'onnx') != 'onnx':
+            raise DescriptionError(
+                f'{path} is a package for torch, no ONNX file: `import msda, torchvision`, then '
+                f'`torch.export.load` or, of AOTInductor, `torch._inductor.aoti_load_package`'
+            )
         self.session = onnxruntime.InferenceSession(str(path), providers=list(providers))
         self.names = tuple(self.description['classes'])
 
@@ -204,21 +209,28 @@ class ExportedPredictor:
             'images': self._padded(images),
             'image_size': np.asarray([height, width], np.float32),
         }
+        inputs = {name: inputs[name] for name in self.description['inputs']}
         outputs = dict(
             zip(self.description['outputs'], self.session.run(None, inputs), strict=True)
         )
         kept = outputs['scores'] > 0
+        outputs = {name: values[kept] for name, values in outputs.items()}
+        scores, labels, masks = outputs['scores'], outputs['labels'], None
+        if 'mask_logits' in outputs:
+            logits = outputs['mask_logits'][:, :height, :width]
+            boxes, scores, masks = objects_of_masks(scores, logits, pixels.shape[:2])
+            order = np.argsort(-scores, kind='stable')
+            boxes, scores, labels, masks = (each[order] for each in (boxes, scores, labels, masks))
+            return Found(pixels, self.names, boxes=boxes, scores=scores, labels=labels, masks=masks)
         scale = np.asarray(
             [width / pixels.shape[1], height / pixels.shape[0]] * 2, dtype=np.float32
         )
-        boxes = outputs['boxes'][kept] / scale
-        masks = None
+        boxes = outputs['boxes'] / scale
         if 'masks' in outputs:
             threshold = self.description['mask_threshold']
             masks = np.zeros((len(boxes), *pixels.shape[:2]), bool)
-            for mask, small, box in zip(masks, outputs['masks'][kept], boxes, strict=True):
+            for mask, small, box in zip(masks, outputs['masks'], boxes, strict=True):
                 paste_mask(mask, small, box, threshold=threshold)
-        scores, labels = outputs['scores'][kept], outputs['labels'][kept]
         return Found(pixels, self.names, boxes=boxes, scores=scores, labels=labels, masks=masks)
 
 
@@ -281,6 +293,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
         'resize_to_multiple': lambda value: value is None or is_count(value),
         'window': is_window,
         'classes': is_names,
+        'inputs': is_names,
         'outputs': is_names,
         'align_corners': lambda value: isinstance(value, bool),
         'threshold': lambda value: value is None or (is_number(value) and 0 < value < 1),
@@ -385,6 +398,31 @@ def paste_mask(out: np.ndarray, small: np.ndarray, box: np.ndarray, *, threshold
     lines = framed[row] * (1 - of_row)[:, None] + framed[row + 1] * of_row[:, None]
     pasted = lines[:, column] * (1 - of_column) + lines[:, column + 1] * of_column
     out[first_y:past_y, first_x:past_x] = pasted >= threshold
+
+
+def objects_of_masks(
+    scores: np.ndarray, logits: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What masks say of objects: boxes (N, 4), scores (N,), and the masks (N, H, W) themselves.
+
+    Args:
+        scores: (N,), of the classes; a mask's mean probability is multiplied to it.
+        logits: (N, h, w), of what an image is in.
+        size: (H, W), of the image.
+    """
+    boxes, found = np.zeros((len(scores), 4), np.float32), np.zeros_like(scores)
+    masks = np.zeros((len(scores), *size), bool)
+    for number, logit in enumerate(logits):
+        enlarged = resize_scores(logit, size, align_corners=False)
+        masks[number] = enlarged > 0
+        inside = enlarged[masks[number]]
+        if not len(inside):
+            continue
+        certain = (1 / (1 + np.exp(-inside))).sum() / (len(inside) + 1e-6)
+        found[number] = scores[number] * certain
+        rows, columns = (np.flatnonzero(masks[number].any(axis)) for axis in (1, 0))
+        boxes[number] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return boxes, found, masks
 
 
 def _inside(width: int, height: int, scale: Sequence[int], *, turned: bool) -> tuple[int, int]:
