@@ -15,6 +15,7 @@ from coco_files import coco_content, write_coco
 from vitadapter_dense.datasets import DatasetError
 from vitadapter_dense.datasets.panoptic_files import decode_panoptic, read_panoptic_file
 from vitadapter_dense.datasets.panoptic_from_instances import make_panoptic
+from vitadapter_dense.datasets.semantic_from_instances import frequent_classes, make_semantic
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset' / 'make_panoptic.py'
 
@@ -58,6 +59,23 @@ def test_smaller_objects_are_in_front_and_crowds_behind(instances) -> None:
     value = cv2.imread(str(labels / image.file_name), cv2.IMREAD_UNCHANGED)
     assert value.dtype == np.uint8
     assert [value[r, c] for r, c in ((0, 0), (15, 15), (25, 25), (79, 99))] == [255, 0, 1, 3]
+
+
+def test_semantic_maps_of_some_classes(instances) -> None:
+    assert frequent_classes(instances, 2) == ['cat', 'dog'], 'two objects each, by their number'
+    make_semantic(instances, instances.parent / 'maps', ['dog'])
+    (file,) = (instances.parent / 'maps').glob('*.png')
+    expected = np.full((80, 100), 1)
+    expected[:20] = 255  # the crowd, of dogs
+    expected[10:50, 10:60] = 1
+    expected[20:30, 20:30] = 0
+    np.testing.assert_array_equal(cv2.imread(str(file), cv2.IMREAD_UNCHANGED), expected)
+    for refused in (
+        lambda: frequent_classes(instances, 3),
+        lambda: make_semantic(instances, instances.parent / 'maps', ['dogs']),
+    ):
+        with pytest.raises(DatasetError, match=r'instances_val\.json'):
+            refused()
 
 
 def test_without_a_rest_pixels_are_void(instances) -> None:

@@ -7,6 +7,15 @@ import pytest
 pytest.importorskip('mmcv.ops', reason='needs mmcv')
 
 from tools.experiments import fuzz_backbones
+from vitadapter_dense.training.random_backbones import draw
+
+
+def test_every_backbone_and_attention_is_drawn():
+    configs = [draw(seed).config for seed in range(200)]
+    kinds = {config.get('backbone', config)['type'] for config in configs}
+    ours = {'ViTAdapter', 'LiteAdapter', 'PlainViT', 'SimplePyramid', 'PriorPyramid', 'TimmStages'}
+    assert ours <= kinds
+    assert {config.get('attention') for config in configs} >= {'deformable', 'global', 'cswin'}
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from torch import Tensor
 from vitadapter_dense.checkpoints.downloads import fetch, is_address, record_of
 from vitadapter_dense.checkpoints.errors import WeightsError
 from vitadapter_dense.checkpoints.folders import file_in_folder, is_index, parts_of
+from vitadapter_dense.checkpoints.packages import file_of_package, is_packaged
 from vitadapter_dense.checkpoints.plain_types import PLAIN_TYPES
 
 _UNREADABLE = (
@@ -55,9 +56,11 @@ _LEGACY_START = b'\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
 
 
 def _local_file(source: str | Path) -> Path:
-    """The file itself: downloaded first if ``source`` is an address, found if it is a folder."""
+    """The file itself: downloaded from an address, found in a folder or in a package."""
     if is_address(source):
         return fetch(str(source))
+    if is_packaged(source):
+        return file_of_package(source)
     path = Path(source).expanduser()
     if path.is_dir():
         return file_in_folder(path)
@@ -144,8 +147,8 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
 
     Args:
         source: a file (``.pth``, ``.pt``, ``.bin``, ``.safetensors``, ``.npz``), a ``.zip`` with
-            one in it, a folder of Hugging Face's libraries, the index of its parts, or an http(s)
-            URL.
+            one in it, a folder of Hugging Face's libraries, the index of its parts, an http(s)
+            URL, or ``package:name/path`` for a file of an installed package.
         map_location: device of the tensors.
 
     Raises:

@@ -49,7 +49,7 @@ def make_panoptic(
     Raises:
         DatasetError: naming the file, the value and the mend.
     """
-    content = _read(Path(instances_file))
+    content = read_instances(Path(instances_file))
     panoptic_file, map_dir = Path(panoptic_file), Path(map_dir)
     _check_owned(panoptic_file)
     categories = _categories(content['categories'], stuff, file=instances_file)
@@ -69,9 +69,9 @@ def make_panoptic(
         shape = (image['height'], image['width'])
         painted, segments = paint(of_image[image['id']], shape, rest=ids.get(rest))
         name = os.path.splitext(image['file_name'])[0] + '.png'
-        _write(map_dir / name, encode_panoptic(painted))
+        write_whole(map_dir / name, encode_panoptic(painted))
         if label_dir is not None:
-            _write(Path(label_dir) / name, _encode_labels(painted, segments))
+            write_whole(Path(label_dir) / name, _encode_labels(painted, segments))
         entries.append(dict(image_id=image['id'], file_name=name, segments_info=segments))
         if progress is not None:
             progress(number, len(content['images']))
@@ -83,7 +83,7 @@ def make_panoptic(
         annotations=entries,
         categories=categories,
     )
-    _write(panoptic_file, json.dumps(result, separators=(',', ':')).encode())
+    write_whole(panoptic_file, json.dumps(result, separators=(',', ':')).encode())
 
 
 def paint(
@@ -162,7 +162,12 @@ def _categories(
     ]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_instances(path: Path) -> dict[str, Any]:
+    """What a file of COCO instances says.
+
+    Raises:
+        DatasetError: it is none, or has no masks.
+    """
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
@@ -197,7 +202,8 @@ def _check_owned(path: Path) -> None:
         )
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all, and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'{path.name}.tmp')
     temporary.write_bytes(data)

@@ -19,6 +19,7 @@ from vitadapter_dense.checkpoints.checked_loading import (
     read_checkpoint,
     state_dict_of,
 )
+from vitadapter_dense.encoders.efficientnet_names import in_timm_efficientnet_names
 from vitadapter_dense.encoders.families import is_plain_vit
 from vitadapter_dense.encoders.foreign_weights import (
     format_of,
@@ -94,7 +95,9 @@ def in_timm_names(
         return renamed
     image_args = image_args or {}
     scratch = timm.create_model(model_name, pretrained=False, num_classes=0, **image_args)
-    state_dict = without_prefix(state_dict, scratch.state_dict())
+    wanted = scratch.state_dict()
+    state_dict = without_prefix(state_dict, wanted)
+    state_dict = in_timm_efficientnet_names(state_dict, wanted, model_name)
     if is_plain_vit(scratch) and format_of(state_dict) == 'augreg':
         state_dict = from_augreg(state_dict)
     # timm's modules know the foreign names and layouts of their family (MAE, DINOv2, CLIP, ...)
@@ -125,7 +128,7 @@ def load_pretrained(
         module: the encoder.
         model_name: timm's name, with a tag for particular weights
             (``vit_base_patch16_224.augreg_in21k``).
-        pretrained: ``True`` for timm's hub, otherwise a file or a URL.
+        pretrained: ``True`` for timm's hub, otherwise a file, a URL or a file of a package.
         image_args: timm arguments that change the shape of the weights (``img_size``,
             ``patch_size``); timm resamples the weights to them.
 

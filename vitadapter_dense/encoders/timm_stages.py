@@ -31,8 +31,8 @@ class TimmStages(BaseModule):
 
     Args:
         model_name: timm's name, e.g. ``convnext_tiny.fb_in1k``.
-        pretrained: ``True`` (timm's hub), ``False``, a file or a URL; read in :meth:`init_weights`
-            only.
+        pretrained: ``True`` (timm's hub), ``False``, a file, a URL, or ``package:name/path`` for a
+            file of an installed Python package; read in :meth:`init_weights` only.
         strides: which maps to return, by their stride; one map each.
         frozen: no parameter trains, and the model stays in eval mode.
         **timm_args: arguments of the timm model, handed on as they are. A model that takes images

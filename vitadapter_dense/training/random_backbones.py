@@ -52,7 +52,7 @@ class Draw:
 def draw(seed: int) -> Draw:
     """The run of a seed."""
     rng = random.Random(seed)
-    kinds = [_adapter, _adapter, _adapter, _plain, _pyramid, _timm_stages]
+    kinds = 3 * [_adapter] + [_lite_adapter, _plain, _pyramid, _prior_pyramid, _timm_stages]
     if all(find_spec(name) for name in ('mmcv', 'mmdet', 'mmseg')):
         kinds += [_toolbox]
     config, strides, transformer, apart = rng.choice(kinds)(rng)
@@ -62,7 +62,7 @@ def draw(seed: int) -> Draw:
     if tuning is None:
         config = {key: value for key, value in config.items() if key != 'with_cp' or not toolbox}
     else:
-        if config['type'] == 'ViTAdapter':
+        if config['type'] in ('ViTAdapter', 'LiteAdapter'):
             config = dict(config, tuning=tuning)
         else:
             config = dict(type='TunedBackbone', backbone=config, tuning=tuning)
@@ -70,9 +70,15 @@ def draw(seed: int) -> Draw:
     # a batch norm in training mode needs two values a channel
     cells = batch * math.ceil(hw[0] / max(strides)) * math.ceil(hw[1] / max(strides))
     training = cells > 1 and rng.random() < 0.5
-    # the only point of the only level has all the weight
-    idle = 'extractor.*attention_weights' if config.get('n_points') == 1 else '(?!)'
-    return Draw(config, hw, batch, training, strides, apart, idle)
+    return Draw(config, hw, batch, training, strides, apart, _idle(config))
+
+
+def _idle(config: dict[str, Any]) -> str:
+    if config.get('attention', 'deformable') != 'deformable':
+        return r'key_proj\.bias'  # it adds the same to the logits of all keys
+    if config['type'] == 'ViTAdapter' and config['n_points'] == 1:
+        return 'extractor.*attention_weights'  # the only point of the only level has all the weight
+    return '(?!)'
 
 
 def _encoder(rng: random.Random, *, multiple: int = 1) -> tuple[dict[str, Any], int]:
@@ -110,8 +116,9 @@ def _spans(rng: random.Random, depth: int) -> list[list[int]]:
 
 
 def _adapter(rng: random.Random) -> Kind:
-    encoder, _ = _encoder(rng)
+    encoder, patch = _encoder(rng)
     spans, heads = _spans(rng, encoder['depth']), encoder['num_heads']
+    attention = rng.choice(['deformable', 'deformable', 'global', *(['cswin'] * (patch == 16))])
     injector = rng.random() < 0.8
     apart = not injector and rng.random() < 0.5
     config = dict(
@@ -119,8 +126,9 @@ def _adapter(rng: random.Random) -> Kind:
         encoder=dict(encoder, frozen=apart),
         interaction_indexes=spans,
         conv_inplane=rng.choice([4, 6]),
+        attention=attention,
         n_points=rng.randint(1, 4),
-        deform_num_heads=rng.choice([heads, 2 * heads]),
+        deform_num_heads=2 * heads if attention == 'cswin' else rng.choice([heads, 2 * heads]),
         deform_ratio=rng.choice([0.5, 1.0]),
         with_cffn=rng.random() < 0.8,
         cffn_ratio=rng.choice([0.25, 0.5]),
@@ -131,6 +139,22 @@ def _adapter(rng: random.Random) -> Kind:
         with_cp=rng.random() < 0.25,
     )
     return config, (4, 8, 16, 32), True, apart
+
+
+def _lite_adapter(rng: random.Random) -> Kind:
+    encoder, _ = _encoder(rng)
+    depth = encoder['depth'] = rng.randint(3, 5)
+    if 'window_sizes' in encoder:
+        encoder['window_sizes'] = [rng.choice([None, 2, 3, 5]) for _ in range(depth)]
+    config = dict(
+        type='LiteAdapter',
+        encoder=encoder,
+        out_indices=rng.choice([None, sorted(rng.sample(range(depth), 3))]),
+        conv_inplane=rng.choice([4, 6]),
+        out_channels=rng.choice([None, 10]),
+        norm_cfg=rng.choice([None, dict(type='BN'), dict(type='GN', num_groups=2)]),
+    )
+    return config, (4, 8, 16, 32), True, False
 
 
 def _plain(rng: random.Random) -> Kind:
@@ -153,6 +177,23 @@ def _pyramid(rng: random.Random) -> Kind:
     if style == 'vitdet':
         config['out_channels'] = rng.choice([4, 9])
     elif depth < 4 or rng.random() < 0.5:
+        config['out_indices'] = [rng.randrange(depth)]
+    return config, tuple(patch * 2**level / 4 for level in range(4)), True, False
+
+
+def _prior_pyramid(rng: random.Random) -> Kind:
+    encoder, patch = _encoder(rng, multiple=8)
+    depth, heads = encoder['depth'], encoder['num_heads']
+    config = dict(
+        type='PriorPyramid',
+        encoder=encoder,
+        injection=rng.choice(['add', 'attention']),
+        conv_inplane=rng.choice([4, 6]),
+        n_points=rng.randint(1, 4),
+        deform_num_heads=rng.choice([heads, 2 * heads]),
+        deform_ratio=rng.choice([0.5, 1.0]),
+    )
+    if depth < 4 or rng.random() < 0.5:
         config['out_indices'] = [rng.randrange(depth)]
     return config, tuple(patch * 2**level / 4 for level in range(4)), True, False
 
