@@ -1,76 +1,25 @@
 """Deformable DETR (https://arxiv.org/abs/2010.04159), with box refinement and two stages.
 
 The numbers are those of MMDetection's deformable-detr-refine-twostage_r50_16xb2-50e_coco.py.
-`backbone` and `neck.in_channels` come with the preset. The levels have strides 8 to 64; their
-number stands in four places: the neck's `num_outs`, `num_feature_levels`, and `num_levels` of the
-attention in encoder and decoder.
 """
 
-num_levels = 4
+_base_ = './detr.py'
+
+ffn_cfg = dict(feedforward_channels=1024, ffn_drop=0.1)
 
 model = dict(
     type='DeformableDETR',
     num_queries=300,
-    num_feature_levels=num_levels,
-    with_box_refine=True,
-    as_two_stage=True,
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=1,
-    ),
-    neck=dict(
-        type='ChosenLevels',
-        start_level=1,
-        neck=dict(
-            type='mmdet.ChannelMapper',
-            kernel_size=1,
-            out_channels=256,
-            act_cfg=None,
-            norm_cfg=dict(type='GN', num_groups=32),
-            num_outs=num_levels,
-        ),
-    ),
-    encoder=dict(
-        num_layers=6,
-        layer_cfg=dict(
-            self_attn_cfg=dict(embed_dims=256, num_levels=num_levels, batch_first=True),
-            ffn_cfg=dict(embed_dims=256, feedforward_channels=1024, ffn_drop=0.1),
-        ),
-    ),
+    encoder=dict(layer_cfg=dict(self_attn_cfg=dict(batch_first=True), ffn_cfg=ffn_cfg)),
     decoder=dict(
-        num_layers=6,
-        return_intermediate=True,
         layer_cfg=dict(
-            self_attn_cfg=dict(embed_dims=256, num_heads=8, dropout=0.1, batch_first=True),
-            cross_attn_cfg=dict(embed_dims=256, num_levels=num_levels, batch_first=True),
-            ffn_cfg=dict(embed_dims=256, feedforward_channels=1024, ffn_drop=0.1),
-        ),
-        post_norm_cfg=None,
-    ),
-    positional_encoding=dict(num_feats=128, normalize=True, offset=-0.5),
-    bbox_head=dict(
-        type='DeformableDETRHead',
-        num_classes=80,
-        sync_cls_avg_factor=True,
-        loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
-        loss_bbox=dict(type='L1Loss', loss_weight=5.0),
-        loss_iou=dict(type='GIoULoss', loss_weight=2.0),
-    ),
-    train_cfg=dict(
-        assigner=dict(
-            type='HungarianAssigner',
-            match_costs=[
-                dict(type='FocalLossCost', weight=2.0),
-                dict(type='BBoxL1Cost', weight=5.0, box_format='xywh'),
-                dict(type='IoUCost', iou_mode='giou', weight=2.0),
-            ],
+            self_attn_cfg=dict(dropout=0.1, batch_first=True),
+            cross_attn_cfg=dict(batch_first=True),
+            ffn_cfg=ffn_cfg,
         ),
     ),
+    positional_encoding=dict(offset=-0.5),
+    bbox_head=dict(type='DeformableDETRHead', loss_cls=dict(loss_weight=2.0)),
     test_cfg=dict(max_per_img=100),
 )
-
-# Nothing reads the map at stride 4.
-find_unused_parameters = True
+del ffn_cfg

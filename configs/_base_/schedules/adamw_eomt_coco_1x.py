@@ -1,35 +1,17 @@
-"""EoMT with DINOv3 on COCO: 12 epochs of 7392 iterations, for size L.
+"""EoMT with DINOv3 on COCO: 12 epochs, for size L.
 
-Source: EoMT, configs/dinov3/coco/panoptic/eomt_large_640.yaml (`lr`, `llrd`,
-`llrd_l2_enabled`, annealing). The blocks that take the queries train at the full rate, those below
-them at 0.8 of it from block to block; the embeddings here at a step less than the first block.
+Source: EoMT, configs/dinov3/coco/panoptic/eomt_large_640.yaml (annealing).
 """
 
-_base_ = './adamw_eomt.py'
+_base_ = './adamw_eomt_coco.py'
 
 max_iters = 88704
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=7392)
+train_cfg = dict(max_iters=max_iters)
 
-depth, open_blocks = 24, 4
-optim_wrapper = dict(
-    paramwise_cfg=dict(
-        num_layers=depth,
-        layer_decay_rate=0.8,
-        custom_keys={
-            'backbone.encoder': dict(lr_mult=1 / 0.8),  # the last block's rate is the full one
-            **{
-                f'backbone.encoder.blocks.{i}.': dict(lr_mult=0.8 ** (i - depth))
-                for i in range(depth - open_blocks, depth)
-            },
-        },
-    ),
-)
-del depth, open_blocks
+optim_wrapper = dict(paramwise_cfg=_base_.pop('layer_rates').l)
 
-param_scheduler = [
-    _base_.param_scheduler[0],
-    dict(_base_.param_scheduler[1], end=max_iters),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(end=max_iters)
 
 custom_hooks = [
     dict(
