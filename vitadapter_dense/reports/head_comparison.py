@@ -72,7 +72,7 @@ def draw_comparison(results: Mapping[str, Mapping[str, Any]]) -> Figure:
             x, (third, end) = result['image_seconds'], result['scores'][name]
             axes.plot([x, x], [third, end], color=colour, linewidth=1, alpha=0.5)
             points[kind] = axes.plot(x, end, marker=marker, color=colour, linestyle='')[0]
-        axes.set(xlabel='s an image', ylabel=f'{name} (%)', xscale='log', ylim=(0, None))
+        axes.set(xlabel='s an image', ylabel=f'{name} (%)', xlim=(0, None), ylim=(0, None))
     figure.legend(points.values(), points.keys(), loc='outside right center', frameon=False)
     return figure
 
