@@ -84,6 +84,7 @@ from vitadapter_dense.command_line.config import add_hook, set_work_dir
 from vitadapter_dense.command_line.run_files import find_checkpoint
 from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
 from vitadapter_dense.datasets.errors import DatasetError
+from vitadapter_dense.inference.large_images import LargeImagesHook
 from vitadapter_dense.inference.tta import apply_tta
 from vitadapter_dense.reports.dump_predictions import DumpPredictions
 from vitadapter_dense.reports.metric_lines import metric_lines
@@ -154,6 +155,7 @@ def run(args: argparse.Namespace) -> dict[str, float]:
         if is_first_process(args.launcher):
             remarks = check_config_datasets(cfg, loaders=('test',))
         runner = build_runner(cfg, evaluation=True, verbose=args.verbose)
+    runner.register_hook(LargeImagesHook())
     log_remarks(remarks, logger=runner.logger)
     with errors_as_message(DatasetError, OutputError, WeightsError):
         metrics = runner.test()

@@ -97,6 +97,7 @@ from vitadapter_dense.command_line.work_dirs import check_work_dir, hold_work_di
 from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.encoders.image_statistics import find_other_statistics
+from vitadapter_dense.inference.large_images import LargeImagesHook
 from vitadapter_dense.reports.progress import ProgressBarHook
 from vitadapter_dense.reports.summary import RunSummaryHook
 from vitadapter_dense.training.distributed import closed_in_order
@@ -157,6 +158,7 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
             held.enter_context(hold_work_dir(cfg.work_dir, args.config))
         runner = build_runner(cfg, verbose=args.verbose)
         runner.register_hook(RunSummaryHook())
+        runner.register_hook(LargeImagesHook())
         if start is not None:
             go_on_from(runner, start, accept_changes=args.accept_changes)
     log_remarks(remarks, logger=runner.logger)

@@ -53,6 +53,7 @@ from vitadapter_dense.heads import (
 from vitadapter_dense.inference import (
     ExportedPredictor,
     InstanceTTAModel,
+    LargeImagesHook,
     MultiTaskModel,
     Predictor,
     SegmentationTTAModel,
@@ -137,6 +138,7 @@ __all__ = [
     'Injector',
     'InstanceTTAModel',
     'Interaction',
+    'LargeImagesHook',
     'LayerDecayOptimWrapperConstructor',
     'ListedImages',
     'LiteAdapter',

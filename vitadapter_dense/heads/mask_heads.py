@@ -117,10 +117,20 @@ class SemanticMaskHead(MaskHead):
     ) -> Tensor:
         """``(B, num_classes, H, W)`` scores, the masks of all queries times their classes."""
         meta = batch_img_metas[0]
-        classes, masks = self._predict(
-            features, tuple(meta.get('pad_shape', meta['img_shape'])[:2])
-        )
-        return torch.einsum('bqc,bqhw->bchw', classes.softmax(-1)[..., :-1], masks.sigmoid())
+        height, width = meta.get('pad_shape', meta['img_shape'])[:2]
+        classes, masks, covered = self.class_masks(features)
+        masks = F.interpolate(masks, covered, mode='bilinear')[:, :, :height, :width]
+        return torch.einsum('bqc,bqhw->bchw', classes, masks.sigmoid())
+
+    def class_masks(self, features: Any) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """What the scores are made of.
+
+        Returns:
+            Probabilities of classes ``(B, Q, num_classes)``, logits of masks ``(B, Q, h, w)``, and
+            the pixels that these cover.
+        """
+        classes, masks = self.decoder(features)[-1]
+        return classes.float().softmax(-1)[..., :-1], masks.float(), self._covered(masks)
 
 
 @MODELS.register_module()

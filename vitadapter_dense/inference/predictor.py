@@ -38,6 +38,7 @@ from vitadapter_dense.command_line.run_files import find_checkpoint
 from vitadapter_dense.command_line.work_dirs import config_of
 from vitadapter_dense.datasets.loading import value_range_of
 from vitadapter_dense.inference.devices import checked_device, checked_precision
+from vitadapter_dense.inference.large_images import bound_memory
 from vitadapter_dense.inference.prediction import Prediction
 from vitadapter_dense.reports.label_pictures import full_palette
 from vitadapter_dense.training.float32_predictions import keep_predictions_float32
@@ -133,6 +134,7 @@ class Predictor:
         self.precision = checked_precision(precision, self.device)
         content = read_checkpoint(checkpoint)
         self.model = _loaded(cfg, content, checkpoint).to(self.device).eval()
+        bound_memory(self.model)
         if self.precision != torch.float32:
             keep_predictions_float32(self.model)
         dataset = next(iter_datasets(cfg.test_dataloader.dataset))
