@@ -19,16 +19,17 @@ from vitadapter_dense.export.substitutes import traceable
 LEVELS = [(5, 7), (3, 2), (1, 1)]
 
 
+@pytest.mark.parametrize('batch', [1, 2])
 @pytest.mark.parametrize('gather', [False, True])
-def test_taken_apart_computes_what_the_operators_do(gather):
-    """Outside of the maps too, and far outside."""
+def test_taken_apart_computes_what_the_operators_do(gather, batch):
+    """Outside of the maps too, and far outside; of one image, no heads are copied to be in order."""
     torch.manual_seed(0)
     rows = sum(height * width for height, width in LEVELS)
-    value = torch.randn(2, rows, 3, 4)
-    locations = torch.randn(2, 6, 3, 3, 2, 2) + 0.5
+    value = torch.randn(batch, rows, 3, 4)
+    locations = torch.randn(batch, 6, 3, 3, 2, 2) + 0.5
     locations[0, 0] = 1e9
-    weights = torch.rand(2, 6, 3, 3, 2)
-    fused = (torch.rand(1, 6, 1, 2), torch.randn(2, 6, 3, 3, 2, 2), torch.randn(2, 6, 3, 6))
+    weights = torch.rand(batch, 6, 3, 3, 2)
+    fused = (torch.rand(1, 6, 1, 2), torch.randn(batch, 6, 3, 3, 2, 2), torch.randn(batch, 6, 3, 6))
     expected = ms_deform_attn(value, LEVELS, locations, weights)
     expected_fused = ms_deform_attn_fused(value, LEVELS, *fused)
     calls = []

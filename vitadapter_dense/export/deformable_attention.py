@@ -130,7 +130,7 @@ def sample_by_gathers(image: Tensor, places: Tensor) -> Tensor:
             inside = (row >= 0) & (row <= height - 1) & (column >= 0) & (column <= width - 1)
             share = share * share_of_row * inside.to(share.dtype)
             index = torch.where(inside, row * width + column, 0)
-            index = index.to(torch.int64).view(batch, 1, queries * points)
+            index = index.to(torch.int64).reshape(batch, 1, queries * points)
             corner = pixels.gather(2, index.expand(-1, channels, -1))
             corner = corner.view(batch, channels, queries, points) * share[:, None]
             output = corner if output is None else output + corner
