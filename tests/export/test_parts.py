@@ -22,7 +22,7 @@ LEVELS = [(5, 7), (3, 2), (1, 1)]
 @pytest.mark.parametrize('batch', [1, 2])
 @pytest.mark.parametrize('gather', [False, True])
 def test_taken_apart_computes_what_the_operators_do(gather, batch):
-    """Outside of the maps too, and far outside; of one image, no heads are copied to be in order."""
+    """Outside of the maps too, and far outside; of one image, too, whose heads are not copied."""
     torch.manual_seed(0)
     rows = sum(height * width for height, width in LEVELS)
     value = torch.randn(batch, rows, 3, 4)
