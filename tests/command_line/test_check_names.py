@@ -34,6 +34,7 @@ def test_near_misses_are_named_with_what_is_near(option, message):
 
 def test_options_are_arguments_that_their_class_takes():
     real = {'model.backbone.with_cp': True, 'model.backbone.tuning.type': 'LoRA'}
+    real['model.backbone.encoder.reg_tokens'] = 2  # timm's
     cfg = load_config(SHAPES, options=real)
     check_names(cfg, real)
     cfg.merge_from_dict({'model.backbone.colour.r': 1})

@@ -104,7 +104,9 @@ def _of_type(
         near = difflib.get_close_matches(key, accepted, n=3, cutoff=NEAR)
         if near:
             yield f'{place}.{key} is no argument of {kind}; did you mean {" or ".join(near)}?'
-        elif any(f'{option}.'.startswith(f'{place}.{key}.') for option in given):
+        elif any(f'{option}.'.startswith(f'{place}.{key}.') for option in given) and not any(
+            _hands_on(built) for built in known[name]
+        ):
             takes = ', '.join(sorted(accepted))
             yield f'{place}.{key} is no argument of {kind}, which takes {takes}'
 
@@ -139,3 +141,12 @@ def _parameters(built: Any) -> set[str] | None:
         if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
             return names
     return None
+
+
+def _hands_on(built: Any) -> bool:
+    """Whether what it takes beyond its own arguments goes elsewhere than to its base classes.
+
+    Its name tells: `**kwargs` are a base class's, `**timm_args` are timm's, which knows them.
+    """
+    parameters = inspect.signature(built.__init__).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD and p.name != 'kwargs' for p in parameters)
