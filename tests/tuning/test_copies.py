@@ -16,10 +16,11 @@ from tests.tuning.toys import BACKBONES, IN_BLOCKS, METHODS, build, disturbed_pa
 FAST = [('mona', 'vit'), ('side', 'vitadapter'), ('vpt', 'timm_swin'), ('lora', 'resnet')]
 PAIRS = {
     *((method, backbone) for method in METHODS for backbone in ('vit', 'timm_swin')),
+    ('vpt_pad', 'resnet'),
     *((method, 'swin') for method in IN_BLOCKS),
     *(('lora', backbone) for backbone in BACKBONES),
     *FAST,
-}
+} - {('vpt_pad', 'vit'), ('vpt_pad', 'timm_swin')}  # for convolutional backbones
 
 
 def outputs(model: nn.Module) -> list[Tensor]:

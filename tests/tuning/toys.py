@@ -97,10 +97,15 @@ METHODS: dict[str, Any] = dict(
     vpt_deep=dict(type='VisualPromptTuning', num_tokens=3, deep=True, project=8),
     vpt_add=dict(type='VisualPromptTuning', location='add', deep=True),
     vpt_pixel=dict(type='VisualPromptTuning', location='prepend_pixel', num_tokens=2),
-    vpt_channel=dict(type='VisualPromptTuning', location='concat_channel', num_tokens=2),
+    vpt_channel=dict(type='VisualPromptTuning', location='below', num_tokens=2),
     vpt_bias=[dict(type='Convpass'), dict(type='VisualPromptTuning'), dict(type='BiasTuning')],
+    vpt_pad=dict(type='VisualPromptTuning', location='pad', num_tokens=5),
 )
+CONVOLUTIONAL = {'resnet', 'convnext', 'regnet'}
+# methods that work on these backbones alone
+ALONE_ON = dict(vpt_pad=CONVOLUTIONAL, vpt_channel=TRANSFORMERS | CONVOLUTIONAL)
 IN_BLOCKS = {'adaptformer', 'mona', 'convpass', *(name for name in METHODS if 'vpt' in name)}
+IN_BLOCKS -= {'vpt_pad'}
 
 
 def build(backbone: str, tuning: Any = None, **options: Any) -> nn.Module:
@@ -137,7 +142,8 @@ def pairs(*, transformers_only: set[str] = IN_BLOCKS) -> list[tuple[str, str]]:
         (method, backbone)
         for method in METHODS
         for backbone in BACKBONES
-        if method not in transformers_only or backbone in TRANSFORMERS
+        if backbone in ALONE_ON.get(method, BACKBONES)
+        and (method not in transformers_only - {*ALONE_ON} or backbone in TRANSFORMERS)
     ]
 
 

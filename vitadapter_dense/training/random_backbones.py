@@ -263,7 +263,7 @@ def _tuning(rng: random.Random, transformer: bool) -> Any:
 
 
 def _prompts(rng: random.Random) -> dict[str, Any]:
-    location = rng.choice(['prepend', 'prepend', 'add', 'prepend_pixel', 'concat_channel'])
+    location = rng.choice(['prepend', 'prepend', 'add', 'prepend_pixel', 'below'])
     prompts = dict(type='VisualPromptTuning', num_tokens=rng.randint(1, 4), location=location)
     if location in ('prepend', 'add'):
         prompts['deep'] = rng.random() < 0.5

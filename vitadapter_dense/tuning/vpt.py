@@ -1,4 +1,4 @@
-"""``VisualPromptTuning``: learned inputs for a frozen transformer.
+"""``VisualPromptTuning``: learned inputs for a frozen backbone.
 
 Visual Prompt Tuning (Jia et al., ECCV 2022, https://arxiv.org/abs/2203.12119): section 3.2 for the
 shallow and the deep kind, section 4.3 for where prompts may stand. Sizes that the authors' code
@@ -9,6 +9,7 @@ resampled to the size at hand.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -21,7 +22,15 @@ from torch.nn import functional as F
 from vitadapter_dense.encoders.position import resample_grid_embedding
 from vitadapter_dense.encoders.tokens import Tokens
 from vitadapter_dense.tuning.base import Tuning
-from vitadapter_dense.tuning.blocks import need_transformer_blocks
+from vitadapter_dense.tuning.blocks import need_transformer_blocks, transformer_blocks
+from vitadapter_dense.tuning.image_prompts import (
+    SIDE,
+    BorderPrompt,
+    beside,
+    cell_of,
+    frame,
+    image_convolution,
+)
 from vitadapter_dense.tuning.prompted_windows import (
     leave_prompts,
     prompt_block,
@@ -29,22 +38,23 @@ from vitadapter_dense.tuning.prompted_windows import (
 )
 from vitadapter_dense.tuning.stages import find_stages, is_plain_vit
 
-_PRETRAINED_SIZE = 224  # of images, where a backbone does not tell
-
-Location = Literal['prepend', 'add', 'prepend_pixel', 'concat_channel']
+Location = Literal['prepend', 'add', 'prepend_pixel', 'below', 'pad']
+_LOCATIONS = ('prepend', 'add', 'prepend_pixel', 'below', 'pad')
 
 
 @MODELS.register_module()
 class VisualPromptTuning(Tuning):
-    """Prompts for a plain ViT or a Swin. They do not start as the identity.
+    """Prompts for a plain ViT, a Swin or a convolutional backbone; no identity at the start.
 
     Args:
-        num_tokens: number of prompts; with ``'concat_channel'`` of channels.
+        num_tokens: number of prompts; with ``'below'`` of channels, with ``'pad'`` of pixels.
         deep: other prompts in each block in place of what became of the last ones.
         location: ``'prepend'`` puts prompts beside the tokens, ``'add'`` adds a map of prompts to
             the tokens' map, ``'prepend_pixel'`` makes the prompts of learned patches by the frozen
-            patch embedding, ``'concat_channel'`` adds channels to the image and trains the patch
-            embedding. The last two are shallow.
+            patch embedding, ``'below'`` adds channels to the image and trains the convolution that
+            sees it, ``'pad'`` puts a border around it. The last three are shallow. Convolutional
+            backbones take the last two, plain ViTs all but ``'pad'``. The border leaves maps and
+            boxes where they are: maps are cut to the image.
         dropout: of the prompts.
         project: width of the prompts before a learned projection; ``None``: no projection.
 
@@ -65,10 +75,10 @@ class VisualPromptTuning(Tuning):
         project: int | None = None,
     ) -> None:
         super().__init__()
-        if location not in ('prepend', 'add', 'prepend_pixel', 'concat_channel') or num_tokens < 1:
+        if location not in _LOCATIONS or num_tokens < 1:
             raise ValueError(
                 f'VisualPromptTuning(num_tokens={num_tokens}, location={location!r}): one token at '
-                f"least; the location is 'prepend', 'add', 'prepend_pixel' or 'concat_channel'"
+                f'least; the location is one of {", ".join(_LOCATIONS)}'
             )
         if deep and location not in ('prepend', 'add'):
             raise ValueError(f'location={location!r} acts on the image: deep=True is not for it')
@@ -89,8 +99,15 @@ class VisualPromptTuning(Tuning):
         """Makes the prompts.
 
         Raises:
-            ValueError: the backbone has no transformer blocks.
+            ValueError: the backbone has nothing that such prompts are for.
         """
+        if self.location == 'pad':
+            self._make_border(backbone)
+            return
+        if self.location == 'below' and not transformer_blocks(backbone):
+            self._blocks = []
+            self._make_channels(*self._need_convolution(backbone))
+            return
         blocks = need_transformer_blocks(backbone, self)
         self.sites = list(blocks) if self.deep else [next(iter(blocks))]
         self._blocks = list(blocks.values())
@@ -112,7 +129,10 @@ class VisualPromptTuning(Tuning):
                 for grid, dim in zip(self._grids[:count], dims, strict=False)
             )
         else:
-            self._make_channels(backbone, conv, spread)
+            grid = self._pretrained_grids(backbone)[0]
+            size = [side * kernel for side, kernel in zip(grid, conv.kernel_size, strict=True)]
+            names = {id(module): name for name, module in backbone.named_modules()}
+            self._make_channels(names[id(conv)], conv, size)
         if not is_plain_vit(backbone):
             self._hook_swin(backbone)
 
@@ -134,22 +154,44 @@ class VisualPromptTuning(Tuning):
                 nn.init.kaiming_normal_(projection.weight, mode='fan_out')
                 self.projections[str(dim)] = projection
 
-    def _make_channels(self, backbone: nn.Module, conv: nn.Conv2d, spread: float) -> None:
-        grid = self._pretrained_grids(backbone)[0]
-        size = [side * kernel for side, kernel in zip(grid, conv.kernel_size, strict=True)]
-        self.channels = _uniform((1, self.num_tokens, *size), spread)
-        self.channel_embed = nn.Conv2d(
-            self.num_tokens, conv.out_channels, conv.kernel_size, stride=conv.stride, bias=False
-        )
-        names = {id(module): name for name, module in backbone.named_modules()}
-        self.sites = [names[id(conv)]]
+    def _make_channels(
+        self, name: str, conv: nn.Conv2d, size: Sequence[int] = (SIDE, SIDE)
+    ) -> None:
+        fan = 3 * math.prod(conv.kernel_size) + conv.out_channels
+        self.channels = _uniform((1, self.num_tokens, *size), math.sqrt(6 / fan))
+        self.channel_embed = beside(conv, self.num_tokens)
+        self.sites = [name]
         conv.register_forward_hook(self._embed_channels)
+
+    def _need_convolution(self, backbone: nn.Module) -> tuple[str, nn.Conv2d]:
+        found = image_convolution(backbone)
+        if found is None:
+            raise ValueError(
+                f"location='below' adds channels to the image, and {type(backbone).__name__} has "
+                f'no convolution that sees its three: choose a ResNet, RegNet, ConvNeXt or '
+                f"EfficientNet, or location='pad'"
+            )
+        return found
+
+    def _make_border(self, backbone: nn.Module) -> None:
+        only = getattr(getattr(backbone, 'image_sizes', None), 'only', None)
+        if is_plain_vit(backbone) or only is not None:
+            raise ValueError(
+                f"location='pad' puts a border around the image, and {type(backbone).__name__} "
+                f'takes images of one size alone, or tokens: use it on convolutional backbones; '
+                f"for a plain ViT there is location='prepend'"
+            )
+        found = image_convolution(backbone)
+        self._blocks = []
+        self.sites = [found[0] if found else '']
+        self.border = BorderPrompt(self.num_tokens, cell_of(backbone))
+        frame(backbone, self)
 
     def _pretrained_grids(self, backbone: nn.Module) -> list[tuple[int, int]]:
         """For each block the size of the map for images as in pre-training."""
         if is_plain_vit(backbone):
             return [tuple(backbone._position_hw)] * len(self._blocks)
-        side = _PRETRAINED_SIZE // self._patch_conv.kernel_size[0]
+        side = SIDE // self._patch_conv.kernel_size[0]
         first = getattr(self._patch_embed[0], 'grid_size', None) or (side, side)
         grids = []
         for level, stage in enumerate(find_stages(backbone)):
@@ -159,7 +201,7 @@ class VisualPromptTuning(Tuning):
 
     def trainable(self, name: str, parameter: nn.Parameter) -> bool:
         """The patch embedding, where the image gets more channels."""
-        return self.location == 'concat_channel' and name.rpartition('.')[0] in self.sites
+        return self.location == 'below' and name.rpartition('.')[0] in self.sites
 
     # ----------------------------------------------------------------- prompts
 
@@ -190,7 +232,7 @@ class VisualPromptTuning(Tuning):
 
     def before_block(self, index: int, tokens: Tokens) -> Tokens:
         """Inserts prompts before the first block, and with ``deep`` replaces them before others."""
-        if self.location == 'concat_channel' or (index and not self.deep):
+        if self.location == 'below' or (index and not self.deep):
             return tokens
         if self.location == 'add':
             grid = tokens.grid
@@ -202,7 +244,7 @@ class VisualPromptTuning(Tuning):
 
     def after_block(self, index: int, tokens: Tokens) -> Tokens:
         """Takes the prompts out of the sequence behind the last block."""
-        if self.location in ('add', 'concat_channel') or index < len(self._blocks) - 1:
+        if self.location in ('add', 'below') or index < len(self._blocks) - 1:
             return tokens
         kept = tokens.num_prefix - self.num_tokens
         x = torch.cat([tokens.x[:, :kept], tokens.grid], dim=1)
@@ -211,7 +253,7 @@ class VisualPromptTuning(Tuning):
     # -------------------------------------------------------------------- Swin
 
     def _hook_swin(self, backbone: nn.Module) -> None:
-        if self.location == 'concat_channel':
+        if self.location == 'below':
             return
         if self.location == 'add':
             for index in range(len(self.maps)):

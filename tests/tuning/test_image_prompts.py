@@ -1,0 +1,148 @@
+"""Prompts in the space of pixels, for backbones of convolutions: maps and boxes stay in place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
+
+import torch
+from mmengine.registry import MODELS, init_default_scope
+from torch import Tensor, nn
+
+from tests.tuning.toys import build
+
+PAD = dict(type='VisualPromptTuning', location='pad', num_tokens=20)
+BELOW = dict(type='VisualPromptTuning', location='below', num_tokens=2)
+# at stride 4 a value of its first stage sees 21 pixels to each side
+SHORT_SIGHTED = dict(
+    type='mmdet.ResNet',
+    depth=18,
+    base_channels=4,
+    stem_channels=8,
+    num_stages=1,
+    strides=(1,),
+    dilations=(1,),
+    out_indices=(0,),
+)
+INSIDE = slice(7, -7)  # cells
+
+
+def both(backbone: dict[str, Any], tuning: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+    """A backbone plain and tuned, with the same weights."""
+    import mmdet.models  # noqa: F401  (registers)
+
+    plain = MODELS.build(backbone)
+    tuned = MODELS.build(dict(type='TunedBackbone', backbone=backbone, tuning=tuning))
+    tuned.load_state_dict(plain.state_dict(), strict=False)
+    for model in (plain, tuned):  # MMDetection's ResNet returns nothing here
+        model.eval()
+    return plain, tuned
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('size', [(160, 224), (150, 203), (101, 97)])
+def test_maps_of_an_image_in_a_border_are_those_of_the_image(size: tuple[int, int]) -> None:
+    plain, tuned = both(SHORT_SIGHTED, PAD)
+    images = torch.randn(2, 3, *size)
+    (expected,), (found,) = plain(images), tuned(images)
+    assert found.shape == expected.shape
+    torch.testing.assert_close(
+        found[..., INSIDE, INSIDE], expected[..., INSIDE, INSIDE], rtol=1e-4, atol=1e-5
+    )
+    assert not torch.allclose(found[..., 0, :], expected[..., 0, :], atol=1e-2)
+    tuned.tuning.border.rows.add_(1)  # above and below the image
+    tuned.tuning.border.columns.zero_()
+    (other,) = tuned(images)
+    assert torch.equal(other[..., INSIDE, INSIDE], found[..., INSIDE, INSIDE])
+    assert not torch.allclose(other[..., 0, 3:-3], found[..., 0, 3:-3])
+
+
+@torch.no_grad()
+def test_boxes_of_a_detector_stay_in_the_images_coordinates() -> None:
+    import mmdet.models  # noqa: F401  (registers)
+
+    init_default_scope('mmdet')
+
+    def decoded(backbone: dict[str, Any], images: Tensor, state: Any = None) -> Any:
+        torch.manual_seed(0)
+        head = dict(
+            type='FCOSHead',
+            num_classes=2,
+            in_channels=4,
+            feat_channels=4,
+            stacked_convs=0,
+            strides=[4],
+            regress_ranges=((-1, 1e8),),
+        )
+        model = MODELS.build(dict(type='FCOS', backbone=backbone, neck=None, bbox_head=head))
+        model.eval()
+        model.load_state_dict(state or model.state_dict(), strict=False)
+        nn.init.normal_(model.bbox_head.conv_cls.weight)
+        scores, boxes, _ = model.bbox_head(model.extract_feat(images))
+        hw = scores[0].shape[-2:]
+        (priors,) = model.bbox_head.prior_generator.grid_priors([hw])
+        distances = boxes[0][0].movedim(0, -1).flatten(0, 1)
+        boxes = model.bbox_head.bbox_coder.decode(priors, distances)
+        return model, scores[0][0], boxes.unflatten(0, hw)
+
+    images = torch.randn(1, 3, 160, 200)
+    plain, scores, boxes = decoded(SHORT_SIGHTED, images)
+    tuned = dict(type='TunedBackbone', backbone=SHORT_SIGHTED, tuning=PAD)
+    _, others, found = decoded(tuned, images, plain.state_dict())
+    assert found.shape == boxes.shape
+    inside = slice(8, -8)
+    close = dict(rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(found[inside, inside], boxes[inside, inside], **close)
+    torch.testing.assert_close(
+        others[:, inside, inside], scores[:, inside, inside], rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize('name', ['efficientnet_lite0', 'tf_efficientnet_lite0', 'resnet26d'])
+def test_timms_convolutions_take_both(name: str) -> None:
+    backbone = dict(type='TimmStages', model_name=name, strides=(8, 32))
+    images = torch.randn(1, 3, 70, 45)
+    for tuning in (PAD, BELOW):
+        plain, tuned = both(backbone, tuning)
+        maps = tuned(images)
+        assert [m.shape for m in maps] == [m.shape for m in plain(images)]
+        maps[1].square().mean().backward()
+        assert all(p.grad.abs().sum() > 0 for p in tuned.tuning.parameters())
+        trains = {n for n, p in tuned.named_parameters() if p.requires_grad and 'tuning' not in n}
+        assert trains == ({f'model.{_stem(name)}.weight'} if tuning is BELOW else set())
+
+
+def _stem(name: str) -> str:
+    return 'conv1.0' if name == 'resnet26d' else 'conv_stem'
+
+
+def test_channels_below_are_input_channels_of_the_image_convolution() -> None:
+    _, tuned = both(dict(SHORT_SIGHTED, norm_eval=True), BELOW)
+    conv, extra = tuned.conv1, tuned.tuning.channel_embed
+    images = torch.randn(1, 3, 224, 224)
+    joined = torch.cat([images, tuned.tuning.channels], dim=1)
+    weight = torch.cat([conv.weight, extra.weight], dim=1)
+    expected = nn.functional.conv2d(joined, weight, stride=2, padding=3)
+    torch.testing.assert_close(conv(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_cannot_be_is_said_when_the_model_is_built() -> None:
+    with pytest.raises(ValueError, match="there is location='prepend'"):
+        build('vit', PAD)
+    with pytest.raises(ValueError, match=r'acts on the image: deep=True'):
+        build('resnet', dict(PAD, deep=True))
+    with pytest.raises(ValueError, match='none that is known'):
+        build('resnet', dict(type='VisualPromptTuning'))
+
+    class Grouped(nn.Module):
+        """A backbone whose first convolution sees four channels."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(4, 8, 3)
+
+    with pytest.raises(ValueError, match='no convolution that sees its three'):
+        MODELS.build(dict(type='TunedBackbone', backbone=Grouped(), tuning=BELOW))
