@@ -15,10 +15,11 @@ from .errors import DatasetError
 from .listed_images import ListedImages
 from .load_panoptic import LoadPanopticChecked
 from .load_seg_map import LoadAnnotationsChecked
-from .loading import LoadImageChecked
+from .loading import LoadImageChecked, LoadImageOfSet
 from .long_tail import LongTailed
 from .object_crops import LoadImageCrop, ObjectCrops
 from .shapes import SHAPES_CLASSES, SHAPES_METAINFO, SHAPES_PALETTE, generate_shapes
+from .vtab import VTAB_TASKS
 
 __all__ = [
     'SHAPES_CLASSES',
@@ -31,10 +32,12 @@ __all__ = [
     'LoadAnnotationsChecked',
     'LoadImageChecked',
     'LoadImageCrop',
+    'LoadImageOfSet',
     'LoadPanopticChecked',
     'LongTailed',
     'ObjectCrops',
     'SeededCorruption',
+    'VTAB_TASKS',
     'check_coco_annotations',
     'check_config_datasets',
     'check_dataset_config',

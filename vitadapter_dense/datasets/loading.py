@@ -76,6 +76,22 @@ class LoadImageChecked:
         return f'{name}({options}, backend_args={self.backend_args})'
 
 
+@TRANSFORMS.register_module()
+class LoadImageOfSet(LoadImageChecked):
+    """As `LoadImageChecked`, for data sets that keep their images in memory (MMPretrain's CIFAR).
+
+    What lies in `img`, (H, W, 3) uint8, RGB, is handed on as BGR, as what is read from files.
+    """
+
+    def __call__(self, results: dict) -> dict:
+        if 'img' not in results:
+            return super().__call__(results)
+        image = np.ascontiguousarray(results['img'][..., ::-1])
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+
 def other_size(
     name: str, size: tuple[int, int], expected: tuple[int, int], data: bytes | None = None
 ) -> str:
