@@ -79,8 +79,9 @@ def test_boxes_of_a_detector_stay_in_the_images_coordinates() -> None:
         )
         model = MODELS.build(dict(type='FCOS', backbone=backbone, neck=None, bbox_head=head))
         model.eval()
-        model.load_state_dict(state or model.state_dict(), strict=False)
         nn.init.normal_(model.bbox_head.conv_cls.weight)
+        nn.init.normal_(model.bbox_head.conv_reg.weight, std=0.1)
+        model.load_state_dict(state or model.state_dict(), strict=False)
         scores, boxes, _ = model.bbox_head(model.extract_feat(images))
         hw = scores[0].shape[-2:]
         (priors,) = model.bbox_head.prior_generator.grid_priors([hw])

@@ -19,6 +19,7 @@ from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
 from vitadapter_dense.datasets.loading import decode_image
+from vitadapter_dense.reports.class_accuracy import is_classified
 from vitadapter_dense.reports.class_pictures import draw_classes, has_label
 from vitadapter_dense.reports.enlarging import drawing_factor, enlarge
 from vitadapter_dense.reports.instance_pictures import draw_detection, has_instances
@@ -29,7 +30,7 @@ from vitadapter_dense.reports.label_pictures import (
     is_segmentation,
     label_map,
 )
-from vitadapter_dense.reports.output_files import check_outputs, write_output
+from vitadapter_dense.reports.output_files import OutputError, check_outputs, write_output
 from vitadapter_dense.reports.own_share import own_share
 from vitadapter_dense.reports.panoptic_metric import INSTANCE_OFFSET
 from vitadapter_dense.reports.panoptic_pictures import draw_panoptic, found_segments, has_segments
@@ -249,6 +250,11 @@ class PredictionPicturesHook(Hook):
         wanted = min(wanted, len(dataset))
         self.written, self._share = 0, own_share(wanted)
         images = image_files(dataset)
+        if not images and is_classified(dataset):
+            raise OutputError(
+                f'{type(dataset).__name__} keeps its images in memory, not in files: pictures of '
+                'them cannot be named and drawn. Leave --show-dir out.'
+            )
         alone = list(dict.fromkeys(images))
         self._names = dict(zip(alone, picture_names(alone), strict=True))
         if hasattr(dataset, 'metainfo'):  # the public name is set in the first process alone

@@ -160,6 +160,8 @@ class ReportHook(Hook):
                 continue
             matrix = self._confusions.add(sample.to_dict())
             self._counted += 1
+            if 'img_path' not in sample:  # a data set that keeps its images in memory
+                continue
             right = int(np.trace(matrix))
             self._extremes.offer(
                 str(sample.img_path),
