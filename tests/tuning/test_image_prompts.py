@@ -84,7 +84,7 @@ def test_boxes_of_a_detector_stay_in_the_images_coordinates() -> None:
         model.load_state_dict(state or model.state_dict(), strict=False)
         scores, boxes, _ = model.bbox_head(model.extract_feat(images))
         hw = scores[0].shape[-2:]
-        (priors,) = model.bbox_head.prior_generator.grid_priors([hw])
+        (priors,) = model.bbox_head.prior_generator.grid_priors([hw], device='cpu')
         distances = boxes[0][0].movedim(0, -1).flatten(0, 1)
         boxes = model.bbox_head.bbox_coder.decode(priors, distances)
         return model, scores[0][0], boxes.unflatten(0, hw)
