@@ -73,7 +73,7 @@ def counted(printed: str, split: str) -> dict[str, int]:
     """Images of each class of a split that a check has printed, as far as it has any."""
     part = printed.partition(f'\n{split}: ')[2].partition('\n\n')[0]
     rows = [line.rsplit(maxsplit=3) for line in part.splitlines()[2:]]
-    found = {row[0].strip(): int(row[1]) for row in rows if len(row) == 4 and row[3].isdecimal()}
+    found = {row[0].strip(): int(row[1]) for row in rows if len(row) == 4 and row[2].endswith('%')}
     return {name: count for name, count in found.items() if count}
 
 
