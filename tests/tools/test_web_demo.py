@@ -22,13 +22,14 @@ from urllib.error import HTTPError
 import cv2
 import numpy as np
 import pytest
-from browser import CHROMIUM, Browser, Page, chromium
 from PIL import Image
 from tiny_detection import TinyTask, load_tool
 
 from vitadapter_dense import Predictor
 
 TOOL = 'demo/web_demo.py'
+driver = load_tool('pictures/chromium.py')
+Browser, Page = driver.Browser, driver.Page
 INPUT = '#image input[type=file]'
 NASTY = '<img src=x onerror="window.hurt=1">'
 NAMES = (NASTY, '${window.hurt=1}{{value}}')
@@ -36,7 +37,7 @@ NAMES = (NASTY, '${window.hurt=1}{{value}}')
 
 def in_browser(test):
     """Marks a test that needs Chromium and the extra `demo`."""
-    missing = CHROMIUM is None or importlib.util.find_spec('gradio') is None
+    missing = driver.CHROMIUM is None or importlib.util.find_spec('gradio') is None
     skip = pytest.mark.skipif(missing, reason='needs chromium and the extra `demo`')
     return pytest.mark.slow(skip(test))
 
@@ -86,7 +87,7 @@ def served(predictor: Predictor, **options: object) -> Iterator[str]:
 
 @pytest.fixture(scope='module')
 def browser() -> Iterator[Browser]:
-    with chromium() as running:
+    with driver.chromium() as running:
         yield running
 
 

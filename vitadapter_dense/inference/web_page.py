@@ -219,7 +219,7 @@ class _Page:
                         elem_id='hidden',
                         visible=bool(classes),
                     )
-                with gr.Column(scale=3):
+                with gr.Column(scale=2):
                     said = gr.HTML(hint)
                     picture = gr.Image(
                         label='Result',

@@ -1,6 +1,6 @@
-"""A headless Chromium for tests, driven through Chrome's DevTools protocol over two pipes.
+"""A headless Chromium for pictures and tests, driven through Chrome's DevTools protocol.
 
-Nothing of it needs a package: a message is a line of JSON that ends in a zero byte.
+It talks over two pipes and needs no package: a message is JSON that ends in a zero byte.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ class Page:
         self.events: list[dict[str, Any]] = []
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """The answer to a command, as of `Browser.send`."""
         return self._browser.send(method, session=self._session, **parameters)
 
     def run(self, script: str) -> Any:
@@ -109,7 +110,7 @@ class Page:
             raise RuntimeError(f'{script}: {done["exceptionDetails"]}')
         return done['result'].get('value')
 
-    def wait_for(self, script: str, *, seconds: float = 60) -> Any:
+    def wait_for(self, script: str, *, seconds: float = 180) -> Any:
         """The value of an expression as soon as it is true.
 
         Raises:
@@ -136,13 +137,20 @@ class Page:
         sockets = [e['params'] for e in self.events if e['method'] == 'Network.webSocketCreated']
         return [e['request']['url'] for e in asked] + [e['url'] for e in sockets]
 
-    def screenshot(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self.send('Page.captureScreenshot')['data']))
+    def screenshot(self) -> bytes:
+        """What the window shows, as a PNG."""
+        return base64.b64decode(self.send('Page.captureScreenshot')['data'])
 
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """Starts Chromium; ends it, all its processes and its profile after."""
+    """Starts Chromium; ends it, all its processes and its profile after.
+
+    Raises:
+        FileNotFoundError: it is not installed.
+    """
+    if CHROMIUM is None:
+        raise FileNotFoundError('no chromium on the PATH: apt install chromium')
     theirs, commands = os.pipe()
     answers, ours = os.pipe()
     actions = [(os.POSIX_SPAWN_DUP2, theirs, 3), (os.POSIX_SPAWN_DUP2, ours, 4)]
