@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -126,6 +127,15 @@ def test_models_are_named_by_work_directory_file_or_config(predictor, tiny_task,
     rounded = narrow(path)
     assert rounded.scores.dtype == rounded.boxes.dtype == np.float32
     assert not same(rounded, found)
+
+
+def test_predictors_beside_each_other_draw_their_own_names(predictor):
+    """MMEngine's registry keeps one visualizer of a name for all."""
+    other = copy.copy(predictor)
+    other.dataset_meta = dict(predictor.dataset_meta, classes=('else',))
+    first, second = predictor.make_visualizer(), other.make_visualizer()
+    assert first.dataset_meta['classes'] == predictor.names
+    assert second.dataset_meta['classes'] == ('else',)
 
 
 def test_what_comes_out_can_be_sent_and_looked_at(predictor, tiny_task, tmp_path):

@@ -253,8 +253,10 @@ class Predictor:
     def make_visualizer(self) -> Visualizer:
         """The configuration's visualizer, without storage, knowing the class names and colours."""
         options = dict(self._visualizer_cfg, vis_backends=None, name='predictor')
-        options.setdefault('_scope_', self._scope)  # another predictor may be of the other toolbox
-        visualizer = VISUALIZERS.build(options)
+        with VISUALIZERS.switch_scope_and_registry(self._scope) as visualizers:
+            kind = visualizers.get(options.pop('type'))
+        # not built by the registry, which keeps one of that name for all predictors
+        visualizer = kind(**options)
         visualizer.dataset_meta = self.dataset_meta
         return visualizer
 
