@@ -105,6 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     with errors_as_message():
         listening = listen(args.host, args.port)
         cfg = read_config(args)
+        if cfg.get('default_scope') == 'mmpretrain':
+            raise ValueError(
+                'the page draws what detectors and segmentors find; a classifier is for '
+                'tools/demo/image_demo.py'
+            )
         predictor = Predictor(cfg, find_checkpoint(args.checkpoint), device=args.device)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # or the folder would stay
     with tempfile.TemporaryDirectory(prefix='web_demo_') as folder:
