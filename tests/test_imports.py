@@ -45,6 +45,7 @@ ARROWS = {
 }
 ARROWS['inference'] = {*ARROWS['command_line'], 'command_line'}
 ARROWS['export'] = {*ARROWS['inference'], 'inference', 'msda'}
+ARROWS['integrations'] = {'vitadapter_cli', 'backbones'}
 BESIDE = {'msda': 'ops/msda', 'mmcv_ops': 'ops/mmcv_ops', 'vitadapter_cli': 'vitadapter_cli'}
 SUBPACKAGES = tuple(name for name in ARROWS if name not in BESIDE)
 # Package -> the only third-party packages it may import, wherever in a file the import stands.

@@ -31,6 +31,7 @@ ROOMS = {
     'command_line': 'what tools share',
     'inference': 'a model at work',
     'export': 'a model as a file',
+    'integrations': 'in other frameworks',
 }
 
 
