@@ -101,8 +101,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import vitadapter_dense  # noqa: F401  (registers)
+from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.checkpoints.files import atomic_write
-from vitadapter_dense.command_line.arguments import build_runner
+from vitadapter_dense.command_line.arguments import build_runner, errors_as_message
 from vitadapter_dense.command_line.config import add_hook, override_data_root, set_iterations
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.datasets.shapes import generate_shapes
@@ -110,6 +111,8 @@ from vitadapter_dense.reports.flops import count_flops
 from vitadapter_dense.reports.head_comparison import COMPARISON_FILES, percent, write_comparison
 from vitadapter_dense.reports.output_files import OutputError, check_outputs
 from vitadapter_dense.reports.progress import ProgressBarHook
+from vitadapter_dense.training.errors import SettingsError
+from vitadapter_dense.training.finite import NotFiniteError
 
 
 class ComparisonHook(Hook):
@@ -202,12 +205,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs what is missing and writes the report."""
     args = parse_args(argv)
     root = args.out / 'shapes'
-    try:
+    with errors_as_message(DatasetError, OutputError):
         check_outputs([args.out / name for name in COMPARISON_FILES], command=COMMAND)
         counts = dict(num_train=args.num_train, num_val=args.num_val)
         generate_shapes(root, **counts, size=args.size, seed=SEED)
-    except (DatasetError, OutputError) as error:
-        sys.exit(f'{Path(__file__).name}: error: {error}')
     results = {}
     for number, kind in enumerate(args.kinds, start=1):
         path = args.out / f'{kind}_{args.iters}_{args.size}.json'
@@ -218,7 +219,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             at_budget(cfg, iters=args.iters, size=args.size, encoder=args.encoder)
             cfg.work_dir, cfg.launcher = str(args.out / kind), 'none'
             add_hook(cfg, dict(type=ProgressBarHook.__name__))
-            result = measure(build_runner(cfg))
+            with errors_as_message(DatasetError, NotFiniteError, SettingsError, WeightsError):
+                result = measure(build_runner(cfg))
             with atomic_write(path) as file:
                 file.write(json.dumps(result, indent=1).encode())
         results[kind] = json.loads(path.read_text())
