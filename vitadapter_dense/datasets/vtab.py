@@ -6,7 +6,6 @@ Folders and lists are those of the processed set that most methods share: `<task
 
 from __future__ import annotations
 
-#: Task -> its group and number of classes, in the order of the paper's tables.
 VTAB_TASKS: dict[str, tuple[str, int]] = {
     'cifar': ('natural', 100),
     'caltech101': ('natural', 102),
@@ -28,3 +27,4 @@ VTAB_TASKS: dict[str, tuple[str, int]] = {
     'smallnorb_azi': ('structured', 18),
     'smallnorb_ele': ('structured', 9),
 }
+"""Task -> its group and number of classes, in the order of the paper's tables."""
