@@ -69,7 +69,7 @@ class Prediction:
     def masks(self) -> np.ndarray | None:
         """(N, H, W) bool."""
         masks = self._of_instances('masks')
-        return None if masks is None else masks.astype(bool)
+        return None if masks is None else masks.astype(bool, copy=False)
 
     @cached_property
     def label_map(self) -> np.ndarray | None:

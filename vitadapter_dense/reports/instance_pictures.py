@@ -160,7 +160,7 @@ def _boxes(instances: InstanceData, chosen: Sequence[int]) -> dict[int, np.ndarr
 def mask_array(masks: Any) -> np.ndarray:
     """(N, H, W) bool of a tensor or of the toolbox's own masks."""
     array = _array(masks) if isinstance(masks, (Tensor, np.ndarray)) else masks.to_ndarray()
-    return array.astype(bool)
+    return array.astype(bool, copy=False)
 
 
 def _array(values: Tensor | np.ndarray) -> np.ndarray:
