@@ -5,6 +5,7 @@ Set VITADAPTER_REAL_DATA to a folder with `coco_tiny/` to run it.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -123,7 +124,8 @@ def test_training_resumes_exactly_and_is_tested_with_pictures(
 
     test = [sys.executable, 'tools/test.py', CONFIG, again, '--data-root', str(panoptic_coco)]
     pictures = tmp_path / 'pictures'
-    said = run_script(*test, '--show-dir', pictures, '--cfg-options', *OPTIONS)
-    metrics = dict(re.findall(r'(coco\w*/\w+)\s+([\d.]+)\n', said.stdout))
+    scores = tmp_path / 'scores.json'
+    run_script(*test, '--show-dir', pictures, '--out', scores, '--cfg-options', *OPTIONS)
+    metrics = json.loads(scores.read_text())
     assert {'coco_panoptic/PQ', 'coco_panoptic/PQ_st', 'coco/segm_mAP'} <= set(metrics)
     assert len(list(pictures.rglob('*.png'))) == 4

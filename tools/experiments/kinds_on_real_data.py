@@ -228,8 +228,10 @@ def examine(kind: str, data: Path, folder: Path) -> dict[str, object]:
     expected, resumed = losses(whole), losses(again)
     if sorted(expected) != [1, 2, 3, 4] or sorted(resumed) != [3, 4]:
         sys.exit(f'{kind}: losses of {sorted(expected)}, resumed {sorted(resumed)}')
-    said = run('tools/test.py', config, again, *root, *given)
-    metrics = dict(re.findall(r'^ *([\w/]*(?:mAP|PQ|mIoU)) +([\d.]+)', said, re.MULTILINE))
+    scores = folder / 'metrics.json'
+    run('tools/test.py', config, again, *root, '--out', scores, *given)
+    wanted = re.compile(r'(mAP|PQ|mIoU)$')
+    metrics = {k: v for k, v in json.loads(scores.read_text()).items() if wanted.search(k)}
     deviation = max(abs(resumed[i] / expected[i] - 1) for i in resumed)
     return dict(config=name, losses=list(expected.values()), deviation=deviation, metrics=metrics)
 
@@ -255,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 file.write(json.dumps(found).encode())
         found = json.loads(result.read_text())
         row = ' '.join(f'{loss:.2f}' for loss in found['losses'])
-        metrics = ', '.join(f'{key} {value}' for key, value in found['metrics'].items())
+        metrics = ', '.join(f'{key} {value:.3f}' for key, value in found['metrics'].items())
         cells = (kind, found['config'], row, f'{found["deviation"]:.0e}', metrics)
         print('|', ' | '.join(cells), '|', flush=True)
     return 0
