@@ -8,6 +8,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 from msda import library, reference  # noqa: F401  (importing `library` defines the operators)
 from msda.checks import LevelShapes, check_attention, check_fused_attention, flat_shapes
+from msda.kernels import kernels
 
 
 def _refuse_tangents(*tensors: Tensor) -> None:
@@ -17,6 +18,12 @@ def _refuse_tangents(*tensors: Tensor) -> None:
             'msda has no forward-mode derivatives; for these, differentiate the functions of '
             'msda.reference, or take the gradient'
         )
+
+
+def _in_plain_operators() -> bool:
+    """Whether a model is exported under MSDA_BACKEND=reference: its graph shall need no msda."""
+    exporting = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+    return exporting and kernels.choice == 'reference'
 
 
 def ms_deform_attn(
@@ -44,7 +51,8 @@ def ms_deform_attn(
     flat = flat_shapes(spatial_shapes)
     check_attention(value, flat, sampling_locations, attention_weights)
     _refuse_tangents(value, sampling_locations, attention_weights)
-    return torch.ops.msda.ms_deform_attn(value, flat, sampling_locations, attention_weights)
+    attend = reference.attend if _in_plain_operators() else torch.ops.msda.ms_deform_attn
+    return attend(value, flat, sampling_locations, attention_weights)
 
 
 def ms_deform_attn_fused(
@@ -82,6 +90,6 @@ def ms_deform_attn_fused(
         locations = reference.sampling_locations(flat, reference_points, sampling_offsets)
         weights = attention_logits.to(locations.dtype).softmax(-1).view(sampling_offsets.shape[:-1])
         return torch.ops.msda.ms_deform_attn(value, flat, locations, weights.to(value.dtype))
-    return torch.ops.msda.ms_deform_attn_fused(
-        value, flat, reference_points, sampling_offsets, attention_logits
-    )
+    plain = _in_plain_operators()
+    attend = reference.attend_fused if plain else torch.ops.msda.ms_deform_attn_fused
+    return attend(value, flat, reference_points, sampling_offsets, attention_logits)

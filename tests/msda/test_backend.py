@@ -30,6 +30,19 @@ print(msda.backend(), [str(w.message) for w in caught])
 """
 
 
+EXPORT = """
+import torch, msda
+
+torch.manual_seed(0)
+module = msda.MSDeformAttn(16, 1, n_heads=2, n_points=2).eval()
+points = torch.rand(1, 5, 1, 2)
+inputs = torch.rand(2, 5, 16), points, torch.rand(2, 12, 16), [(3, 4)]
+program = torch.export.export(module, inputs)
+torch.testing.assert_close(program.module()(*inputs), module(*inputs))
+print(any('msda' in str(node.target) for node in program.graph.nodes))
+"""
+
+
 def run(code, *, packages=PACKAGE.parent, **variables):
     environment = {**os.environ, 'PYTHONPATH': str(packages), **variables}
     command = [sys.executable, '-c', code]
@@ -39,6 +52,12 @@ def run(code, *, packages=PACKAGE.parent, **variables):
 def test_reference_can_be_forced():
     done = run(USE, MSDA_BACKEND='reference')
     assert done.stdout.strip() == 'reference (MSDA_BACKEND=reference) []', done.stderr
+
+
+@pytest.mark.parametrize(('choice', 'kept'), [('reference', 'False'), ('auto', 'True')])
+def test_exported_graphs_hold_the_operators_unless_the_reference_is_forced(choice, kept):
+    done = run(EXPORT, MSDA_BACKEND=choice)
+    assert done.stdout.strip() == kept, done.stderr
 
 
 def test_wrong_choice_is_refused():
