@@ -1,25 +1,10 @@
-"""CIFAR-100, enlarged to 224 pixels: data/cifar100/cifar-100-python/, as its authors pack it.
+"""CIFAR-100, enlarged to 224 pixels: data/cifar100/cifar-100-python/, as its authors pack it."""
 
-The images lie in memory, and `LoadImageOfSet` hands them on as a file's are.
-"""
-
-_base_ = './classification_224.py'
+_base_ = './cifar10.py'
 
 data_root = 'data/cifar100/'
+dataset = dict(type='CIFAR100', data_root=data_root)
 
-train_pipeline = [
-    dict(type='LoadImageOfSet'),
-    dict(type='Resize', scale=(224, 224)),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageOfSet'),
-    dict(type='Resize', scale=(224, 224)),
-    dict(type='PackInputs'),
-]
-dataset = dict(type='CIFAR100', data_root=data_root, download=False)
-
-train_dataloader = dict(dataset=dict(dataset, split='train', pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(dataset, split='test', pipeline=test_pipeline, test_mode=True))
-test_dataloader = val_dataloader
+train_dataloader = dict(dataset=dataset)
+val_dataloader = dict(dataset=dataset)
+test_dataloader = dict(dataset=dataset)
