@@ -65,6 +65,7 @@ def draw_comparison(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     figure = Figure(figsize=(3.2 * len(shown) + 2.2, 4), layout='constrained')
     points = {}
     for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        axes.plot(0, 0, alpha=0)  # both axes begin there, and end a little behind the last point
         for number, (kind, result) in enumerate(results.items()):
             if name not in result['scores']:
                 continue
@@ -72,7 +73,7 @@ def draw_comparison(results: Mapping[str, Mapping[str, Any]]) -> Figure:
             x, (third, end) = result['image_seconds'], result['scores'][name]
             axes.plot([x, x], [third, end], color=colour, linewidth=1, alpha=0.5)
             points[kind] = axes.plot(x, end, marker=marker, color=colour, linestyle='')[0]
-        axes.set(xlabel='s an image', ylabel=f'{name} (%)', xlim=(0, None), ylim=(0, None))
+        axes.set(xlabel='s an image', ylabel=f'{name} (%)')
     figure.legend(points.values(), points.keys(), loc='outside right center', frameon=False)
     return figure
 
