@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement, PixelData
 
 from vitadapter_dense.inference.predictor import dataset_meta
-from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.reports.confusion_matrix import PixelConfusionMatrix
 from vitadapter_dense.reports.label_pictures import draw_label_map, draw_legend, draw_segmentation
 
 PALETTE = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
@@ -99,7 +99,7 @@ def test_matrix_counts_what_iou_metric_counts() -> None:
     from mmseg.evaluation import IoUMetric
 
     generator = torch.Generator().manual_seed(0)
-    ours, theirs = ConfusionMatrix(), IoUMetric(iou_metrics=['mIoU'])
+    ours, theirs = PixelConfusionMatrix(), IoUMetric(iou_metrics=['mIoU'])
     counted = np.zeros((4, 4), int)
     for metric in (ours, theirs):
         metric.dataset_meta = dict(classes=('a', 'b', 'c', 'absent'))

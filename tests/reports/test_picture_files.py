@@ -14,7 +14,7 @@ from mmengine.structures import BaseDataElement, PixelData
 from mmengine.visualization import Visualizer
 
 from vitadapter_dense.reports import confusion_matrix, own_share, pictures
-from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.reports.confusion_matrix import PixelConfusionMatrix
 from vitadapter_dense.reports.output_files import OutputError
 from vitadapter_dense.reports.picture_files import check_picture_folder, picture_names
 from vitadapter_dense.reports.pictures import PredictionPicturesHook, render_prediction
@@ -147,7 +147,7 @@ def test_matrix_counts_no_image_twice(as_process: Processes) -> None:
         total = 0
         for rank in range(number):
             as_process(rank, number)
-            metric = ConfusionMatrix()
+            metric = PixelConfusionMatrix()
             metric.dataset_meta = dict(classes=('a', 'b'))
             for start in range(rank, images + number - 1 - (images - 1) % number, number):
                 truth, found = pairs[start % images]

@@ -87,9 +87,14 @@ def test_what_lacks_a_parameter_is_refused_and_what_is_beyond_is_named(released,
         Predictor(NAME, device='cpu')
 
 
-@pytest.mark.parametrize('wrong', ['tiny/mask_rcnn_vitadapter_xs', 'work_dirs/mask_rcnn'])
-def test_a_wrong_name_is_told(wrong, released):
-    message = 'no checkpoint file and no work directory at .*no released model is called'
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        ('tiny/mask_rcnn_vitadapter_xs', 'no checkpoint file.*no released model is called'),
+        ('work_dirs/mask_rcnn', 'no checkpoint file and no work directory at work_dirs/mask_rcnn'),
+    ],
+)
+def test_a_wrong_name_is_told(wrong, message, released):
     with pytest.raises(FileNotFoundError, match=message):
         Predictor(wrong)
     with pytest.raises(SystemExit, match=f'error: .*{message}'):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def test_best_checkpoint_is_scored_and_drawn_on_other_data(
     assert metrics['coco/bbox_mAP'] == pytest.approx(max(logged), abs=1e-6)
     assert json.loads(out.read_text()) == pytest.approx(metrics)
     assert str(best_checkpoint(tiny_task.work_dir)) in printed
-    assert 'coco/segm_mAP' in printed
+    (masks,) = re.findall(r'^  masks +([\d.]+)', printed, re.MULTILINE)
+    assert float(masks) == pytest.approx(metrics['coco/segm_mAP'], abs=5e-4)
 
     pictures = sorted((tmp_path / 'pictures').glob('*.png'))
     assert [picture.name for picture in pictures] == ['val_0.png', 'val_1.png', 'val_2.png']

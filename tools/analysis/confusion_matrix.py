@@ -61,7 +61,7 @@ from vitadapter_dense.command_line.config import add_hook, set_work_dir
 from vitadapter_dense.command_line.run_files import find_checkpoint
 from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
 from vitadapter_dense.datasets.errors import DatasetError
-from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.reports.confusion_matrix import PixelConfusionMatrix
 from vitadapter_dense.reports.confusion_plot import draw_confusions, worst_confusions
 from vitadapter_dense.reports.detection_confusion import DetectionConfusionMatrix
 from vitadapter_dense.reports.output_files import OutputError
@@ -76,7 +76,7 @@ def configure(args: argparse.Namespace) -> Config:
         ValueError: when it is neither a segmentor's nor a detector's, or has no test data.
     """
     cfg = read_config(args)
-    kinds = dict(mmseg=ConfusionMatrix, mmdet=DetectionConfusionMatrix)
+    kinds = dict(mmseg=PixelConfusionMatrix, mmdet=DetectionConfusionMatrix)
     kind = kinds.get(cfg.get('default_scope'))
     if kind is None or cfg.get('test_dataloader') is None:
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vitadapter_dense.reports.class_accuracy import ClassAccuracy
-from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.reports.confusion_matrix import PixelConfusionMatrix
 from vitadapter_dense.reports.detection_confusion import DetectionConfusionMatrix
 from vitadapter_dense.reports.dump_predictions import DumpPredictions
 from vitadapter_dense.reports.panoptic_metric import PanopticQuality
@@ -15,7 +15,7 @@ from vitadapter_dense.reports.tuning_report import TuningReportHook
 
 __all__ = [
     'ClassAccuracy',
-    'ConfusionMatrix',
+    'PixelConfusionMatrix',
     'DetectionConfusionMatrix',
     'DumpPredictions',
     'PanopticQuality',

@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix, count_pairs
+from vitadapter_dense.reports.confusion_matrix import PixelConfusionMatrix, count_pairs
 
 
 @METRICS.register_module()
@@ -77,7 +77,7 @@ def is_classified(dataset: Any) -> bool:
     return hasattr(dataset, 'get_gt_labels') or (inner is not None and is_classified(inner))
 
 
-class LabelConfusionMatrix(ConfusionMatrix):
+class LabelConfusionMatrix(PixelConfusionMatrix):
     """Counts images by true and predicted class."""
 
     unit = 'images'

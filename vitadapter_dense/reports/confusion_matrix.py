@@ -13,7 +13,7 @@ from vitadapter_dense.reports.own_share import own_share
 
 
 @METRICS.register_module()
-class ConfusionMatrix(BaseMetric):
+class PixelConfusionMatrix(BaseMetric):
     """Counts pixels by true and predicted class, over all images and processes.
 
     The metrics that follow from it (`mIoU`, `mAcc`, `aAcc`, in percent) are returned; the counts

@@ -8,12 +8,12 @@ import numpy as np
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.reports.confusion_matrix import PixelConfusionMatrix
 from vitadapter_dense.reports.instance_matching import match_instances, objects_of
 
 
 @METRICS.register_module()
-class DetectionConfusionMatrix(ConfusionMatrix):
+class DetectionConfusionMatrix(PixelConfusionMatrix):
     """Counts objects by true and predicted class, over all images and processes.
 
     Which prediction stands for which object, `instance_matching.py` says. The counts stay in

@@ -25,7 +25,7 @@ from vitadapter_dense.reports.class_table import (
     segmentation_table,
 )
 from vitadapter_dense.reports.coco_classes import ClassPrecisions
-from vitadapter_dense.reports.confusion_matrix import ConfusionMatrix
+from vitadapter_dense.reports.confusion_matrix import PixelConfusionMatrix
 from vitadapter_dense.reports.confusion_plot import (
     confusion_figure,
     draw_confusions,
@@ -134,14 +134,16 @@ class ReportHook(Hook):
         dataset, metrics = runner.test_dataloader.dataset, runner.test_evaluator.metrics
         if hasattr(dataset, 'metainfo'):  # the public name is set in the first process alone
             runner.visualizer._dataset_meta = dataset.metainfo
-        self._confusions: ConfusionMatrix = DetectionConfusionMatrix(self.score_thr, self.iou_thr)
+        self._confusions: PixelConfusionMatrix = DetectionConfusionMatrix(
+            self.score_thr, self.iou_thr
+        )
         self._detector = self._confusions.read_objects(dataset)
         self._classifier = is_classified(dataset)
         if self._classifier:
             self._confusions = LabelConfusionMatrix()
         elif not self._detector:
             ignored = [m.ignore_index for m in metrics if hasattr(m, 'ignore_index')]
-            self._confusions = ConfusionMatrix(*ignored[:1])
+            self._confusions = PixelConfusionMatrix(*ignored[:1])
         self._confusions.dataset_meta = getattr(dataset, 'metainfo', {})
         self._extremes, self._counted = Extremes(self.images), 0
         self._precisions = ClassPrecisions()
