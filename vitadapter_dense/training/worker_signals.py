@@ -7,10 +7,12 @@ the training with an error.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable
+from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -18,8 +20,29 @@ from torch.utils.data import DataLoader
 
 def keep_workers(loader: DataLoader) -> None:
     """Has the workers that a loader is going to start end by their parent alone."""
-    if loader.num_workers and not isinstance(loader.worker_init_fn, EnduringStart):
-        loader.worker_init_fn = EnduringStart(loader.worker_init_fn)
+    if not loader.num_workers or isinstance(loader.worker_init_fn, EnduringStart):
+        return
+    loader.worker_init_fn = EnduringStart(loader.worker_init_fn)
+    if loader.multiprocessing_context is None and multiprocessing.get_start_method() == 'fork':
+        loader.multiprocessing_context = EnduringContext()
+
+
+class EnduringProcess(ForkProcess):
+    """A process that begins with SIGTERM blocked, before torch starts threads in it."""
+
+    def start(self) -> None:
+        """Starts it; what its parent is sent meanwhile arrives afterwards."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class EnduringContext(ForkContext):
+    """Where a loader finds its processes."""
+
+    Process = EnduringProcess
 
 
 class EnduringStart:
