@@ -133,7 +133,7 @@ def test_from_a_folder_to_metrics_and_pictures(
     _, printed = run_tool('train.py', *train[2:], '--cfg-options', *options)
     assert f'Evaluate it with: python tools/test.py {test[2]} {test[3]}' in printed
     _, printed = run_tool('test.py', *test[2:])
-    assert 'coco/bbox_mAP' in printed
+    assert 'AP50' in printed
     assert len(list(Path(test[3], 'pictures').glob('*.png'))) == 2
     status, printed = run_tool('demo/image_demo.py', *demo[2:])
     assert (status, '1 of 1 pictures written' in printed) == (0, True)
