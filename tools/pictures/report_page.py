@@ -18,10 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
+from small_png import save_small
 
-COLOURS = 256
 WIDTH = 1280  # of the window, in pixels
-SHOWN = 0.7  # of that, in the documentation
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,11 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = [args.browser, '--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars']
         command += [f'--window-size={WIDTH},{args.height}', f'--screenshot={shot}']
         subprocess.run([*command, args.page.resolve().as_uri()], check=True, capture_output=True)
-        picture = Image.open(shot).convert('RGB')
-    size = tuple(round(SHOWN * side) for side in picture.size)
-    picture = picture.resize(size, Image.Resampling.LANCZOS)
-    few = picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    few.save(args.out, optimize=True)
+        save_small(Image.open(shot), args.out)
     return 0
 
 

@@ -20,11 +20,10 @@ from pathlib import Path
 
 from chromium import chromium
 from PIL import Image
+from small_png import save_small
 
-COLOURS = 256
 DROP = '#image input[type=file]'
 SIZE = (1280, 870)  # of the window, in pixels
-SHOWN = 0.7  # of that, in the documentation
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,11 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         page.give_file(DROP, args.image)
         page.wait_for("!!document.querySelector('#result img')?.naturalWidth")
         time.sleep(1)  # what fades in
-        picture = Image.open(io.BytesIO(page.screenshot())).convert('RGB')
-    size = tuple(round(SHOWN * side) for side in picture.size)
-    picture = picture.resize(size, Image.Resampling.LANCZOS)
-    few = picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    few.save(args.out, optimize=True)
+        save_small(Image.open(io.BytesIO(page.screenshot())), args.out)
     return 0
 
 

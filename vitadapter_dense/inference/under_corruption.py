@@ -116,6 +116,5 @@ def measure(
         record.add(condition, runner.test())
 
 
-def _hash_of(value: Any) -> str:
-    plain = Config(dict(content=value)).dump() if not isinstance(value, str) else value
-    return hashlib.sha256(plain.encode()).hexdigest()
+def _hash_of(parts: list[Any]) -> str:
+    return hashlib.sha256(Config(dict(content=parts)).dump().encode()).hexdigest()

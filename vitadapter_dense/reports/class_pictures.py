@@ -43,8 +43,9 @@ def draw_classes(
     """
     classes = dataset_meta['classes']
     truth = sample.gt_label.tolist() if ground_truth and 'gt_label' in sample else []
-    lines = [(f'{GROUND_TRUTH}: {", ".join(classes[label] for label in truth)}', 'black')]
-    lines = lines if truth else []
+    lines = []
+    if truth:
+        lines.append((f'{GROUND_TRUTH}: {", ".join(classes[label] for label in truth)}', 'black'))
     if prediction and 'pred_score' in sample:
         scores = sample.pred_score.cpu().float().numpy()
         order = np.argsort(-scores, kind='stable')[:_SHOWN]
