@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from steps import StepError, duration, run_logged, say, say_how_long, stop
+from steps import StepError, duration, run_logged, say, stop
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD_TOOLS = ('pip', 'setuptools', 'wheel', 'packaging', 'ninja', 'psutil')
@@ -49,16 +49,11 @@ class Environment:
 
     def steps(self) -> dict[str, Callable[[], None]]:
         """What is done and how long it takes -> action, in order."""
-        tools = [self.pins[name] for name in BUILD_TOOLS]
-        # verbose, because kernels that do not compile are left out: the log says why
-        package = ('install', '-v', '--no-deps', '--editable', str(ROOT))
         return {
-            'virtual environment': self.make_venv,
-            'build tools': lambda: self.pip('install', *tools),
+            'virtual environment and build tools': self.begin,
             'pinned requirements (2 to 10 minutes: 3 GB)': self.install_rest,
             'mmcv': self.install_mmcv,
-            'this project, with the kernels of msda (1 minute)': lambda: self.pip(*package),
-            'the whole set fits together': lambda: self.pip('check'),
+            'this project, with the kernels of msda (1 minute)': self.install_project,
         }
 
     def key(self) -> str:
@@ -80,9 +75,7 @@ class Environment:
         start, todo = time.monotonic(), self.steps()
         for number, (what, action) in enumerate(todo.items(), start=1):
             say(f'step {number}/{len(todo)}: {what}')
-            begun = time.monotonic()
             action()
-            say_how_long(begun)
         report = self.ask(REPORT)
         self.stamp.write_text(self.key())
         say(f'environment: ready in {duration(time.monotonic() - start)}; {report}')
@@ -104,6 +97,11 @@ class Environment:
         base = getattr(sys, '_base_executable', sys.executable)
         run_logged([base, '-m', 'venv', self.folder], self.log)
 
+    def begin(self) -> None:
+        """The folder and what builds packages."""
+        self.make_venv()
+        self.pip('install', *(self.pins[name] for name in BUILD_TOOLS))
+
     def install_rest(self) -> None:
         """All that is pinned, but mmcv."""
         self.pip('install', *(pin for name, pin in self.pins.items() if name != MMCV))
@@ -124,6 +122,12 @@ class Environment:
         with TemporaryDirectory() as folder:
             variables = {**compile_as('c++20', Path(folder)), **cuda}
             self.pip(*options, '--force-reinstall', self.pins[MMCV], **variables)
+
+    def install_project(self) -> None:
+        """The project; then all that is installed must fit together."""
+        # verbose, because kernels that do not compile are left out: the log says why
+        self.pip('install', '-v', '--no-deps', '--editable', str(ROOT))
+        self.pip('check')
 
     def pip(self, command: str, *arguments: str, isolated: bool = False, **variables: str) -> None:
         """Runs pip with its output in the log; what it builds, it builds with the pinned tools."""

@@ -10,8 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-SIGN_OF_LIFE_S = 30.0
-WORTH_TELLING_S = 10.0
+SIGN_OF_LIFE_S = 60.0
 # What a failing pip prints -> what to do about it. The first that matches is shown.
 MENDS = (
     ('No space left on device', 'free some disk (8 GB), or point TMPDIR to a larger folder'),
@@ -45,17 +44,6 @@ def duration(seconds: float) -> str:
     return f'{minutes} min {rest:02d} s' if minutes else f'{rest} s'
 
 
-def say_how_long(since: float) -> None:
-    """Prints how long a step took, where that is worth a line.
-
-    Args:
-        since: what `time.monotonic` said at its begin.
-    """
-    seconds = time.monotonic() - since
-    if seconds >= WORTH_TELLING_S:
-        say(f'  done in {duration(seconds)}')
-
-
 def run_logged(command: Sequence[str | Path], log: Path, **variables: str) -> None:
     """Runs a command with its output in a log file, and gives a sign of life.
 
@@ -76,7 +64,7 @@ def run_logged(command: Sequence[str | Path], log: Path, **variables: str) -> No
                 try:
                     process.wait(pause)
                 except subprocess.TimeoutExpired:
-                    pause = time.monotonic() - start  # 30 s, 1 min, 2 min, 4 min
+                    pause = time.monotonic() - start  # 1 min, 2 min, 4 min
                     say(f'  ... {duration(pause)}')
         finally:
             process.terminate()  # an interrupted set-up leaves no pip behind

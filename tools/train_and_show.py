@@ -9,6 +9,7 @@ was stopped goes on from its last checkpoint; a finished one is evaluated again.
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 # A checkout that is not installed works too; an installed package goes first.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from steps import StepError, duration, say, say_how_long, stop
+from steps import StepError, duration, say, stop
 
 from vitadapter_cli import config_path, default_work_dir
 
@@ -41,7 +42,6 @@ def run_shown(command: Sequence[str | Path]) -> None:
         StepError: it failed.
         KeyboardInterrupt: it was stopped.
     """
-    say(f'$ {" ".join(map(str, command))}')
     process, interrupted = subprocess.Popen(command), False
     present = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
@@ -113,24 +113,27 @@ def to_look_at(work_dir: Path) -> list[Path]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs every step, or ends with the one that failed."""
     args, extra = parse_args(argv)
-    started = time.time()
+    started = time.monotonic()
     try:
         args.config = config_path(args.config)
         args.work_dir = args.work_dir or default_work_dir(args.config)
         if holds_a_run(args.work_dir):
             say(f'{args.work_dir} holds a run: going on with it (remove it to begin anew)')
         todo = steps(args, extra)
+        took = []
         for number, (what, command) in enumerate(todo, start=1):
-            say(f'step {number}/{len(todo)}: {what}')
+            shown = shlex.join(['python', f'tools/{command[0]}', *command[1:]])
+            say(f'step {number}/{len(todo)}: {what}: {shown}')
             begun = time.monotonic()
             run_shown([sys.executable, str(TOOLS / command[0]), *command[1:]])
-            say_how_long(begun)
+            took.append(duration(time.monotonic() - begun))
     except (FileNotFoundError, StepError) as error:
         stop(error)
     except KeyboardInterrupt:
         say('stopped. The same command goes on from the last checkpoint.')
         raise SystemExit(INTERRUPTED) from None
-    say(f'finished in {duration(time.time() - started)}. Look at:')
+    each = ' + '.join(took)
+    say(f'finished in {duration(time.monotonic() - started)} ({each}). Look at:')
     for path in to_look_at(args.work_dir):
         print(f'  {path}')
     print('Try it on images of yours:')

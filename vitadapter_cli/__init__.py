@@ -7,6 +7,10 @@ reader of configurations.
 
 from __future__ import annotations
 
+from vitadapter_cli.interrupts import set_hook
+
+set_hook()  # before MMEngine is imported, which takes a moment
+
 from vitadapter_cli.config_files import config_path, default_work_dir, own_configs
 from vitadapter_cli.model_names import find_model, list_models, released_checkpoint
 from vitadapter_cli.options import load_config

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
@@ -34,8 +32,6 @@ NOT_FILES = ('auto',)
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads a command line; one that names a configuration is tried on it, without its imports.
 
-    An interrupt of the program is one line from here on.
-
     Raises:
         SystemExit: with the message, for a configuration, an option or a file that cannot be meant.
     """
@@ -49,17 +45,8 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) ->
     return args
 
 
-def _one_line_for_interrupts(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Ctrl-C is no accident, and needs no traceback; Python then ends by that signal."""
-    if issubclass(kind, KeyboardInterrupt):
-        sys.stderr.write('\nstopped\n')
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
 def refuse_slips(args: argparse.Namespace) -> None:
     """Ends the program for a configuration, an option or a file that cannot be meant."""
-    sys.excepthook = _one_line_for_interrupts
     try:
         _check(args)
     except (OSError, ValueError) as error:

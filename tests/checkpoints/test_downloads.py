@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import re
+import socket
 import threading
 import time
 import zipfile
@@ -19,6 +20,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import load_checkpoint
 
+from vitadapter_dense.checkpoints import transfer
 from vitadapter_dense.checkpoints.checked_loading import WeightsError, read_checkpoint
 from vitadapter_dense.checkpoints.downloads import fetch, kept_at, record_of
 from vitadapter_dense.checkpoints.transfer import part_of
@@ -242,3 +244,18 @@ def test_many_at_once_get_one_whole_file(web):
         thread.join()
     assert found == [1] * 6
     assert len(web.asked) == 1
+
+
+def test_a_server_that_does_not_answer_is_given_up_soon(tmp_path, monkeypatch):
+    """What comes slowly is waited for, ``_TIMEOUT``; what is not there at all, not so long."""
+    monkeypatch.setattr(transfer, '_CONNECTION_S', 0.2)
+    with socket.socket() as deaf:
+        deaf.bind(('127.0.0.1', 0))
+        deaf.listen(0)
+        with socket.create_connection(deaf.getsockname()):  # its queue is full
+            begun = time.monotonic()
+            address = f'http://127.0.0.1:{deaf.getsockname()[1]}/x.pth'
+            with pytest.raises(OSError, match='timed out'):
+                transfer.download(address, tmp_path / 'x.pth')
+    assert time.monotonic() - begun < 5
+    assert not list(tmp_path.iterdir())

@@ -56,7 +56,7 @@ def test_progress_is_shown_once_in_a_while_and_results_always():
     assert shown == [0, 30, 60, 90]
     now[0] = 1000
     assert terminal.filter(record('Iter(train) [100/9999]  loss: 1.0'))
-    for passed, is_shown in ((100, False), (260, True), (400, False), (900, True)):
+    for passed, is_shown in ((100, False), (310, True), (400, False), (900, True)):
         now[0] = 1000 + passed
         assert terminal.filter(record('Iter(train) [200/9999]  loss: 1.0')) == is_shown
     result = record('Iter(val) [75/75]    coco/bbox_mAP: 0.4  data_time: 0.1')

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 SHAPES = 'configs/shapes/mask_rcnn_vitadapter_xs.py'
 TOOLS = sorted(
     path
-    for path in [ROOT / 'tools/train.py', ROOT / 'tools/test.py', *ROOT.glob('tools/*/*.py')]
-    if 'vitadapter_cli' in path.read_text()
+    for path in [*ROOT.glob('tools/*.py'), *ROOT.glob('tools/*/*.py')]
+    if 'ArgumentParser(' in path.read_text() or 'config_parser(' in path.read_text()
 )
 
 
@@ -27,7 +27,7 @@ def test_help_needs_nothing_slow(tool: Path) -> None:
     code = (
         'import runpy, sys\n'
         "sys.modules.update(dict.fromkeys(('torch', 'mmcv', 'mmdet', 'mmseg', 'timm')))\n"
-        f"sys.argv = [{str(tool)!r}, '--help']\n"
+        f'sys.argv, sys.path[0] = [{str(tool)!r}, "--help"], {str(tool.parent)!r}\n'
         f"runpy.run_path({str(tool)!r}, run_name='__main__')"
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
@@ -111,3 +111,21 @@ def test_numbers_stay_in_their_range(capsys: pytest.CaptureFixture) -> None:
         with pytest.raises(SystemExit):
             parser.parse_args([SHAPES, '--score-thr', wrong])
         assert '--score-thr: ' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('of_a_tool', [True, False])
+def test_ctrl_c_is_one_line_from_the_first_import_on(of_a_tool: bool) -> None:
+    """A program that imports the package keeps its own ways."""
+    code = (
+        'import sys\n'
+        'class Interrupted:\n'
+        '    def find_spec(self, name, *_):\n'
+        "        if name.startswith('mmengine'):\n"
+        '            raise KeyboardInterrupt\n'
+        'sys.meta_path.insert(0, Interrupted())\n'
+        f'{"" if of_a_tool else "sys.modules[`vitadapter_dense`] = sys"}\n'
+        'import vitadapter_cli\n'
+    ).replace('`', "'")
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode in (-2, 130)
+    assert (done.stderr == '\nstopped\n') == of_a_tool

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -314,11 +317,18 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
 
 
 def test_an_unreachable_hub_is_an_error_with_the_mends(monkeypatch):
-    def unreachable(*args, pretrained=False, **kwargs):
+    """Its client would try for a minute; offline it looks into its cache alone."""
+
+    def unreachable(*args, **kwargs):
         raise OSError('no route to host')
 
+    def from_the_cache(*args, **kwargs):
+        assert huggingface_hub.constants.HF_HUB_OFFLINE
+        raise OSError('nothing in the cache')
+
     model = build(pretrained=True)  # no network needed to build
-    monkeypatch.setattr(timm, 'create_model', unreachable)
+    monkeypatch.setattr(socket, 'create_connection', unreachable)
+    monkeypatch.setattr(timm, 'create_model', from_the_cache)
     with pytest.raises(WeightsError, match=r'no route(.|\n)*pretrained="path/to/file"(.|\n)*False'):
         model.init_weights()
 

@@ -11,6 +11,7 @@ from vitadapter_dense.reports.output_files import (
     RECORD,
     OutputError,
     check_outputs,
+    claim_folder,
     is_made_by,
     write_output,
 )
@@ -42,6 +43,19 @@ def test_folder_that_was_moved_is_still_its_own(tmp_path: Path) -> None:
     (tmp_path / 'old').rename(tmp_path / 'new')
     write(tmp_path / 'new' / 'a.png', 'again')
     assert (tmp_path / 'new' / 'a.png').read_text() == 'again'
+
+
+def test_a_folder_of_another_hand_is_not_claimed(tmp_path: Path) -> None:
+    """What an experiment trains, it trains in folders that it empties and writes over."""
+    own, other = tmp_path / 'new' / 'own', tmp_path / 'other'
+    claim_folder(own, command='demo')
+    (own / 'iter_1.pth').touch()
+    assert claim_folder(own, command='demo') == own
+    other.mkdir()
+    write(other / 'a.png')  # a file of the same command does not make the folder its own
+    for folder, command in ((own, 'test'), (other, 'demo'), (other / 'a.png', 'demo')):
+        with pytest.raises(OutputError, match='did not make it|is no folder'):
+            claim_folder(folder, command=command)
 
 
 def test_foreign_files_are_named_before_anything_is_written(tmp_path: Path) -> None:

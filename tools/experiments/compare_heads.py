@@ -109,7 +109,7 @@ from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.datasets.shapes import generate_shapes
 from vitadapter_dense.reports.flops import count_flops
 from vitadapter_dense.reports.head_comparison import COMPARISON_FILES, percent, write_comparison
-from vitadapter_dense.reports.output_files import OutputError, check_outputs
+from vitadapter_dense.reports.output_files import OutputError, check_outputs, claim_folder
 from vitadapter_dense.reports.progress import ProgressBarHook
 from vitadapter_dense.training.errors import SettingsError
 from vitadapter_dense.training.finite import NotFiniteError
@@ -206,6 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     root = args.out / 'shapes'
     with errors_as_message(DatasetError, OutputError):
+        claim_folder(args.out, command=COMMAND)
         check_outputs([args.out / name for name in COMPARISON_FILES], command=COMMAND)
         counts = dict(num_train=args.num_train, num_val=args.num_val)
         generate_shapes(root, **counts, size=args.size, seed=SEED)

@@ -69,7 +69,9 @@ import vitadapter_dense  # noqa: F401  (registers)
 from vitadapter_dense.checkpoints.files import atomic_write
 from vitadapter_dense.command_line.arguments import build_runner, errors_as_message
 from vitadapter_dense.datasets.semantic_from_instances import frequent_classes, make_semantic
+from vitadapter_dense.reports.output_files import claim_folder
 
+COMMAND = 'head_and_encoder'
 BASES = ('models/mask_head', 'datasets/segmentation_512', 'schedules/adamw_cosine_xs')
 
 
@@ -161,6 +163,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     maps = args.out / 'maps'
     files = {part: args.data_root / f'annotations/instances_{part}2017.json' for part in SPLITS}
     with errors_as_message():
+        claim_folder(args.out, command=COMMAND)
         names = frequent_classes(files['train'], NUM_CLASSES - 1)
         for part, file in files.items():
             make_semantic(file, maps / part, names)

@@ -28,6 +28,7 @@ sys.path.append(str(ROOT / 'ops'))
 
 from vitadapter_cli import parse
 
+COMMAND = 'kinds_on_real_data'
 WIDTH, SIDE, ITERS = 96, 160, 4
 WIDTHS = [WIDTH] * 4
 
@@ -155,7 +156,9 @@ if __name__ == '__main__':
     parse_args()  # what the command line shows to be wrong ends here, before the slow imports
 
 from vitadapter_dense.checkpoints.files import atomic_write
+from vitadapter_dense.command_line.arguments import errors_as_message
 from vitadapter_dense.datasets.panoptic_from_instances import make_panoptic
+from vitadapter_dense.reports.output_files import claim_folder
 
 
 def with_stuff(source: Path, root: Path) -> Path:
@@ -240,6 +243,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs what is missing and prints a row for each kind."""
     args = parse_args(argv)
     args.out = args.out.resolve()
+    with errors_as_message():
+        claim_folder(args.out, command=COMMAND)
     roots = {'ade20k': args.ade}
     roots['coco'] = args.coco and with_stuff(args.coco, args.out / 'coco')
     wanted = [kind for kind in KINDS if roots[KINDS[kind][0].partition('/')[0]] is not None]

@@ -24,8 +24,9 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-from vitadapter_cli import config_path, parse
+from vitadapter_cli import config_path, parse, positive
 
+COMMAND = 'ten_images'
 ENOUGH = 0.8
 SCORES = {  # as the evaluators call them: what makes fractions of them
     'coco_panoptic/PQ': 0.01,
@@ -41,7 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('configs', nargs='+', type=config_path, help='of configs/shapes')
-    parser.add_argument('--iters', type=int, default=500, help='of each training')
+    parser.add_argument('--iters', type=positive, default=500, help='of each training')
     parser.add_argument(
         '--out', type=Path, default=Path('work_dirs/ten_images'), help='where results go'
     )
@@ -55,9 +56,10 @@ from mmengine.config import Config
 
 import vitadapter_dense  # noqa: F401  (registers)
 from vitadapter_dense.checkpoints.files import atomic_write
-from vitadapter_dense.command_line.arguments import build_runner
+from vitadapter_dense.command_line.arguments import build_runner, errors_as_message
 from vitadapter_dense.command_line.config import override_data_root, set_iterations
 from vitadapter_dense.datasets.shapes import generate_shapes
+from vitadapter_dense.reports.output_files import claim_folder
 
 
 def on_ten_images(cfg: Config, root: Path, *, iters: int) -> Config:
@@ -89,7 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs what is missing; 1 if a model has not learnt its ten images."""
     args = parse_args(argv)
     root = args.out / 'shapes'
-    generate_shapes(root, num_train=10, num_val=1)
+    with errors_as_message():
+        claim_folder(args.out, command=COMMAND)
+        generate_shapes(root, num_train=10, num_val=1)
     scores = {}
     for path in args.configs:
         result = args.out / path.stem / 'ten_images.json'

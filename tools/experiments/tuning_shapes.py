@@ -97,7 +97,7 @@ from rich.progress import track
 import vitadapter_dense  # noqa: F401  (registers)
 from vitadapter_dense.checkpoints.files import atomic_write
 from vitadapter_dense.datasets.shapes_transfer import shifted_scenes
-from vitadapter_dense.reports.output_files import OutputError, check_outputs
+from vitadapter_dense.reports.output_files import OutputError, check_outputs, claim_folder
 from vitadapter_dense.reports.tuning_transfer import TRANSFER_FILES, write_transfer
 from vitadapter_dense.training.tuning_transfer import pretrain, tune
 
@@ -106,10 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs what is missing and writes the report."""
     args = parse_args(argv)
     try:
+        claim_folder(args.out, command=COMMAND)
         check_outputs([args.out / name for name in TRANSFER_FILES], command=COMMAND)
     except OutputError as error:
-        sys.exit(f'{Path(__file__).name}: error: {error}')
-    args.out.mkdir(parents=True, exist_ok=True)
+        sys.exit(f'error: {error}')
 
     backbone = BACKBONES[args.arch]
     path = args.out / f'pretrained_{args.arch}_{args.pretrain_steps}.pth'

@@ -1,6 +1,6 @@
 """Draws ViT-Adapter as a whole: the ViT above, the adapter below, the four maps on the right.
 
-    python tools/pictures/architecture.py docs/images/architecture.png
+    python tools/pictures/architecture.py architecture.png
 
 After figure 4 of the paper (https://arxiv.org/abs/2205.08534), and as
 `vitadapter_dense/backbones/vit_adapter.py` computes it.
@@ -9,11 +9,11 @@ After figure 4 of the paper (https://arxiv.org/abs/2205.08534), and as
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
+from new_file import new_file
 
 VIT, ADAPTER, MAPS, INK = '#bcd7f2', '#fbd9a5', '#cfe8c4', '#333333'
 TOKENS, PYRAMID, BETWEEN, BYPASS = 3.13, 1.35, 2.25, 0.6  # heights of the lanes, in inches
@@ -118,7 +118,7 @@ def draw() -> plt.Figure:
 def main() -> None:
     """Runs the tool."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('path', type=Path, help='PNG to write')
+    parser.add_argument('path', type=new_file, help='PNG to write')
     draw().savefig(parser.parse_args().path, dpi=150)
 
 

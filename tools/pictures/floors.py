@@ -1,6 +1,6 @@
 """Draws the rooms of the project on floors, from what its modules import.
 
-    python tools/pictures/floors.py docs/images/floors.png
+    python tools/pictures/floors.py floors.png
 
 A room stands one floor above the highest room that it imports from.
 """
@@ -13,6 +13,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from new_file import new_file
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {
@@ -80,7 +81,7 @@ def draw(path: Path) -> None:
 def main() -> None:
     """Draws the picture that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('out', type=Path, help='the picture to write')
+    parser.add_argument('out', type=new_file, help='the picture to write')
     draw(parser.parse_args().out)
 
 

@@ -2,7 +2,7 @@
 
     make train
     python tools/pictures/predictions.py work_dirs/shapes/mask_rcnn_vitadapter_xs \
-        data/shapes/val/000000.jpg docs/images/predictions.jpg
+        data/shapes/val/000000.jpg predictions.jpg
 
 The photo shows Greek coins, from scikit-image's data (Brooklyn Museum, no known copyright
 restrictions). The model has seen nothing but generated shapes.
@@ -18,6 +18,21 @@ from pathlib import Path
 # A checkout that is not installed works too; an installed package goes first.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
+
+from new_file import new_file
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('work_dir', type=Path, help='of make train')
+    parser.add_argument('image', type=Path, help='of the example')
+    parser.add_argument('out', type=new_file, help='JPEG to write')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
 
 import numpy as np
 from PIL import Image
@@ -38,11 +53,7 @@ def compose(pictures: list[Image.Image]) -> Image.Image:
 
 def main() -> None:
     """Runs the tool."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('work_dir', type=Path, help='of make train')
-    parser.add_argument('image', type=Path, help='of the example')
-    parser.add_argument('out', type=Path, help='JPEG to write')
-    args = parser.parse_args()
+    args = parse_args()
     predictor = Predictor(args.work_dir)
     with tempfile.TemporaryDirectory() as folder:
         found = [predictor(args.image), predictor(Image.fromarray(coins()))]

@@ -2,7 +2,7 @@
 
     make train
     python tools/pictures/quick_start.py work_dirs/shapes/mask_rcnn_vitadapter_xs/pictures \
-        docs/images/quick_start.jpg
+        quick_start.jpg
 
 Each picture that `make train` draws has the ground truth on its left half and the predictions on
 its right half; here they stand above each other, with a legend of the classes.
@@ -19,6 +19,25 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
+from new_file import new_file
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('folder', type=Path, help='pictures of make train')
+    parser.add_argument('path', type=new_file, help='JPEG to write')
+    parser.add_argument('--numbers', type=int, nargs='+', default=[6, 3, 8, 18], help='which ones')
+    args = parser.parse_args()
+    args.files = [args.folder / f'{number:06d}.png' for number in args.numbers]
+    missing = [str(file) for file in args.files if not file.is_file()]
+    if missing:
+        parser.error(f'there is no {", ".join(missing)}: make train draws them')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -62,16 +81,8 @@ def compose(pictures: Sequence[np.ndarray]) -> plt.Figure:
 
 def main() -> None:
     """Runs the tool."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('folder', type=Path, help='pictures of make train')
-    parser.add_argument('path', type=Path, help='JPEG to write')
-    parser.add_argument('--numbers', type=int, nargs='+', default=[6, 3, 8, 18], help='which ones')
-    args = parser.parse_args()
-    files = [args.folder / f'{number:06d}.png' for number in args.numbers]
-    missing = [str(file) for file in files if not file.is_file()]
-    if missing:
-        parser.error(f'there is no {", ".join(missing)}: make train draws them')
-    figure = compose([plt.imread(file) for file in files])
+    args = parse_args()
+    figure = compose([plt.imread(file) for file in args.files])
     figure.savefig(args.path, dpi=150, pil_kwargs=dict(quality=85))
 
 

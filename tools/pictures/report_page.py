@@ -3,7 +3,7 @@
     python tools/test.py configs/shapes/mask_rcnn_vitadapter_xs.py \
         work_dirs/shapes/mask_rcnn_vitadapter_xs --report
     python tools/pictures/report_page.py \
-        work_dirs/shapes/mask_rcnn_vitadapter_xs/report.html docs/images/report_detector.png
+        work_dirs/shapes/mask_rcnn_vitadapter_xs/report.html report_detector.png
 
 Needs `chromium` (or what `--browser` names). The picture has few colours, so that it stays small.
 """
@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from new_file import new_file
 from PIL import Image
 from small_png import save_small
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('page', type=Path, help='report.html')
-    parser.add_argument('out', type=Path, help='PNG to write')
+    parser.add_argument('out', type=new_file, help='PNG to write')
     parser.add_argument('--height', type=int, default=2700, help='of the part that is shown')
     parser.add_argument('--browser', default='chromium', help='default: chromium')
     args = parser.parse_args(argv)

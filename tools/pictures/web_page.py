@@ -3,7 +3,7 @@
     python tools/demo/web_demo.py configs/shapes/mask_rcnn_vitadapter_xs.py \
         work_dirs/shapes/mask_rcnn_vitadapter_xs --examples data/shapes/val
     python tools/pictures/web_page.py http://127.0.0.1:7860 data/shapes/val/000006.jpg \
-        docs/images/web_demo_detector.png
+        web_demo_detector.png
 
 The second in another terminal; needs `chromium`. It drops the image on the page. The picture has
 few colours, so that it stays small.
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chromium import chromium
+from new_file import new_file
 from PIL import Image
 from small_png import save_small
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('address', help='of the page')
     parser.add_argument('image', type=Path, help='what is dropped on it')
-    parser.add_argument('out', type=Path, help='PNG to write')
+    parser.add_argument('out', type=new_file, help='PNG to write')
     args = parser.parse_args(argv)
     with chromium() as browser:
         page = browser.open_page(args.address, size=SIZE)

@@ -33,6 +33,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+_CONNECTION_S = 8  # until there is one; without a network nobody should wait long
 _TIMEOUT = 60  # seconds without a byte
 _CHUNK = 2**20
 _PARTIAL = '.part'
@@ -138,7 +139,7 @@ def _fetch_rest(address: str, file: BinaryIO, path: Path) -> bool:
         headers |= {'Range': f'bytes={done}-', 'If-Range': known['version']}
     try:
         request = urllib.request.Request(address, headers=headers)
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
+        with _open(request) as response:
             start, size = _extent(response)
             if start != done:
                 if start:
@@ -157,6 +158,37 @@ def _fetch_rest(address: str, file: BinaryIO, path: Path) -> bool:
     except http.client.HTTPException as error:
         raise OSError(f'the server broke off ({error!r})') from error
     return size is None or _size(file) == size
+
+
+class _Connection(http.client.HTTPConnection):
+    """One that is made soon or not at all, and then waits long for what comes."""
+
+    def connect(self) -> None:
+        """Makes it."""
+        self.timeout = _CONNECTION_S
+        super().connect()
+        self.sock.settimeout(_TIMEOUT)
+
+
+class _SecureConnection(_Connection, http.client.HTTPSConnection):
+    """The same for https."""
+
+
+class _Opener(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Opens addresses by these connections."""
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        """Opens http."""
+        return self.do_open(_Connection, request)
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        """Opens https."""
+        return self.do_open(_SecureConnection, request)
+
+
+def _open(request: urllib.request.Request) -> http.client.HTTPResponse:
+    """The answer to a request, through proxies and redirections as `urlopen`."""
+    return urllib.request.build_opener(_Opener).open(request, timeout=_TIMEOUT)
 
 
 def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from mmengine.logging import MMLogger
 
-PROGRESS_S = 30.0  # between two lines of progress at first; then a fifth of the time that passed
+PROGRESS_S = 30.0  # between two lines of progress at first; then a quarter of the time so far
 LONGEST_S = 300.0
 
 # how a message begins -> whose it is
@@ -73,7 +73,7 @@ class TerminalFilter(logging.Filter):
             return True
         now = self._clock()
         self._begun = now if self._begun is None else self._begun
-        pause = max(self._progress_s, min((now - self._begun) / 5, LONGEST_S))
+        pause = max(self._progress_s, min((now - self._begun) / 4, LONGEST_S))
         if not _RESULT.match(message) and now - self._last < pause:
             return False
         self._last = now

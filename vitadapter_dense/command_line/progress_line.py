@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 
+PAUSE_S = 10.0  # between two lines that stay
+
 
 class ProgressLine:
-    """A line that is redrawn on a terminal, and a new line every quarter elsewhere."""
+    """A line that is redrawn on a terminal; elsewhere, a new line for a quarter that takes long."""
 
     def __init__(self) -> None:
-        self.start = time.monotonic()
+        self.start = self.told = time.monotonic()
         self.quarters = 0
 
     def __call__(self, done: int, total: int) -> None:
@@ -21,6 +23,6 @@ class ProgressLine:
         if sys.stdout.isatty():
             end = '\n' if done == total else ''
             print(f'\r{text:<60}', end=end, flush=True)  # noqa: T201
-        elif done * 4 // total > self.quarters:
-            self.quarters = done * 4 // total
+        elif done * 4 // total > self.quarters and time.monotonic() - self.told > PAUSE_S:
+            self.quarters, self.told = done * 4 // total, time.monotonic()
             print(text, flush=True)  # noqa: T201

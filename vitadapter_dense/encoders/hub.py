@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import difflib
 import logging
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import getproxies, proxy_bypass
 
 import timm
+from huggingface_hub import constants
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -33,6 +37,7 @@ from vitadapter_dense.encoders.uniperceiver_names import in_plain_vit_names
 # A hub or file state dict covers everything but what the user added (layer scale); below this it is
 # another architecture.
 _MIN_SHARE = 0.9
+_CONNECTION_S = 5.0
 
 
 def check_model_name(model_name: str) -> None:
@@ -49,12 +54,14 @@ def check_model_name(model_name: str) -> None:
 def _from_hub(model_name: str, image_args: dict[str, object]) -> dict[str, Tensor]:
     print_log(f'the weights of {model_name} come from the hub', logger='current')
     tries = logging.getLogger('huggingface_hub.utils._http')  # the last one's error is told below
-    level = tries.level
-    tries.setLevel(logging.ERROR)
+    level, offline = tries.level, constants.HF_HUB_OFFLINE
+    unreachable = '' if offline else _why_unreachable()
     try:
+        tries.setLevel(logging.ERROR)
+        constants.HF_HUB_OFFLINE = offline or bool(unreachable)
         source = timm.create_model(model_name, pretrained=True, num_classes=0, **image_args)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = unreachable or str(error).partition('\n')[0] or type(error).__name__
         raise WeightsError(
             f'cannot get the weights of {model_name!r} from the hub ({reason}). Either connect to '
             f'the network; or fetch the file elsewhere and set pretrained="path/to/file"; or '
@@ -62,7 +69,24 @@ def _from_hub(model_name: str, image_args: dict[str, object]) -> dict[str, Tenso
         ) from error
     finally:
         tries.setLevel(level)
+        constants.HF_HUB_OFFLINE = offline
     return source.state_dict()
+
+
+def _why_unreachable() -> str:
+    """Why there is no connection to the hub; empty where there is one, or where a proxy knows.
+
+    The hub's client would try for a minute. Told that it is offline, it looks into its cache alone.
+    """
+    hub = urlparse(constants.ENDPOINT)
+    port = hub.port or (80 if hub.scheme == 'http' else 443)
+    if hub.scheme in getproxies() and not proxy_bypass(hub.hostname):
+        return ''
+    try:
+        socket.create_connection((hub.hostname, port), timeout=_CONNECTION_S).close()
+    except OSError as error:
+        return f'{constants.ENDPOINT} cannot be reached: {error}'
+    return ''
 
 
 def _from_file(

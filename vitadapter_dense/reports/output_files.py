@@ -1,7 +1,8 @@
 """Which files a command may write: none that it did not make.
 
 Each folder that gets a file has a record, `.vitadapter_dense`, with a line a file: a hash, the
-command and the name. A command replaces what it made itself and nobody has changed since, so that
+command and the name. A folder that is a command's alone has a line that says so. A command replaces
+what it made itself and nobody has changed since, so that
 it can be run again; all else stays, and the error comes before the work.
 """
 
@@ -53,6 +54,34 @@ def check_outputs(
             f'not written over, because {command} did not make it (or it was changed since): '
             f'{listed}. Give another name or folder, or move it away.'
         )
+
+
+def claim_folder(folder: str | Path, *, command: str) -> Path:
+    """Makes a folder for a command alone, which may write to all of it, or finds it made.
+
+    Args:
+        folder: missing, empty, or claimed by the command before.
+        command: its name, as recorded.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OutputError: there are files of another hand.
+    """
+    folder, line = Path(folder), f'folder {command}'.encode()
+    _check_folder(folder / RECORD)
+    record = folder / RECORD
+    if record.is_file() and line in record.read_bytes().splitlines():
+        return folder
+    if folder.is_dir() and any(folder.iterdir()):
+        raise OutputError(
+            f'{folder} is not empty, and {command} did not make it: give another folder, or move '
+            'that one away.'
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    _record(record, line)
+    return folder
 
 
 def is_made_by(path: str | Path, command: str) -> bool:
