@@ -19,6 +19,7 @@ from typing import Any
 from mmengine.logging import MMLogger, print_log
 
 from .check_batches import find_batch_problems
+from .check_choices import find_few_cells
 from .check_classes import ClassifiedSet, find_class_faults, list_classified
 from .check_config import inspect_config
 from .check_image_files import check_image_files
@@ -166,8 +167,12 @@ def check_config_datasets(
     classified = [(used, result.classes) for used, result in checked if result.classes]
     problems += find_class_faults(cfg.get('model') or {}, classified)
     for used, result in checked:
-        if used.trained and result.summary:
-            problems += find_few_queries(cfg.get('model') or {}, result.summary)
+        if result.summary is None:
+            continue
+        model, steps = cfg.get('model') or {}, used.cfg.get('pipeline')
+        problems += find_few_cells(model, steps, result.summary, name=used.name)
+        if used.trained:
+            problems += find_few_queries(model, result.summary)
     if problems:
         raise DatasetError('\n'.join(problems))
     shared = find_shared_images((used, result.files) for used, result in checked)

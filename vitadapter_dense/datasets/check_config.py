@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .check_choices import find_few_results
 from .check_evaluators import ConfigFindings, find_evaluator_faults
 from .check_heads import find_disagreements, find_other_depths
 from .check_queries import find_other_levels
@@ -23,7 +24,11 @@ def inspect_config(
     findings = ConfigFindings()
     findings.errors += _different_labels(datasets)
     model = cfg.get('model') or {}
-    findings.errors += find_other_depths(model) + find_other_levels(model)
+    findings.errors += [
+        *find_other_depths(model),
+        *find_other_levels(model),
+        *find_few_results(model),
+    ]
     for used in datasets:
         classes = class_names(used.cfg)
         if classes:

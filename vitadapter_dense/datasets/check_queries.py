@@ -13,7 +13,7 @@ from vitadapter_dense.datasets.coco_summary import CocoSummary
 
 #: where each kind of detector says how many objects it can find
 _QUERIES = (('panoptic_head', 'num_queries'), ('', 'num_queries'), ('rpn_head', 'num_proposals'))
-_PYRAMIDS = ('ViTAdapter', 'LiteAdapter', 'PriorPyramid', 'SimplePyramid')  # each gives four maps
+PYRAMIDS = ('ViTAdapter', 'LiteAdapter', 'PriorPyramid', 'SimplePyramid')  # each gives four maps
 _NECKS = ('FPN', 'ChannelMapper', 'ChosenLevels', 'ExtraAttention')
 _DEFORMABLE = ('DeformableDETR', 'DINO')
 _DEFAULT_LEVELS = 4  # of MMDetection's detectors and of mmcv's attention
@@ -43,7 +43,7 @@ def find_other_levels(model_cfg: Mapping[str, Any]) -> list[str]:
     for neck in necks:
         taken = neck.get('in_channels')
         fits = not isinstance(taken, (list, tuple)) or len(taken) == 4
-        if backbone.get('type') in _PYRAMIDS and _bare(neck) in _NECKS and not fits:
+        if backbone.get('type') in PYRAMIDS and _bare(neck) in _NECKS and not fits:
             found.append(
                 f'the backbone ({backbone["type"]}) gives 4 maps, but in_channels={list(taken)} of '
                 f'model.neck ({neck["type"]}) is of {len(taken)}. Mend: its width four times; '
@@ -61,6 +61,11 @@ def find_other_levels(model_cfg: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def find_levels(model_cfg: Mapping[str, Any]) -> int:
+    """How many levels the attention of a deformable DETR is over."""
+    return model_cfg.get('num_feature_levels', _DEFAULT_LEVELS)
+
+
 def _levels(model_cfg: Mapping[str, Any], neck: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """Each place that says a number of levels, and the number."""
     inner = neck.get('neck') or neck
@@ -68,7 +73,7 @@ def _levels(model_cfg: Mapping[str, Any], neck: Mapping[str, Any]) -> Iterator[t
         given = len(neck['in_channels']) - neck.get('start_level', 0)
         path = 'model.neck.neck.num_outs' if inner is not neck else 'model.neck.num_outs'
         yield path, inner.get('num_outs', given) + neck.get('num_pooled', 0)
-    yield 'model.num_feature_levels', model_cfg.get('num_feature_levels', _DEFAULT_LEVELS)
+    yield 'model.num_feature_levels', find_levels(model_cfg)
     for part, attention in (('encoder', 'self_attn_cfg'), ('decoder', 'cross_attn_cfg')):
         layer = (model_cfg.get(part) or {}).get('layer_cfg') or {}
         number = (layer.get(attention) or {}).get('num_levels', _DEFAULT_LEVELS)
