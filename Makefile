@@ -21,6 +21,8 @@ PYTHON := $(firstword $(foreach p,$(RUN) python3.12 python3.11 python3,$(shell \
   $(p) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $(p))))
 endif
 
+TEST_JOBS ?= 2
+
 .DEFAULT_GOAL := help
 .PHONY: help env config train test test-all lint docs clean clean-env
 
@@ -28,7 +30,7 @@ help:
 	@echo 'make train     set up, train the quick start, evaluate it, draw pictures and curves (15 minutes on 2 cores)'
 	@echo '               CONFIG=configs/...py  another config'
 	@echo "               ARGS='...'            further arguments of tools/train.py, e.g. --data-root"
-	@echo 'make test      set up, lint, fast tests'
+	@echo 'make test      set up, lint, fast tests; TEST_JOBS=4 runs them in four processes (default: 2)'
 	@echo 'make test-all  set up, lint, all tests, the slow ones included (30 minutes on 2 cores)'
 	@echo 'make env       set up only: .venv with everything pinned (first time: some minutes);'
 	@echo '               PYTHON=python3.12 chooses the interpreter, MMCV_OPS=compiled compiles'
@@ -58,11 +60,11 @@ lint: env
 
 test: lint
 	@echo '[make] fast tests (some minutes)'
-	@$(RUN) -m pytest -m 'not slow'
+	@$(RUN) -m pytest -n $(TEST_JOBS) --dist loadfile -m 'not slow'
 
 test-all: lint
 	@echo '[make] all tests, the slow ones included (30 minutes at most on 2 cores)'
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n $(TEST_JOBS) --dist loadfile
 
 docs: env
 	@echo '[make] site (some seconds)'

@@ -12,8 +12,10 @@ import torch
 
 import mmcv_ops  # noqa: F401  (mmcv finds its operators, whichever test imports it first)
 
-# Toy tensors gain nothing from many threads, and lose much to them on a large machine.
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# Toy tensors gain nothing from many threads, and lose much to them on a large machine. Beside other
+# test processes (pytest -n), one is enough.
+_ALONE = 'PYTEST_XDIST_WORKER' not in os.environ
+torch.set_num_threads(min(2 if _ALONE else 1, torch.get_num_threads()))
 
 
 @pytest.fixture(autouse=True)
