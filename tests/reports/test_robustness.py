@@ -48,11 +48,12 @@ def test_corruption_error_is_relative_to_alexnet():
             ALEXNET_ERRORS[name] + (severity - 3) * 0.01
         )  # the mean over severities is AlexNet's
         results[name, severity] = {'accuracy/top1': 100 * (1 - error)}
-    (found,) = robustness_of(results, [])
+    (found,) = robustness_of(results, [], num_classes=1000)
     assert found.corruption_error == pytest.approx(1)
+    assert robustness_of(results, [], num_classes=5)[0].corruption_error is None
     halved = {
         key: {'accuracy/top1': 100 - (100 - v['accuracy/top1']) / 2} for key, v in results.items()
     }
-    assert robustness_of(halved, [])[0].corruption_error == pytest.approx(0.5)
+    assert robustness_of(halved, [], num_classes=1000)[0].corruption_error == pytest.approx(0.5)
     del results[conditions[0]]
-    assert robustness_of(results, [])[0].corruption_error is None
+    assert robustness_of(results, [], num_classes=1000)[0].corruption_error is None

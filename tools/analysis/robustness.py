@@ -18,7 +18,13 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-from vitadapter_cli import add_checkpoint_argument, add_launcher_argument, config_parser, parse
+from vitadapter_cli import (
+    add_checkpoint_argument,
+    add_launcher_argument,
+    config_parser,
+    parse,
+    positive,
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -34,6 +40,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--severities', nargs='+', type=int, default=[1, 2, 3, 4, 5], help='(default: 1 2 3 4 5)'
+    )
+    parser.add_argument(
+        '--num-images',
+        type=positive,
+        help='so many images of the test set, evenly spread over it (default: all)',
     )
     parser.add_argument(
         '--metrics', nargs='+', default=[], metavar='NAME', help='to show (default: the main ones)'
@@ -67,6 +78,7 @@ from vitadapter_dense.datasets.corruption import (
     check_corruption,
 )
 from vitadapter_dense.datasets.errors import DatasetError
+from vitadapter_dense.inference.fewer_images import take_images
 from vitadapter_dense.inference.under_corruption import (
     COMMAND,
     Record,
@@ -114,6 +126,8 @@ def configure(args: argparse.Namespace) -> Config:
         raise ValueError(f'--out must end with .json, got {str(args.out)!r}.')
     others = [args.out.with_suffix('.txt'), args.out.with_suffix('.png')]
     check_outputs([args.out, *others], command=COMMAND)
+    if args.num_images:
+        take_images(cfg, args.num_images, folder=args.out.parent, command=COMMAND)
     args.record = Record(args.out, cfg)
     prepare_corruption(cfg)
     prepare_launch(cfg, args.launcher)
@@ -144,14 +158,15 @@ def run(args: argparse.Namespace) -> int:
     with errors_as_message(DatasetError, OutputError, WeightsError, ValueError):
         measure(runner, args.record, conditions, before_each=tell)
         if is_main_process():
-            report(args, conditions)
+            classes = runner.test_dataloader.dataset.metainfo.get('classes', ())
+            report(args, conditions, num_classes=len(classes))
     return 0
 
 
-def report(args: argparse.Namespace, conditions: Sequence[Condition]) -> None:
+def report(args: argparse.Namespace, conditions: Sequence[Condition], *, num_classes: int) -> None:
     """Prints the tables of what was asked for, and writes them beside the JSON."""
     results = {condition: args.record.results[condition] for condition in [CLEAN, *conditions]}
-    found = robustness_of(results, args.metrics)
+    found = robustness_of(results, args.metrics, num_classes=num_classes)
     tables = '\n\n'.join('\n'.join(robustness_lines(one)) for one in found)
     text, picture = args.out.with_suffix('.txt'), args.out.with_suffix('.png')
     with write_output(text, command=COMMAND) as partial:

@@ -26,6 +26,7 @@ _ALEXNET = (
     *(0.886428, 0.894468, 0.922640, 0.819880, 0.826268, 0.785948, 0.798360, 0.866816),
     *(0.826572, 0.819324, 0.564592, 0.853204, 0.646056, 0.717840, 0.606500),
 )
+_IMAGENET_CLASSES = 1000
 ALEXNET_ERRORS = dict(zip(CORRUPTIONS, _ALEXNET, strict=True))
 
 
@@ -37,11 +38,13 @@ class Robustness:
         metric: its name.
         clean: its value on the images as they are.
         values: by corruption and severity, as far as measured.
+        imagenet: whether it is of ImageNet's 1000 classes, as AlexNet's errors are.
     """
 
     metric: str
     clean: float
     values: Mapping[Condition, float]
+    imagenet: bool = False
 
     @property
     def corruptions(self) -> list[str]:
@@ -69,18 +72,22 @@ class Robustness:
     def corruption_error(self) -> float | None:
         """mCE of an accuracy in percent; None unless all of ImageNet-C was measured."""
         wanted = {(name, severity) for name in CORRUPTIONS for severity in SEVERITIES}
-        if not wanted <= set(self.values) or not self.metric.endswith('accuracy/top1'):
+        measured = self.imagenet and self.metric.endswith('accuracy/top1')
+        if not measured or not wanted <= set(self.values):
             return None
         errors = ALEXNET_ERRORS.items()
         return fmean((1 - self.mean_of(name) / 100) / error for name, error in errors)
 
 
-def robustness_of(results: Mapping[Condition, Metrics], metrics: Sequence[str]) -> list[Robustness]:
+def robustness_of(
+    results: Mapping[Condition, Metrics], metrics: Sequence[str], *, num_classes: int | None = None
+) -> list[Robustness]:
     """Sorts what was measured by metric.
 
     Args:
         results: metrics by condition, `CLEAN` among them.
         metrics: names; none chooses the main ones of the task.
+        num_classes: of the data set; 1000 are taken for ImageNet's.
 
     Raises:
         ValueError: for a metric that was not measured.
@@ -94,7 +101,8 @@ def robustness_of(results: Mapping[Condition, Metrics], metrics: Sequence[str]) 
     def by_condition(name: str) -> dict[Condition, float]:
         return {key: found[name] for key, found in results.items() if key != CLEAN}
 
-    return [Robustness(name, clean[name], by_condition(name)) for name in chosen]
+    imagenet = num_classes == _IMAGENET_CLASSES
+    return [Robustness(name, clean[name], by_condition(name), imagenet) for name in chosen]
 
 
 def robustness_lines(found: Robustness) -> list[str]:

@@ -8,7 +8,7 @@ and data (:mod:`vitadapter_dense.datasets.shapes_transfer`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from vitadapter_dense.datasets.shapes import SHAPES_CLASSES
 from vitadapter_dense.datasets.shapes_transfer import shape_crops
+from vitadapter_dense.training.short_training import fit, tuned_backbone
 
 Images = tuple[Tensor, Tensor]
 """Pictures and what they show, as :mod:`vitadapter_dense.datasets.shapes_transfer` gives both."""
@@ -50,7 +51,7 @@ def pretrain(
     def loss(batch: Tensor) -> Tensor:
         return F.cross_entropy(head(features(pictures[batch])), labels[batch])
 
-    _train([*backbone.parameters(), *head.parameters()], loss, count, steps=steps, rate=2e-3)
+    fit([*backbone.parameters(), *head.parameters()], loss, count, steps=steps, rate=2e-3)
     backbone.eval()
     with torch.no_grad():
         others, answers = shape_crops(unseen, seed=2, size=size)
@@ -84,10 +85,7 @@ def tune(
         backbone and in the head, and the seconds of training.
     """
     torch.manual_seed(seed)
-    cfg = dict(type='TunedBackbone', backbone=dict(backbone_cfg), tuning=dict(tuning))
-    backbone = MODELS.build(cfg)
-    backbone.load_state_dict(weights, strict=False)
-    backbone.eval()
+    backbone = tuned_backbone(backbone_cfg, tuning, weights).eval()
     pictures, maps = data['train']
     head = _Head([m.shape[1] for m in backbone(torch.zeros(1, *pictures.shape[1:]))], len(maps[0]))
     tuned = [p for p in backbone.parameters() if p.requires_grad]
@@ -97,7 +95,7 @@ def tune(
 
     backbone.train(), head.train()
     start = time.perf_counter()
-    _train([*tuned, *head.parameters()], loss, len(pictures), steps=steps, rate=rate)
+    fit([*tuned, *head.parameters()], loss, len(pictures), steps=steps, rate=rate)
     return dict(
         seconds=time.perf_counter() - start,
         backbone_parameters=sum(p.numel() for p in tuned),
@@ -140,27 +138,6 @@ class _Head(nn.Module):
             for layer, m in zip(self.lateral, maps, strict=True)
         ]
         return F.interpolate(self.mix(sum(laterals)), size=(self.size, self.size), mode='bilinear')
-
-
-def _train(
-    parameters: list[nn.Parameter],
-    loss_of: Callable[[Tensor], Tensor],
-    count: int,
-    *,
-    steps: int,
-    rate: float,
-) -> None:
-    """AdamW with a cosine schedule over random batches of 16."""
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=rate, total_steps=steps, pct_start=0.1
-    )
-    for _ in range(steps):
-        loss = loss_of(torch.randint(count, (16,)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
 
 
 @torch.no_grad()
