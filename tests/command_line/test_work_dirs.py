@@ -8,12 +8,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from tests.training.toys import build_runner, evaluation
 from vitadapter_cli import default_work_dir
 from vitadapter_dense.checkpoints.files import latest_checkpoint
 from vitadapter_dense.command_line.run_files import last_checkpoint
-from vitadapter_dense.command_line.work_dirs import check_work_dir, hold_work_dir
+from vitadapter_dense.command_line.work_dirs import check_work_dir, hold_work_dir, set_tested
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +70,19 @@ def test_another_configuration_is_named_with_the_first(tmp_path, config):
         with pytest.raises(ValueError, match=f'{config}.*{other}.*--work-dir'):
             check_work_dir(work_dir, other, start=start)
     check_work_dir(tmp_path / 'empty', other)
+    cfg = Config()
+    with pytest.raises(ValueError, match=f'{config}.*{other}'):  # a test that is to log there
+        set_tested(cfg, other, last, work_dir=work_dir)
+    set_tested(cfg, other, work_dir, work_dir=None)  # what it tests is its own matter
+    assert (cfg.work_dir, cfg.load_from) == (str(work_dir), str(last))
+
+
+@pytest.mark.parametrize('text', ['{"mine": 1}', '[1]', 'no JSON'])
+def test_a_file_of_the_records_name_is_not_replaced(tmp_path, config, text):
+    (tmp_path / 'run.json').write_text(text)
+    with pytest.raises(ValueError, match=r'run\.json (is no record|cannot be read)'):
+        train(tmp_path, config)
+    assert (tmp_path / 'run.json').read_text() == text
 
 
 def test_the_same_configuration_goes_on(tmp_path, config):

@@ -57,8 +57,8 @@ from vitadapter_dense.command_line.arguments import (
     prepare_launch,
     read_config,
 )
-from vitadapter_dense.command_line.config import add_hook, set_work_dir
-from vitadapter_dense.command_line.run_files import find_checkpoint
+from vitadapter_dense.command_line.config import add_hook
+from vitadapter_dense.command_line.work_dirs import set_tested
 from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.reports.confusion_matrix import PixelConfusionMatrix
@@ -83,10 +83,7 @@ def configure(args: argparse.Namespace) -> Config:
             f'{args.config} is not the configuration of a segmentor or a detector with test data: '
             'there is nothing to count.'
         )
-    source = Path(args.checkpoint)
-    set_work_dir(cfg, args.config, work_dir=args.work_dir or (source if source.is_dir() else None))
-    cfg.load_from = str(find_checkpoint(source))
-    cfg.resume = False
+    set_tested(cfg, args.config, args.checkpoint, work_dir=args.work_dir)
     args.out = args.out or Path(cfg.work_dir) / 'confusion_matrix.png'
     check_plot(args.out, args.out.with_suffix('.csv'), command=COMMAND)
     thresholds = dict(score_thr=args.score_thr, iou_thr=args.iou_thr)

@@ -69,8 +69,8 @@ from vitadapter_dense.command_line.arguments import (
     prepare_launch,
     read_config,
 )
-from vitadapter_dense.command_line.config import add_hook, set_work_dir
-from vitadapter_dense.command_line.run_files import find_checkpoint
+from vitadapter_dense.command_line.config import add_hook
+from vitadapter_dense.command_line.work_dirs import set_tested
 from vitadapter_dense.datasets.check_coco import check_config_datasets
 from vitadapter_dense.datasets.corruption import (
     CORRUPTIONS,
@@ -117,10 +117,7 @@ def configure(args: argparse.Namespace) -> Config:
     cfg = read_config(args)
     if cfg.get('test_dataloader') is None:
         raise ValueError(f'{args.config} has no test_dataloader: it describes nothing to test.')
-    source = Path(args.checkpoint)
-    set_work_dir(cfg, args.config, work_dir=args.work_dir or (source if source.is_dir() else None))
-    cfg.load_from = str(find_checkpoint(source))
-    cfg.resume = False
+    set_tested(cfg, args.config, args.checkpoint, work_dir=args.work_dir)
     args.out = args.out or Path(cfg.work_dir) / 'robustness.json'
     if args.out.suffix != '.json':
         raise ValueError(f'--out must end with .json, got {str(args.out)!r}.')

@@ -21,7 +21,12 @@ from vitadapter_cli import config_path as file_of_config
 from vitadapter_cli import released_checkpoint
 from vitadapter_cli.config_files import RECORD, default_work_dir
 from vitadapter_dense.checkpoints.files import atomic_write
-from vitadapter_dense.command_line.run_files import best_checkpoint, last_checkpoint
+from vitadapter_dense.command_line.config import set_work_dir
+from vitadapter_dense.command_line.run_files import (
+    best_checkpoint,
+    find_checkpoint,
+    last_checkpoint,
+)
 from vitadapter_dense.reports.run_logs import scalar_files
 
 _LOCK = '.in_use'
@@ -42,14 +47,10 @@ def check_work_dir(
     """
     work_dir = Path(work_dir)
     found = last_checkpoint(work_dir) or best_checkpoint(work_dir)
-    if found is None and not scalar_files(work_dir):
-        return
-    made_from = _other_config(work_dir, config_path)
-    if made_from is not None:
-        raise ValueError(
-            f'{work_dir} holds a run of another configuration file, {made_from}, and would be '
-            f'mixed with {config_path}. Give another --work-dir, or remove that one.'
-        )
+    if found is not None or scalar_files(work_dir):
+        check_same_run(work_dir, config_path)
+    else:
+        _read_record(work_dir)  # is going to be replaced
     if found is None:
         return
     own = {os.path.realpath(folder) for folder in (work_dir, found.parent)}
@@ -59,6 +60,43 @@ def check_work_dir(
             f'{work_dir} holds a run already, whose checkpoints ({found.name}) {begun} would write '
             'over. Go on with it (--resume), give another --work-dir, or remove that one.'
         )
+
+
+def check_same_run(work_dir: str | Path, config_path: str | Path) -> None:
+    """Raises where a directory holds a run of another configuration file.
+
+    Raises:
+        ValueError: it would be mixed with this one.
+    """
+    made_from = _other_config(Path(work_dir), config_path)
+    if made_from is not None:
+        raise ValueError(
+            f'{work_dir} holds a run of another configuration file, {made_from}, and would be '
+            f'mixed with {config_path}. Give another --work-dir, or remove that one.'
+        )
+
+
+def set_tested(
+    cfg: Config, config_path: str | Path, checkpoint: str | Path, *, work_dir: str | Path | None
+) -> None:
+    """Writes into a configuration which checkpoint is tested, and where the log goes.
+
+    Args:
+        cfg: is changed.
+        config_path: its file.
+        checkpoint: as `find_checkpoint` takes it.
+        work_dir: default: the checkpoint, where that is a work directory, or the configuration's.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+        ValueError: the directory that is asked for holds another configuration's run.
+    """
+    source = Path(checkpoint)
+    if work_dir:
+        check_same_run(work_dir, config_path)
+    set_work_dir(cfg, config_path, work_dir=work_dir or (source if source.is_dir() else None))
+    cfg.load_from = str(find_checkpoint(source))
+    cfg.resume = False
 
 
 @contextmanager
@@ -101,11 +139,17 @@ def _write_record(work_dir: Path, config_path: str | Path) -> None:
 
 def _read_record(work_dir: Path) -> dict[str, str]:
     try:
-        return json.loads((work_dir / RECORD).read_text())
+        record = json.loads((work_dir / RECORD).read_text())
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise ValueError(f'{work_dir / RECORD} cannot be read: {error}') from error
+    if not (isinstance(record, dict) and {'config', 'sha256'} <= record.keys()):
+        raise ValueError(
+            f'{work_dir / RECORD} is no record of a training, and would be replaced by one. Give '
+            'another --work-dir, or move the file away.'
+        )
+    return record
 
 
 def _other_config(work_dir: Path, config_path: str | Path) -> str | None:
