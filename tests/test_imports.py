@@ -33,6 +33,7 @@ ARROWS = {
     'heads': {'encoders', 'tuning'},
     'training': {'checkpoints', 'encoders', 'tuning', 'datasets'},
     'reports': {'checkpoints', 'encoders', 'tuning', 'datasets'},
+    'continual': {'checkpoints', 'datasets', 'reports'},
     'command_line': {
         'vitadapter_cli',
         'checkpoints',
@@ -41,6 +42,7 @@ ARROWS = {
         'datasets',
         'training',
         'reports',
+        'continual',
     },
 }
 ARROWS['inference'] = {*ARROWS['command_line'], 'command_line'}

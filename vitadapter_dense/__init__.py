@@ -27,9 +27,11 @@ from vitadapter_dense.backbones import (
     TunedBackbone,
     ViTAdapter,
 )
+from vitadapter_dense.continual import ClassSchedule, TaskHook, TaskSet
 from vitadapter_dense.datasets import (
     VTAB_TASKS,
     ClassBalancedSampler,
+    DrawShape,
     ListedImages,
     LoadAnnotationsChecked,
     LoadImageChecked,
@@ -39,6 +41,7 @@ from vitadapter_dense.datasets import (
     LongTailed,
     ObjectCrops,
     SeededCorruption,
+    SingleShapes,
 )
 from vitadapter_dense.encoders import CachedEncoder, TimmStages, TimmViT, Tokens
 from vitadapter_dense.heads import (
@@ -124,10 +127,12 @@ __all__ = [
     'ClassAccuracy',
     'ClassBalancedSampler',
     'ClassCountsHook',
+    'ClassSchedule',
     'PixelConfusionMatrix',
     'ConvFFN',
     'Convpass',
     'DenseRunner',
+    'DrawShape',
     'DumpPredictions',
     'EvaluationRandomStateHook',
     'ExtraAttention',
@@ -175,7 +180,10 @@ __all__ = [
     'SegmentationTTAModel',
     'SideTuning',
     'SimplePyramid',
+    'SingleShapes',
     'SpatialPriorModule',
+    'TaskHook',
+    'TaskSet',
     'TimmStages',
     'TimmViT',
     'TokenReadOut',

@@ -29,6 +29,7 @@ ROOMS = {
     'heads': 'losses the toolboxes lack',
     'training': 'runner, resume, hooks',
     'reports': 'pictures, tables',
+    'continual': 'task after task',
     'command_line': 'what tools share',
     'inference': 'a model at work',
     'export': 'a model as a file',

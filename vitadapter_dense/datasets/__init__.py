@@ -19,15 +19,18 @@ from .loading import LoadImageChecked, LoadImageOfSet
 from .long_tail import LongTailed
 from .object_crops import LoadImageCrop, ObjectCrops
 from .shapes import SHAPES_CLASSES, SHAPES_METAINFO, SHAPES_PALETTE, generate_shapes
+from .single_shapes import SINGLE_SHAPES, DrawShape, SingleShapes
 from .vtab import VTAB_TASKS
 
 __all__ = [
     'SHAPES_CLASSES',
     'SHAPES_METAINFO',
     'SHAPES_PALETTE',
+    'SINGLE_SHAPES',
     'ClassBalancedSampler',
     'CocoSummary',
     'DatasetError',
+    'DrawShape',
     'ListedImages',
     'LoadAnnotationsChecked',
     'LoadImageChecked',
@@ -37,6 +40,7 @@ __all__ = [
     'LongTailed',
     'ObjectCrops',
     'SeededCorruption',
+    'SingleShapes',
     'VTAB_TASKS',
     'check_coco_annotations',
     'check_config_datasets',

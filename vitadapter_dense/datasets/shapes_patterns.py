@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 Field = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Outline = Callable[[np.random.Generator], np.ndarray]
 
 
 def _ellipse(rng: np.random.Generator) -> np.ndarray:
@@ -93,7 +94,7 @@ def _zigzag(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 #: class name -> (outline, pattern)
-SHAPES: dict[str, tuple[Callable[[np.random.Generator], np.ndarray], Field]] = {
+SHAPES: dict[str, tuple[Outline, Field]] = {
     'circle': (_ellipse, _rings),
     'square': (_rectangle, _checker),
     'triangle': (_triangle, _stripes),

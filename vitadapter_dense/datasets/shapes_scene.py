@@ -12,7 +12,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from .shapes_patterns import SHAPES, Field, blob
+from .shapes_patterns import SHAPES, Field, Outline, blob
 
 SIZE_RANGE = (1 / 20, 1 / 2)
 NUM_OBJECTS = (3, 8)
@@ -85,6 +85,21 @@ def render_scene(rng: np.random.Generator, *, height: int, width: int) -> Scene:
     colour += _grey(rng.uniform(0, 4) * rng.standard_normal(shape, np.float32))
     image = cv2.convertScaleAbs(np.clip(colour, 0, 255, out=colour))
     return Scene(image, tuple(objects), int(rng.integers(82, 96)))
+
+
+def render_single(
+    rng: np.random.Generator, outline: Outline, pattern: Field, *, side: int
+) -> np.ndarray:
+    """Draw one whole object before a background; (side, side, 3) uint8 in BGR."""
+    shape, size = (side, side), side * rng.uniform(0.6, 0.9)
+    colour = _background(rng, shape)
+    points = _rotated(outline(rng), rng) * size
+    centre = side / 2 + rng.uniform(-1, 1, 2) * (side - np.ptp(points, axis=0)) / 2
+    alpha, window, _ = _coverage(points + centre, shape)
+    surface = _surface(rng, pattern, window, centre, size)
+    colour[window] += _grey(alpha) * (surface - colour[window])
+    colour += _grey(rng.uniform(0, 4) * rng.standard_normal(shape, np.float32))
+    return cv2.convertScaleAbs(np.clip(colour, 0, 255, out=colour))
 
 
 def _rotated(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -77,6 +77,7 @@ def is_classified(dataset: Any) -> bool:
     return hasattr(dataset, 'get_gt_labels') or (inner is not None and is_classified(inner))
 
 
+@METRICS.register_module()
 class LabelConfusionMatrix(PixelConfusionMatrix):
     """Counts images by true and predicted class."""
 

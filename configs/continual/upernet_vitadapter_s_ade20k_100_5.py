@@ -1,0 +1,5 @@
+"""ADE20K in eleven steps, 100 classes and then 5 at a time."""
+
+_base_ = './upernet_vitadapter_s_ade20k_100_50.py'
+
+continual = dict(groups='100-5')

@@ -1,0 +1,189 @@
+"""tools/train_continual.py: a sequence that was stopped, what it leaves, what it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, TRANSFORMS
+from tiny_detection import ROOT, run_tool
+from tiny_segmentation import CLASSES as PIXEL_CLASSES
+from tiny_segmentation import CONFIG as PIXELS
+from tiny_segmentation import write_images
+
+from vitadapter_dense.checkpoints import read_checkpoint
+from vitadapter_dense.command_line.run_files import last_checkpoint
+
+CLASSIFIER = """
+_base_ = ['{root}/configs/continual/classifier_vit_xs_shapes.py']
+continual = dict(groups='2-1', distill=dict(weight=1.0, temperature=2.0), rows='task')
+classes = ['circle-rings', 'square-checker', 'triangle-stripes', 'star-dots']
+model = dict(
+    backbone=dict(
+        encoder=dict(img_size=32, patch_size=16, embed_dim=16, depth=1, num_heads=2, drop_rate=0.1)
+    ),
+    neck=dict(in_channels=16),
+    head=dict(num_classes=4, in_channels=16),
+)
+small = dict(type='Resize', scale=(32, 32))
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        per_class=6,
+        classes=classes,
+        size=32,
+        pipeline=[dict(type='DrawShape'), dict(type='RefuseLater'), dict(type='PackInputs')],
+    ),
+)
+val_dataloader = test_dataloader = dict(
+    num_workers=0, persistent_workers=False, dataset=dict(per_class=4, size=32, classes=classes)
+)
+train_cfg = dict(max_epochs=2, val_interval=2)
+param_scheduler = []
+load_from = None
+custom_hooks = [dict(type='StopOnce')]
+"""
+
+
+@TRANSFORMS.register_module()
+class RefuseLater:
+    """Ends a run that sees a class of a later task."""
+
+    known = 4
+
+    def __call__(self, results: dict) -> dict:
+        assert results['gt_label'] < self.known, 'a class of a later task was seen'
+        return results
+
+
+@HOOKS.register_module()
+class StopOnce(Hook):
+    """Presses Ctrl-C in a step of a task, where the test says so; tells which classes have come."""
+
+    at: tuple[int, int] | None = None
+
+    def before_train(self, runner: object) -> None:
+        hook = next(h for h in runner.hooks if type(h).__name__ == 'TaskHook')
+        self.task = hook.task
+        RefuseLater.known = 2 + self.task
+
+    def before_train_iter(self, runner: object, batch_idx: int, data_batch: object = None) -> None:
+        if (self.task, runner.iter) == self.at:
+            StopOnce.at = None
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def state_of(folder: Path, task: int) -> dict[str, torch.Tensor]:
+    return read_checkpoint(last_checkpoint(folder / f'seed_0/task_{task:02d}'))['state_dict']
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    importlib.util.find_spec('mmpretrain') is None, reason='needs MMPretrain (classification)'
+)
+def test_a_stopped_sequence_repeats_an_uninterrupted_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, whole, stopped = tmp_path / 'own.py', tmp_path / 'whole', tmp_path / 'stopped'
+    config.write_text(CLASSIFIER.format(root=ROOT))
+    _, printed = run_tool('train_continual.py', config, '--work-dir', whole)
+    assert 'task 3 of 3: star-dots (6 images)' in printed
+    StopOnce.at = (1, 2)
+    with pytest.raises(SystemExit) as ended:
+        run_tool('train_continual.py', config, '--work-dir', stopped)
+    assert ended.value.code == 128 + signal.SIGINT
+    assert '--resume' in capsys.readouterr().err
+    assert not (stopped / 'seed_0/task_01/trained.json').exists()
+    with pytest.raises(SystemExit, match='holds a sequence of tasks already'):
+        run_tool('train_continual.py', config, '--work-dir', stopped)
+    _, printed = run_tool('train_continual.py', config, '--work-dir', stopped, '--resume')
+    assert 'task 1 of 3' not in printed
+    for task in range(3):
+        one, other = state_of(whole, task), state_of(stopped, task)
+        assert one.keys() == other.keys()
+        assert all(one[name].equal(other[name]) for name in one)
+    assert (whole / 'matrix.csv').read_text() == (stopped / 'matrix.csv').read_text()
+
+    results = json.loads((whole / 'results.json').read_text())
+    assert results['groups'] == [
+        ['circle-rings', 'square-checker'],
+        ['triangle-stripes'],
+        ['star-dots'],
+    ]
+    matrix = results['matrix']
+    assert [[value is None for value in row] for row in matrix] == [
+        [False, True, True],
+        [False, False, True],
+        [False, False, False],
+    ]
+    assert results['summary']['average'] == pytest.approx(sum(matrix[2]) / 3)
+    assert {'forgetting_from_best', 'forgetting_by_step', 'forgetting_from_first'} <= set(
+        results['summary']
+    )
+    first, last = (state_of(whole, task)['head.fc.weight'] for task in (0, 2))
+    assert first[:2].equal(last[:2])  # rows='task'
+    assert not first[3].equal(last[3])
+    # only the rows of the task among the classifier's; 4 rows of 16 weights and a bias
+    tasks = results['tasks']
+    assert tasks[0]['trained_parameters'] - tasks[1]['trained_parameters'] == 17
+
+    # no task is told at test: a model of task 1 says one of three classes to any image
+    _, printed = run_tool(
+        'train_continual.py', config, '--work-dir', whole, '--from-task', 2, '--resume'
+    )
+    assert 'task 2 of 3' not in printed
+    assert (whole / 'seed_0/before_0/task_02').is_dir()
+    assert state_of(whole, 2)['head.fc.weight'].equal(last)
+
+    config.write_text(config.read_text().replace("'2-1'", "'1-1'"))
+    with pytest.raises(SystemExit, match=r"(?s)groups: '2-1', now '1-1'.*Mend"):
+        run_tool('train_continual.py', config, '--work-dir', whole, '--resume')
+    order = ['--cfg-options', f'load_from={last_checkpoint(whole / "seed_0/task_00")}']
+    with pytest.raises(SystemExit, match='(?s)another order of tasks, circle-rings, square'):
+        run_tool('train_continual.py', config, '--work-dir', tmp_path / 'other', *order)
+
+
+SEGMENTOR = """
+_base_ = ['{base}']
+continual = dict(
+    groups='1-1',
+    background='ground',
+    rows='task and background',
+    freeze_rest=True,
+    pseudo_labels=dict(threshold=0.5),
+    distill=dict(weight=1.0, temperature=2.0),
+    later=dict(train_cfg=dict(max_iters=3, val_interval=3)),
+)
+default_hooks = dict(checkpoint=dict(save_best=None))
+"""
+
+
+@pytest.mark.slow
+def test_a_segmentor_keeps_all_but_new_rows(tmp_path: Path) -> None:
+    write_images(tmp_path / 'data', 4)
+    base, config = tmp_path / 'base.py', tmp_path / 'own.py'
+    base.write_text(PIXELS.format(root=ROOT, classes=PIXEL_CLASSES))
+    config.write_text(SEGMENTOR.format(base=base))
+    arguments = [config, '--work-dir', tmp_path / 'work', '--data-root', tmp_path / 'data']
+    run_tool('train_continual.py', *arguments, '--seeds', 3, 0)
+    results = json.loads((tmp_path / 'work/results.json').read_text())
+    assert results['metric'] == 'mIoU'
+    assert set(results['summary']['average']) == {'mean', 'least', 'most'}
+    own = json.loads((tmp_path / 'work/seed_3/results.json').read_text())
+    groups = own['tasks'][1]['groups']
+    assert set(groups) == {'base', 'old', 'new', 'all'}
+    assert groups['new'] == pytest.approx(own['matrix'][1][1])
+    assert groups['all'] == pytest.approx((2 * groups['old'] + groups['new']) / 3)
+    one, two = (state_of(tmp_path / 'work', task) for task in (0, 1))
+    changed = [name for name in one if not one[name].equal(two[name])]
+    assert changed == ['decode_head.conv_seg.weight', 'decode_head.conv_seg.bias']
+    moved = (one[changed[0]] != two[changed[0]]).flatten(1).any(dim=1)
+    assert moved.tolist() == [True, False, True]  # ground, dark, light

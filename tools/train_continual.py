@@ -1,0 +1,172 @@
+"""Trains the tasks of a sequence one after the other, and says what was learnt and forgotten.
+
+    python tools/train_continual.py configs/continual/shapes_classifier.py --seeds 0 1 2
+
+The configuration is one for tools/train.py with `continual = dict(groups=...)` (docs/continual.md).
+Each task is a run of its own, `seed_0/task_00` and so on in the work directory; a sequence that was
+stopped goes on with --resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+# A checkout that is not installed works too; an installed package goes first.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
+
+from vitadapter_cli import add_launcher_argument, config_parser, not_negative, parse
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = config_parser('Train the tasks of a sequence, and evaluate after each.')
+    parser.add_argument(
+        '--work-dir', help='where results go (default: work_dirs/<data set>/<config name>)'
+    )
+    parser.add_argument(
+        '--seeds',
+        nargs='+',
+        type=not_negative,
+        metavar='SEED',
+        help='one sequence for each; mean and range are written (default: that of the '
+        'configuration)',
+    )
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        dest='goes_on',
+        help='go on where the sequence was stopped',
+    )
+    parser.add_argument(
+        '--from-task',
+        type=not_negative,
+        metavar='N',
+        help='go on, and train the tasks from number N (0 is the first) anew; what they had left '
+        'is moved aside',
+    )
+    parser.add_argument('--load-from', metavar='CHECKPOINT', help='start the first task from it')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bfloat16',
+        choices=('float16', 'bfloat16'),
+        help='automatic mixed precision (default type: bfloat16), on the CPU too',
+    )
+    add_launcher_argument(parser)
+    return parse(parser, argv)
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from vitadapter_dense.checkpoints.checked_loading import WeightsError
+from vitadapter_dense.command_line.arguments import (
+    errors_as_message,
+    is_first_process,
+    prepare_launch,
+    read_config,
+)
+from vitadapter_dense.command_line.config import add_hook, apply_amp, set_work_dir
+from vitadapter_dense.command_line.task_sequence import Stage, TaskSequence
+from vitadapter_dense.command_line.work_dirs import hold_work_dir
+from vitadapter_dense.continual.errors import ScheduleError
+from vitadapter_dense.continual.results import summary_lines, write_results
+from vitadapter_dense.datasets.check_coco import check_config_datasets
+from vitadapter_dense.datasets.errors import DatasetError
+from vitadapter_dense.reports.output_files import OutputError
+from vitadapter_dense.reports.progress import ProgressBarHook
+from vitadapter_dense.training.distributed import closed_in_order
+from vitadapter_dense.training.errors import SettingsError
+from vitadapter_dense.training.finite import NotFiniteError
+from vitadapter_dense.training.stopping import Stopped
+
+
+def configure(args: argparse.Namespace) -> Config:
+    """Makes the configuration that the command line asks for."""
+    cfg = read_config(args)
+    if cfg.get('train_dataloader') is None:
+        raise ValueError(f'{args.config} has no train_dataloader: it describes nothing to train.')
+    set_work_dir(cfg, args.config, work_dir=args.work_dir)
+    if args.amp:
+        apply_amp(cfg, args.amp)
+    if args.load_from:
+        cfg.load_from = args.load_from
+    prepare_launch(cfg, args.launcher)
+    add_hook(cfg, dict(type=ProgressBarHook.__name__))
+    return cfg
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the sequences that the command line describes."""
+    with closed_in_order(), ExitStack() as held:
+        run(parse_args(argv), held)
+
+
+def run(args: argparse.Namespace, held: ExitStack) -> None:
+    """Trains the tasks of every seed, and writes what they gave.
+
+    Args:
+        args: the command line.
+        held: takes what is to be let go of at the end.
+    """
+    with errors_as_message():
+        cfg = configure(args)
+        first = is_first_process(args.launcher)
+        if first:
+            check_config_datasets(cfg, loaders=('train', 'val', 'test'))
+            held.enter_context(hold_work_dir(cfg.work_dir, args.config))
+        seeds = args.seeds or [int((cfg.get('randomness') or {}).get('seed') or 0)]
+        sequence = TaskSequence(cfg, seeds, verbose=args.verbose)
+        goes_on = args.goes_on or args.from_task is not None
+        if first:
+            sequence.begin(goes_on=goes_on, from_task=args.from_task)
+    kinds = (DatasetError, NotFiniteError, OutputError, SettingsError, WeightsError, ScheduleError)
+    try:
+        with errors_as_message(*kinds):
+            for stage in sequence.run():
+                if is_main_process():
+                    report(stage)
+    except Stopped as stop:
+        tell_how_to_go_on(args, cfg)
+        raise SystemExit(128 + stop.number) from None
+    if is_main_process():
+        results, folder = sequence.results(), Path(cfg.work_dir)
+        with errors_as_message(OutputError):
+            written = write_results(folder, results, sequence.facts)
+        print('All tasks are done.' + (f' Seeds: {len(seeds)}.' if len(seeds) > 1 else ''))
+        print('\n'.join(f'  {line}' for line in summary_lines(results)))
+        print('Written:')
+        print('\n'.join(f'  {path}' for path in written))
+
+
+def report(stage: Stage) -> None:
+    """Says what comes, or what a task gave."""
+    if stage.row is None:
+        print(f'{stage.place}: {stage.what}', flush=True)
+        return
+    scores = ', '.join(f'{value:.1f}' for value in stage.row)
+    left = f'; about {stage.minutes_left:.0f} minutes to go' if stage.minutes_left else ''
+    print(f'{stage.place}: {stage.what} by task {scores}{left}', flush=True)
+
+
+def tell_how_to_go_on(args: argparse.Namespace, cfg: Config) -> None:
+    """Says how to continue after a stop on the way."""
+    if is_main_process():
+        seeds = ' '.join(['', '--seeds', *map(str, args.seeds)]) if args.seeds else ''
+        print(
+            f'Training stopped. Continue with: python tools/train_continual.py {args.config} '
+            f'--work-dir {cfg.work_dir}{seeds} --resume (and the other options as before)',
+            file=sys.stderr,
+        )
+
+
+if __name__ == '__main__':
+    main()

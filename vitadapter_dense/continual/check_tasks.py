@@ -1,0 +1,82 @@
+"""Looks at a sequence before anything is trained: every class needs samples in its task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.registry import DATASETS
+
+from vitadapter_dense.continual.class_presence import Kind, class_presence, kind_of
+from vitadapter_dense.continual.errors import ScheduleError
+from vitadapter_dense.continual.schedule import ClassSchedule
+from vitadapter_dense.continual.settings import ContinualSettings
+
+
+def build_training_set(cfg: Mapping[str, Any]) -> Any:
+    """The data set of a config's `train_dataloader`, as its toolbox builds it."""
+    with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+        return registry.build(cfg['train_dataloader']['dataset'])
+
+
+def check_tasks(
+    dataset: Any, settings: ContinualSettings, schedule: ClassSchedule, *, cache: str | Path
+) -> tuple[Kind, list[int]]:
+    """What kind of data set it is, and how many samples each task has.
+
+    Args:
+        dataset: to train on, whole.
+        settings: of the sequence.
+        schedule: by which is trained.
+        cache: as `class_presence` takes it.
+
+    Raises:
+        ScheduleError: a class without a sample in its task, settings that need another kind.
+    """
+    kind = kind_of(dataset)
+    if settings.background is not None and kind != 'segmentation':
+        raise ScheduleError(
+            f'continual.background={settings.background!r}: what has no label is the background of '
+            f'pixels, and {type(dataset).__name__} is for {kind}. Mend: leave it out'
+        )
+    if settings.pseudo_labels is not None and kind != 'segmentation':
+        raise ScheduleError(
+            f'continual.pseudo_labels are for pixels, and {type(dataset).__name__} is for {kind}. '
+            'Mend: distill=dict(weight=1.0, temperature=2.0), or leave it out'
+        )
+    if settings.distill is not None and kind == 'detection':
+        raise ScheduleError(
+            'continual.distill compares logits of classifiers and segmentors; a detector has none '
+            'of the kind. Mend: leave it out'
+        )
+    presence = class_presence(dataset, cache=cache)
+    sizes = []
+    for task in range(len(schedule)):
+        chosen = settings.training_labels(schedule, task).chosen(presence)
+        counts = presence[chosen].sum(axis=0)
+        empty = [label for label in schedule.new(task) if not counts[label]]
+        if empty:
+            raise ScheduleError(_empty(schedule, task, empty, presence, settings))
+        sizes.append(len(chosen))
+    return kind, sizes
+
+
+def _empty(
+    schedule: ClassSchedule,
+    task: int,
+    empty: list[int],
+    presence: np.ndarray,
+    settings: ContinualSettings,
+) -> str:
+    names = ', '.join(schedule.names(empty[:8]))
+    if presence[:, empty[0]].any():
+        return (
+            f'task {task} has no sample of {names}: protocol={settings.protocol!r} leaves out what '
+            "has classes of later tasks. Mend: protocol='overlap', or an earlier place for them"
+        )
+    return (
+        f'no sample of the training set is of {names}, of task {task}. Mend: take them out of the '
+        'data set (metainfo.classes) and the groups, or add data'
+    )

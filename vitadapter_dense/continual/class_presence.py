@@ -1,0 +1,92 @@
+"""Which classes each sample of a data set has, found in its labels before any task begins."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from mmengine import fileio
+
+from vitadapter_dense.checkpoints.files import atomic_write
+from vitadapter_dense.continual.errors import ScheduleError
+from vitadapter_dense.datasets.classification import labels_of
+from vitadapter_dense.datasets.load_seg_map import decode_labels, to_classes
+
+Kind = Literal['classification', 'segmentation', 'detection']
+
+
+def kind_of(dataset: Any) -> Kind:
+    """What the samples of a built data set are labelled with.
+
+    Raises:
+        ScheduleError: no labels that a schedule could be made by.
+    """
+    dataset.full_init()
+    info = dataset.get_data_info(0) if len(dataset) else {}
+    if 'gt_label' in info or hasattr(dataset, 'get_gt_labels'):
+        return 'classification'
+    if info.get('seg_map_path') and 'segments_info' not in info:
+        return 'segmentation'
+    if 'instances' in info and 'segments_info' not in info:
+        return 'detection'
+    raise ScheduleError(
+        f'{type(dataset).__name__} has neither a label an image nor label maps nor objects '
+        f'(its samples have {sorted(info)}): tasks cannot be made of it'
+    )
+
+
+def class_presence(dataset: Any, *, cache: str | Path | None = None) -> np.ndarray:
+    """(N, C) bool, which classes each sample has; of ignored objects and pixels none.
+
+    Args:
+        dataset: built, of any of the three toolboxes.
+        cache: a file that keeps it, since all label maps are read; it is made again for other
+            samples.
+
+    Raises:
+        ScheduleError: as `kind_of`.
+        DatasetError: a label map that cannot be used.
+    """
+    kind = kind_of(dataset)
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    number = len(dataset.metainfo['classes'])
+    key = hashlib.sha256(repr([_place(info) for info in infos] + [number]).encode()).hexdigest()
+    if cache is not None and Path(cache).is_file():
+        with np.load(cache) as kept:
+            if str(kept['key']) == key:
+                return kept['found']
+    found = np.zeros((len(infos), number), bool)
+    if kind == 'classification':
+        found[np.arange(len(infos)), labels_of(dataset)] = True
+    else:
+        labels = _pixel_labels if kind == 'segmentation' else _object_labels
+        for row, info in zip(found, infos, strict=True):
+            own = labels(info)
+            row[own[own < number]] = True
+    if cache is not None and kind == 'segmentation':
+        Path(cache).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(cache) as file:
+            np.savez_compressed(file, key=key, found=found)
+    return found
+
+
+def _pixel_labels(info: dict[str, Any]) -> np.ndarray:
+    path = info['seg_map_path']
+    labels = to_classes(
+        decode_labels(fileio.get(path), name=path),
+        reduce_zero_label=info.get('reduce_zero_label', False),
+        label_map=info.get('label_map'),
+    )
+    return np.unique(labels)
+
+
+def _object_labels(info: dict[str, Any]) -> np.ndarray:
+    objects = (one for one in info['instances'] if not one.get('ignore_flag'))
+    return np.unique(np.array([one['bbox_label'] for one in objects], np.int64))
+
+
+def _place(info: dict[str, Any]) -> list[str]:
+    """What tells a sample from others, wherever the data folder lies."""
+    return [Path(str(info.get(key))).name for key in ('img_path', 'seg_map_path')]

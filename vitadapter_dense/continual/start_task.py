@@ -1,0 +1,24 @@
+"""Telling the parts of a model that a task begins."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def start_task(model: nn.Module, index: int, *, keep: bool = False) -> None:
+    """Calls ``start_task(index)`` of every module that has it.
+
+    Args:
+        model: without its wrappers.
+        index: of the task, from 0.
+        keep: the task has begun long ago: what its start does to parameters and buffers is undone,
+            and what it does to anything else stays.
+    """
+    modules = [module for module in model.modules() if hasattr(module, 'start_task')]
+    if not modules:
+        return
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for module in modules:
+        module.start_task(index)
+    if keep:
+        model.load_state_dict(before)

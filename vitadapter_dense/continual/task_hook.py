@@ -1,0 +1,197 @@
+"""``TaskHook``: what makes a run of the usual runner a task of a sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import BaseLoop
+from torch import Tensor, nn
+
+from vitadapter_dense.checkpoints.checked_loading import read_checkpoint, state_dict_of
+from vitadapter_dense.continual.class_rows import ClassRows, find_classifiers, row_mask
+from vitadapter_dense.continual.errors import ScheduleError
+from vitadapter_dense.continual.old_model import OldModel
+from vitadapter_dense.continual.schedule import ClassSchedule
+from vitadapter_dense.continual.settings import ContinualSettings, read_settings
+from vitadapter_dense.continual.start_task import start_task
+
+RECORD = 'continual'  # in a checkpoint: its task, and the groups so far and to come
+
+
+@HOOKS.register_module()
+class TaskHook(Hook):
+    """Tells the model that a task begins, masks and holds rows, and lets the old model teach.
+
+    A checkpoint says of which task of which schedule it is; one that does not fit is refused.
+
+    Args:
+        task: its number, from 0.
+        previous: the last task's checkpoint; the run must start from it.
+
+    Raises:
+        ScheduleError: a checkpoint of another order of tasks, or a head without a row for a class.
+    """
+
+    # before the checkpoints of an iteration, after the optimiser's step
+    priority = 'HIGH'
+
+    def __init__(self, task: int, *, previous: str | None = None) -> None:
+        self.task, self.previous = task, previous
+        self.settings: ContinualSettings
+        self.schedule: ClassSchedule
+        self._rows: list[ClassRows] = []
+        self._frozen: list[nn.Module] = []
+        self._old: OldModel | None = None
+        self._old_logits: Tensor
+
+    def before_run(self, runner: Any) -> None:
+        """Reads the schedule."""
+        loader = runner.train_dataloader if _trains(runner) else runner.test_dataloader
+        self.settings = read_settings(runner.cfg)
+        schedule = self.settings.schedule(loader.dataset.metainfo['classes'])
+        self.schedule = schedule.joint() if self.settings.joint else schedule
+
+    def before_train(self, runner: Any) -> None:
+        """Prepares the model, which has the weights of the last task or of a resumed checkpoint."""
+        model = runner.bare_model
+        if self.settings.looks_back and self.task > 0:
+            self._old = OldModel(
+                model,
+                state_dict_of(read_checkpoint(self.previous)),
+                task=self.task - 1,
+                num_classes=len(self.schedule.classes),
+                known=self.schedule.seen(self.task - 1),
+            )
+            model.register_forward_pre_hook(self._look, with_kwargs=True)
+        self._prepare(model, keep=runner.iter > 0)
+        if self._old is not None and self.settings.distill is not None:
+            self._taught = next(rows for rows in self._rows if rows.name == self._old.name)
+            self._taught.keeps_logits = True
+            model.register_forward_hook(self._distill, with_kwargs=True)
+        if self.settings.freeze_rest and self.task > 0:
+            self._frozen = freeze_all_but([rows.layer for rows in self._rows], model)
+
+    def before_test(self, runner: Any) -> None:
+        """Prepares the model for an evaluation that knows all classes seen so far, and no task."""
+        if not self._rows:
+            self._prepare(runner.bare_model, keep=True)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Keeps frozen parts as in an evaluation: statistics of batch norm, dropout."""
+        for module in self._frozen:
+            module.training = False
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Puts back what may not change."""
+        for rows in self._rows:
+            rows.put_back()
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Notes the task, and how much of the model it trains."""
+        checkpoint[RECORD] = dict(
+            task=self.task,
+            groups=self.schedule.named_groups,
+            trained=trained_parameters(runner.bare_model, self._rows),
+        )
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint that this task cannot go on from.
+
+        Raises:
+            ScheduleError: of another task, or of another order of classes.
+        """
+        begins = _trains(runner) and not runner._resume
+        check_record(checkpoint, self.schedule, self.task - 1 if begins else self.task)
+
+    def _prepare(self, model: nn.Module, *, keep: bool) -> None:
+        start_task(model, self.task, keep=keep)
+        number, schedule = len(self.schedule.classes), self.schedule
+        sets = dict(
+            trained=self.settings.trained_logits(schedule, self.task),
+            predicted=schedule.seen(self.task),
+        )
+        changing = self.settings.trained_rows(schedule, self.task)
+        for name, layer in find_classifiers(model, number).items():
+            rows = layer.weight.shape[0]
+            masks = {what: row_mask(labels, rows, number) for what, labels in sets.items()}
+            frozen = ~row_mask(changing, rows, number)
+            if self.settings.rows == 'task' and self.task > 0:
+                frozen[number:] = True  # the row of no object is the background's
+            self._rows.append(ClassRows(name, layer, frozen=frozen, **masks))
+
+    def _look(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        if kwargs.get('mode') != 'loss':
+            return
+        self._old_logits = self._old.look(kwargs['inputs'])
+        if self.settings.pseudo_labels is not None:
+            self._old.label_pixels(
+                self._old_logits,
+                kwargs['data_samples'],
+                threshold=self.settings.pseudo_labels['threshold'],
+                background=self.schedule.background,
+            )
+
+    def _distill(
+        self, model: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any
+    ) -> Mapping[str, Any] | None:
+        if kwargs.get('mode') != 'loss':
+            return None
+        options, logits = self.settings.distill, self._taught.take_logits()
+        apart = self._old.distillation(self._old_logits, logits, temperature=options['temperature'])
+        return dict(output, loss_distill=options['weight'] * apart)
+
+
+def check_record(checkpoint: Mapping[str, Any], schedule: ClassSchedule, task: int) -> None:
+    """Raises unless a checkpoint is of a task of a schedule; -1 is before the first task.
+
+    Raises:
+        ScheduleError: it is of another.
+    """
+    found = checkpoint.get(RECORD)
+    if found is None and task == -1:
+        return
+    mend = 'Mend: the checkpoint of this sequence, or another --work-dir for another order'
+    if found is None:
+        raise ScheduleError(
+            f'the checkpoint is of no task, but task {task} is to go on from. {mend}'
+        )
+    if found['groups'] != schedule.named_groups:
+        raise ScheduleError(
+            f'the checkpoint is of another order of tasks, {_shown(found["groups"])}, than this '
+            f'schedule, {_shown(schedule.named_groups)}. {mend}'
+        )
+    if found['task'] != task:
+        wanted = 'weights from before the first task' if task == -1 else f'one of task {task}'
+        raise ScheduleError(
+            f'the checkpoint is of task {found["task"]}, and {wanted} is to go on from. {mend}'
+        )
+
+
+def trained_parameters(model: nn.Module, rows: list[ClassRows]) -> int:
+    """How many numbers a task may change."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return trained - sum(one.frozen_parameters() for one in rows)
+
+
+def freeze_all_but(layers: list[nn.Module], model: nn.Module) -> list[nn.Module]:
+    """Freezes all but the layers' parameters; returns the modules that hold none of these."""
+    own = {id(parameter) for layer in layers for parameter in layer.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in own:
+            parameter.requires_grad_(False)
+    around = [m for m in model.modules() if any(layer in m.modules() for layer in layers)]
+    return [module for module in model.modules() if module not in around]
+
+
+def _trains(runner: Any) -> bool:
+    return isinstance(runner._train_loop, BaseLoop)
+
+
+def _shown(groups: list[list[str]]) -> str:
+    text = ' | '.join(', '.join(group) for group in groups)
+    return text if len(text) <= 120 else f'{text[:120]}...'

@@ -1,0 +1,90 @@
+"""``SingleShapes``: a generated classification set, one patterned shape a picture, of 25 classes.
+
+A class is an outline with a pattern, `circle-dots`: five outlines times the five patterns of the
+generated scenes, with their backgrounds and colours. Nothing lies on the disk; a picture is drawn
+when it is loaded, from its own random state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.registry import DATASETS, TRANSFORMS
+
+from .classification import ClassificationDataset
+from .errors import DatasetError
+from .shapes_patterns import SHAPES
+from .shapes_scene import render_single
+
+#: pattern of each class of the scenes, by the name under which it is combined with all outlines
+PATTERNS = dict(rings='circle', checker='square', stripes='triangle', dots='star', zigzag='cross')
+#: outline-pattern; neighbours share neither, so that any few in a row are told apart by both
+SINGLE_SHAPES: tuple[str, ...] = tuple(
+    f'{outline}-{list(PATTERNS)[(number + shift) % len(PATTERNS)]}'
+    for shift in range(len(PATTERNS))
+    for number, outline in enumerate(SHAPES)
+)
+
+
+@DATASETS.register_module()
+class SingleShapes(ClassificationDataset):
+    """Pictures of single shapes, as many of each class. Its pipeline begins with `DrawShape`.
+
+    Args:
+        per_class: pictures of each class.
+        classes: names out of `SINGLE_SHAPES`.
+        size: side of a picture in pixels.
+        seed: of all pictures; another one gives other pictures.
+        **options: of MMEngine's `BaseDataset` (`pipeline`, `indices`, ...).
+
+    Raises:
+        DatasetError: a name that is none of them.
+    """
+
+    def __init__(
+        self,
+        per_class: int,
+        *,
+        classes: Sequence[str] = SINGLE_SHAPES,
+        size: int = 64,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        unknown = [name for name in classes if name not in SINGLE_SHAPES]
+        if unknown:
+            raise DatasetError(
+                f'{unknown[0]!r} is no single shape; there are {", ".join(SINGLE_SHAPES)}'
+            )
+        self.per_class, self.size, self.seed = per_class, size, seed
+        super().__init__(metainfo=dict(classes=tuple(classes)), **options)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """One entry a picture: what it is drawn from."""
+        return [
+            dict(
+                drawn=(self.seed, SINGLE_SHAPES.index(name), number),
+                size=self.size,
+                gt_label=label,
+            )
+            for number in range(self.per_class)
+            for label, name in enumerate(self.metainfo['classes'])
+        ]
+
+
+@TRANSFORMS.register_module()
+class DrawShape:
+    """Draws the picture of a sample of `SingleShapes`: `img` (size, size, 3) uint8, BGR."""
+
+    def __call__(self, results: dict) -> dict:
+        """Draws `results['drawn']`."""
+        outline, pattern = SINGLE_SHAPES[results['drawn'][1]].split('-')
+        results['img'] = render_single(
+            np.random.default_rng(results['drawn']),
+            SHAPES[outline][0],
+            SHAPES[PATTERNS[pattern]][1],
+            side=results['size'],
+        )
+        results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
+        return results
