@@ -38,4 +38,4 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = []
-default_hooks = dict(checkpoint=dict(type='TunedCheckpointHook', save_best=None, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(type='TunedCheckpointHook', max_keep_ckpts=1))

@@ -50,4 +50,4 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-default_hooks = dict(checkpoint=dict(save_best=None, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))

@@ -23,4 +23,4 @@ continual = dict(
     ),
 )
 
-default_hooks = dict(checkpoint=dict(save_best=None, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))

@@ -38,4 +38,4 @@ optim_wrapper = dict(
     optimizer=dict(lr=1e-4, weight_decay=0.05),
     paramwise_cfg=dict(num_layers=12, layer_decay_rate=1.0),
 )
-default_hooks = dict(checkpoint=dict(save_best=None, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))

@@ -12,4 +12,4 @@ max_iters = 800
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 param_scheduler = _base_.param_scheduler
 param_scheduler[1].update(end=max_iters, T_max=max_iters)
-default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=1, save_best=None))
+default_hooks = dict(checkpoint=dict(interval=200, max_keep_ckpts=1))

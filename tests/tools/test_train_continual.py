@@ -162,7 +162,7 @@ continual = dict(
     distill=dict(weight=1.0, temperature=2.0),
     later=dict(train_cfg=dict(max_iters=3, val_interval=3)),
 )
-default_hooks = dict(checkpoint=dict(save_best=None))
+
 """
 
 

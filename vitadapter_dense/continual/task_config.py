@@ -53,6 +53,9 @@ def training_config(
         _show_seen(cfg, 'val', schedule, task, folder=folder)
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
     cfg.resume = False
+    checkpoints = (cfg.get('default_hooks') or {}).get('checkpoint')
+    if checkpoints:
+        checkpoints.save_best = None  # no task is chosen by what is seen of it in training
     if previous is not None:
         cfg.load_from = str(previous)
     _add_hook(cfg, task, previous)
