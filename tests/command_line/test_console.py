@@ -25,6 +25,8 @@ def record(message: str, level: int = logging.INFO) -> logging.LogRecord:
         '"FileClient" will be deprecated in future. Please use io functions',
         'bbox_mAP_copypaste: 0.1 0.2',
         'Evaluating bbox...',
+        'Epoch(test) [1/1]    accuracy/top1: 30.0',
+        'per class results:',
     ],
 )
 def test_settings_are_for_the_file(message):
@@ -63,6 +65,19 @@ def test_progress_is_shown_once_in_a_while_and_results_always():
     assert terminal.filter(result)
     assert terminal.filter(result)
     assert not terminal.filter(record('Iter(val) [50/75]    eta: 0:00:07  time: 0.2'))
+    assert terminal.filter(record('Epoch(val) [3][4/4]    accuracy/top1: 30.0'))
+    assert not terminal.filter(record('Epoch(val) [3][3/4]    eta: 0:00:07  time: 0.2'))
+
+
+def test_the_table_of_the_classes_is_shown_by_a_test_where_it_is_short():
+    def table(classes):
+        return record('\n+---+---+\n' + '|  a  | 0 |\n' * classes + '+---+---+')
+
+    terminal = TerminalFilter()
+    assert terminal.filter(table(6))
+    assert not terminal.filter(table(150))
+    terminal.filter(record('Iter(train) [1/9]  loss: 1.0'))
+    assert not terminal.filter(table(6))
 
 
 def test_the_file_has_what_the_terminal_lacks(tmp_path, capsys, monkeypatch):
@@ -97,7 +112,9 @@ def test_the_file_has_what_the_terminal_lacks(tmp_path, capsys, monkeypatch):
 
 def test_other_prints_of_mmengine_stay(capsys, monkeypatch):
     module = sys.modules['mmengine.logging.logger']
-    monkeypatch.setattr(module, 'print', print, raising=False)
+    readers = [pytest.importorskip(f'pycocotools.{name}') for name in ('coco', 'cocoeval')]
+    for each in (module, *readers):
+        monkeypatch.setattr(each, 'print', print, raising=False)
     quiet_imports()
     module.print_log('Could not import OneDL. Skipping OneDL datasets.')
     module.print_log('a message')

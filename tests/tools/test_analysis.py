@@ -136,6 +136,20 @@ def test_flops_of_a_configuration(tiny_task: TinyTask, part: str) -> None:
         assert float(rows['roi_head'][1]) > 0
 
 
+@pytest.mark.parametrize('name', ['sparse_rcnn_vitadapter_xs', 'classifier_vit_xs'])
+def test_flops_of_models_that_run_otherwise(name: str) -> None:
+    if name.startswith('classifier'):
+        pytest.importorskip('mmpretrain')
+    config = ROOT / 'configs' / 'shapes' / f'{name}.py'
+    _, printed = run_tool('analysis/get_flops.py', config, '--part', 'model', '--shape', 64)
+    rows = {row.split()[0]: row.split() for row in printed.splitlines() if '%' in row}
+    parts = [row for name, row in rows.items() if name != 'total']
+    assert len(parts) > 1
+    assert float(rows['backbone'][1]) > 0
+    total = float(rows['total'][1])
+    assert sum(float(row[1]) for row in parts) == pytest.approx(total, abs=0.01)
+
+
 def test_flops_of_deformable_attention_are_its_own() -> None:
     attention = MSDeformAttn(16, n_levels=1, n_heads=2, n_points=4)
     query, references = torch.zeros(1, 9, 16), torch.zeros(1, 9, 1, 2)

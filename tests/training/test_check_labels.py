@@ -11,7 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from vitadapter_dense.datasets import DatasetError
-from vitadapter_dense.training.check_labels import check_labels
+from vitadapter_dense.training.check_labels import check_labels, check_queries
 
 META = dict(classes=('ground', 'dark', 'light'))
 
@@ -36,3 +36,10 @@ def test_values_are_those_of_the_file_and_views_are_looked_into() -> None:
     views = dict(data_samples=[_batch(0)['data_samples'], _batch(3)['data_samples']])
     with pytest.raises(DatasetError, match=r'no class: 4 \(1 pixels\).* hold 1 to 3; 0 and 255'):
         check_labels(views, dict(META, reduce_zero_label=True))
+
+
+def test_an_image_of_more_classes_than_queries_is_named() -> None:
+    check_queries(_batch(0, 2, 2, 255), META, 2)
+    check_queries(_batch(0, 1, 2), META, None)
+    with pytest.raises(DatasetError, match=r'images/7\.jpg has 3 classes.*num_queries is 2.*=3'):
+        check_queries(_batch(0, 1, 2, 255), META, 2)

@@ -21,6 +21,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
 from vitadapter_cli import config_parser, not_negative, parse, positive
 
+PACKS = {'mmdet': 'PackDetInputs', 'mmseg': 'PackSegInputs', 'mmpretrain': 'PackInputs'}
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
@@ -74,7 +76,7 @@ def backbone_flops(cfg: Config, shape: tuple[int, int]) -> dict[str, int]:
 def model_flops(cfg: Config, shape: tuple[int, int]) -> dict[str, int]:
     """Counts the whole forward pass, proposals included, for one image of (H, W)."""
     model = build_model(cfg).eval()
-    pack = 'PackDetInputs' if cfg.get('default_scope') == 'mmdet' else 'PackSegInputs'
+    pack = PACKS[cfg.default_scope]
     height, width = shape
     image = np.zeros((height, width, 3), np.uint8)
     results = dict(img=image, img_shape=shape, ori_shape=shape, img_id=0, img_path='none')

@@ -12,6 +12,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -36,11 +37,15 @@ FOR_THE_FILE = {
     r'the previous best checkpoint .* is removed': 'a file that nobody asked for',
     r'Evaluating \w+\.\.\.$': "MMDetection's metric",
     r'\w+_mAP_copypaste: ': 'the metric again, for spreadsheets',
-    r'(Iter|Epoch)\(test\) .*(mAP|mIoU|aAcc)': 'and again, before the table of a test',
+    r'(Iter|Epoch)\(test\) \[ *(?P<last>\d+)/ *(?P=last)\]': 'results, before the table of a test',
+    r'per class results:$': 'the title of the table that follows',
+    r'The prefix is not set in metric class ': "of MMSegmentation's own metrics",
 }
 _FOR_THE_FILE = re.compile('|'.join(FOR_THE_FILE))
 _PROGRESS = re.compile(r'(Iter|Epoch)\((train|val|test)\) ')
-_RESULT = re.compile(r'(Iter|Epoch)\(val\) .*(mAP|mIoU|aAcc)')
+_RESULT = re.compile(r'(Iter|Epoch)\(val\) *(\[\d+\])?\[ *(?P<last>\d+)/ *(?P=last)\]')
+_TABLE = re.compile(r'\n\+-+\+')  # of the classes, by MMSegmentation
+_LONGEST_TABLE = 30  # lines
 # of a line of progress: the rate before its factors, times of the loader, precisions other than
 # the means, of which a table comes at the end
 _NOT_READ = re.compile(r' (base_lr|data_time|grad_norm|coco/\w+_mAP_\w+): \S+ ?')
@@ -63,12 +68,16 @@ class TerminalFilter(logging.Filter):
         self._progress_s, self._clock = progress_s, clock
         self._begun: float | None = None
         self._last = -float('inf')
+        self._trains = False
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is shown."""
         message = record.getMessage()
         if getattr(record, 'for_the_file', False) or _FOR_THE_FILE.match(message):
             return False
+        self._trains |= '(train)' in message
+        if _TABLE.match(message):  # a training has many
+            return not self._trains and message.count('\n') <= _LONGEST_TABLE
         if record.levelno > logging.INFO or not _PROGRESS.match(message):
             return True
         now = self._clock()
@@ -103,20 +112,18 @@ def quiet(logger: MMLogger) -> None:
         if not isinstance(handler, logging.FileHandler):
             handler.addFilter(TerminalFilter())
             handler.setFormatter(TerminalFormatter(handler.formatter))
-    _log_what_is_printed(logger)
-
-
-def _log_what_is_printed(logger: MMLogger) -> None:
-    """COCO's reader and evaluation print; their lines go to the log file."""
 
     def to_the_file(*words: Any, **_: Any) -> None:
         logger.info(' '.join(map(str, words)), extra=dict(for_the_file=True))
 
+    _print_by(to_the_file)
+
+
+def _print_by(function: Callable[..., None]) -> None:
+    """COCO's reader and evaluation print; this is what they call instead."""
     for name in ('coco', 'cocoeval'):
-        try:
-            import_module(f'pycocotools.{name}').print = to_the_file
-        except ImportError:  # no detectors here
-            return
+        with suppress(ImportError):  # no detectors here
+            import_module(f'pycocotools.{name}').print = function
 
 
 def quiet_imports() -> None:
@@ -128,6 +135,7 @@ def quiet_imports() -> None:
             print(*words, **options)  # noqa: T201
 
     module.print = print_but_that
+    _print_by(lambda *_, **__: None)  # until there is a log file
     # its metric is registered with every import of mmdet.evaluation; ours is pycocotools'
     warnings.filterwarnings('ignore', message='faster_coco_eval is not installed')
     # of every single letter; `reports/fonts.py` tells once

@@ -30,8 +30,8 @@ class CheckLabelsHook(Hook):
 
     Raises:
         DatasetError: when a head's number of classes or of class weights does not fit the data
-            set, a loss cannot be computed where pixels are ignored, or a label is beyond the
-            classes and not ignored.
+            set, a loss cannot be computed where pixels are ignored, a label is beyond the
+            classes and not ignored, or an image has more classes than the head has queries.
     """
 
     priority = 'VERY_HIGH'
@@ -48,7 +48,11 @@ class CheckLabelsHook(Hook):
         self._check_heads(runner, runner.test_dataloader)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        check_labels(data_batch, runner.train_dataloader.dataset.metainfo)
+        metainfo = runner.train_dataloader.dataset.metainfo
+        check_labels(data_batch, metainfo)
+        head = (runner.cfg.get('model') or {}).get('decode_head')
+        if isinstance(head, Mapping):
+            check_queries(data_batch, metainfo, head.get('num_queries'))
 
     def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         check_labels(data_batch, runner.val_dataloader.dataset.metainfo)
@@ -83,6 +87,30 @@ def check_labels(data_batch: Any, metainfo: Mapping[str, Any]) -> None:
         beyond = labels[(labels >= len(classes)) & (labels != 255)]
         if beyond.numel():
             raise DatasetError(_beyond(sample, beyond, metainfo))
+
+
+def check_queries(data_batch: Any, metainfo: Mapping[str, Any], queries: int | None) -> None:
+    """Raise when an image of a batch has more classes than a mask head has queries.
+
+    MMSegmentation's Mask2Former would leave some of them out without a word.
+
+    Args:
+        data_batch: what a loader gives for training.
+        metainfo: the data set's.
+        queries: of the head, if it has any.
+    """
+    classes = metainfo.get('classes')
+    if None in (queries, classes) or queries >= len(classes) or not isinstance(data_batch, Mapping):
+        return
+    for sample in _flat(data_batch.get('data_samples') or ()):
+        labels = sample.gt_sem_seg.data.unique() if 'gt_sem_seg' in sample else ()
+        present = sum(label != 255 for label in labels)
+        if present > queries:
+            raise DatasetError(
+                f'{sample.get("img_path")} has {present} classes, but model.decode_head.num_queries'
+                f' is {queries}: some would never be learnt. Mend: num_queries={len(classes)}, the '
+                'number of classes, is always enough.'
+            )
 
 
 def _flat(samples: Any) -> list[Any]:
