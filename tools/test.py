@@ -55,6 +55,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='write report.html to the work directory, and tables and plots to report/ there',
     )
+    parser.add_argument(
+        '--by-frequency',
+        action='store_true',
+        help='also evaluate classes in groups, by their number of training images: many-, medium- '
+        'and few-shot accuracy; AP of frequent, common and rare categories',
+    )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     parser.add_argument(
         '--out', help='a .pkl for the predictions of every image, or a .json for the metrics'
@@ -87,6 +93,7 @@ from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.inference.large_images import LargeImagesHook
 from vitadapter_dense.inference.tta import apply_tta
 from vitadapter_dense.reports.dump_predictions import DumpPredictions
+from vitadapter_dense.reports.frequency_groups import FrequencyGroupsHook
 from vitadapter_dense.reports.metric_lines import metric_lines
 from vitadapter_dense.reports.output_files import OutputError, check_outputs, write_output
 from vitadapter_dense.reports.pictures import PredictionPicturesHook
@@ -110,6 +117,8 @@ def configure(args: argparse.Namespace) -> Config:
         add_hook(cfg, dict(hook, **options))
     if args.report:
         add_hook(cfg, dict(type=ReportHook.__name__, score_thr=args.score_thr))
+    if args.by_frequency:
+        add_hook(cfg, dict(type=FrequencyGroupsHook.__name__))
     if args.out:
         add_output(cfg, args.out)
     prepare_launch(cfg, args.launcher)

@@ -43,7 +43,7 @@ from vitadapter_dense.datasets import (
     SeededCorruption,
     SingleShapes,
 )
-from vitadapter_dense.encoders import CachedEncoder, TimmStages, TimmViT, Tokens
+from vitadapter_dense.encoders import CachedEncoder, TimmReadOut, TimmStages, TimmViT, Tokens
 from vitadapter_dense.heads import (
     ChosenLevels,
     EncoderOnlyDecoder,
@@ -68,6 +68,7 @@ from vitadapter_dense.inference import (
 from vitadapter_dense.reports import (
     ClassAccuracy,
     DumpPredictions,
+    FrequencyGroupsHook,
     PanopticQuality,
     PixelConfusionMatrix,
     PredictionPicturesHook,
@@ -139,6 +140,7 @@ __all__ = [
     'Extractor',
     'FiniteLossHook',
     'Float32PredictionsHook',
+    'FrequencyGroupsHook',
     'FullTuning',
     'Geometry',
     'HeadOnly',
@@ -184,6 +186,7 @@ __all__ = [
     'SpatialPriorModule',
     'TaskHook',
     'TaskSet',
+    'TimmReadOut',
     'TimmStages',
     'TimmViT',
     'TokenReadOut',

@@ -78,7 +78,11 @@ def test_neck_averages_and_has_layers() -> None:
     torch.testing.assert_close(ReadOut(4)((average,))[0], average)
     torch.testing.assert_close(neck(maps)[0], neck((average,))[0])
     assert sum(isinstance(layer, torch.nn.Linear) for layer in neck.layers) == 2
+    both = ReadOut((8, 4))(maps)[0]
+    torch.testing.assert_close(both, torch.cat([maps[0].mean(dim=(2, 3)), average], dim=1))
     with pytest.raises(ValueError, match='in_channels=4'):
         neck(maps[:1])
+    with pytest.raises(ValueError, match=r'in_channels=\(4, 8\)'):
+        ReadOut((4, 8))(maps)
     with pytest.raises(ValueError, match='num_layers=-1'):
         ReadOut(4, num_layers=-1)

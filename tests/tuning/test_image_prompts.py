@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip('mmcv.ops', reason='needs the compiled ops of mmcv')
 
 import torch
+from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
@@ -102,7 +103,8 @@ def test_boxes_of_a_detector_stay_in_the_images_coordinates() -> None:
     )
 
 
-@pytest.mark.parametrize('name', ['efficientnet_lite0', 'tf_efficientnet_lite0', 'resnet26d'])
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['tf_efficientnet_lite0', 'resnet10t'])
 def test_timms_convolutions_take_both(name: str) -> None:
     backbone = dict(type='TimmStages', model_name=name, strides=(8, 32))
     images = torch.randn(1, 3, 70, 45)
@@ -117,7 +119,7 @@ def test_timms_convolutions_take_both(name: str) -> None:
 
 
 def _stem(name: str) -> str:
-    return 'conv1.0' if name == 'resnet26d' else 'conv_stem'
+    return 'conv1.0' if name == 'resnet10t' else 'conv_stem'
 
 
 def test_channels_below_are_input_channels_of_the_image_convolution() -> None:
@@ -147,3 +149,90 @@ def test_what_cannot_be_is_said_when_the_model_is_built() -> None:
 
     with pytest.raises(ValueError, match='no convolution that sees its three'):
         MODELS.build(dict(type='TunedBackbone', backbone=Grouped(), tuning=BELOW))
+
+
+def whole_model(scope: str) -> nn.Module:
+    """A small detector or segmentor on a backbone whose image has a border."""
+    init_default_scope(scope)
+    backbone = dict(
+        type='TunedBackbone',
+        backbone=dict(type=f'{scope}.ResNet', depth=18, base_channels=4, stem_channels=8),
+        tuning=PAD,
+    )
+    preprocessor = dict(mean=[0.0] * 3, std=[1.0] * 3)
+    if scope == 'mmseg':
+        backbone['backbone'].update(strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1))
+        head = dict(type='FCNHead', in_channels=32, channels=4, num_convs=1, num_classes=3)
+        return MODELS.build(
+            ConfigDict(
+                type='EncoderDecoder',
+                data_preprocessor=dict(type='SegDataPreProcessor', size_divisor=32, **preprocessor),
+                backbone=backbone,
+                decode_head=dict(head, in_index=3),
+                test_cfg=dict(mode='whole'),
+            )
+        )
+    head = dict(type='RetinaHead', num_classes=2, in_channels=8, feat_channels=8, stacked_convs=1)
+    nms = dict(type='nms', iou_threshold=0.5)
+    assigner = dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0)
+    return MODELS.build(
+        ConfigDict(
+            type='RetinaNet',
+            data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32, **preprocessor),
+            backbone=backbone,
+            neck=dict(type='FPN', in_channels=[4, 8, 16, 32], out_channels=8, num_outs=5),
+            bbox_head=dict(
+                head,
+                anchor_generator=dict(
+                    type='AnchorGenerator', ratios=[1.0], scales=[4], strides=[4, 8, 16, 32, 64]
+                ),
+                bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
+                loss_cls=dict(type='FocalLoss', use_sigmoid=True),
+            ),
+            train_cfg=dict(
+                assigner=assigner,
+                sampler=dict(type='PseudoSampler'),
+                allowed_border=-1,
+                pos_weight=-1,
+            ),
+            test_cfg=dict(nms_pre=100, score_thr=0.0, max_per_img=100, nms=nms),
+        )
+    )
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_a_whole_model_trains_its_border_and_answers_for_the_image(scope: str) -> None:
+    """Labels and answers are in the image's coordinates, of images of two sizes in one batch."""
+    import mmseg.models  # noqa: F401  (registers)
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData, PixelData
+    from mmseg.structures import SegDataSample
+
+    torch.manual_seed(0)
+    model = whole_model(scope)
+    sizes, samples = [(70, 90), (64, 50)], []
+    for height, width in sizes:
+        sample = DetDataSample() if scope == 'mmdet' else SegDataSample()
+        shape = dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0))
+        sample.set_metainfo(shape)
+        if scope == 'mmdet':
+            box = torch.tensor([[10.0, 12.0, 30.0, 40.0]])
+            sample.gt_instances = InstanceData(bboxes=box, labels=torch.tensor([1]))
+        else:
+            sample.gt_sem_seg = PixelData(data=torch.randint(0, 3, (1, height, width)))
+        samples.append(sample)
+    images = [torch.randint(0, 255, (3, *size), dtype=torch.uint8) for size in sizes]
+    batch = model.data_preprocessor(dict(inputs=images, data_samples=samples), True)
+    loss, _ = model.parse_losses(model.loss(batch['inputs'], batch['data_samples']))
+    loss.backward()
+    assert all(p.grad.abs().sum() > 0 for p in model.backbone.tuning.parameters())
+    with torch.no_grad():
+        model.eval()
+        found = model.test_step(dict(inputs=images[:1], data_samples=samples[:1]))[0]
+        if scope == 'mmseg':
+            assert found.pred_sem_seg.data.shape[-2:] == sizes[0]
+            return
+        boxes = found.pred_instances.bboxes
+        assert len(boxes) > 0
+        assert (boxes[:, 2:] <= torch.tensor([90.0, 70.0])).all()
+        assert (boxes >= 0).all()

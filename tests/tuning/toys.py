@@ -103,7 +103,10 @@ METHODS: dict[str, Any] = dict(
 )
 CONVOLUTIONAL = {'resnet', 'convnext', 'regnet'}
 # methods that work on these backbones alone
-ALONE_ON = dict(vpt_pad=CONVOLUTIONAL, vpt_channel=TRANSFORMERS | CONVOLUTIONAL)
+ALONE_ON = dict(
+    vpt_pad=CONVOLUTIONAL | {'timm_swin', 'mmseg_swin'},
+    vpt_channel=TRANSFORMERS | CONVOLUTIONAL,
+)
 IN_BLOCKS = {'adaptformer', 'mona', 'convpass', *(name for name in METHODS if 'vpt' in name)}
 IN_BLOCKS -= {'vpt_pad'}
 

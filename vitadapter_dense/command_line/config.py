@@ -146,6 +146,19 @@ def set_iterations(cfg: Config, iters: int) -> None:
             hook.end = [max(step * iters // before, start + 1) for start, step in pairs]
 
 
+def leave_out_idle_loops(cfg: Config) -> None:
+    """Leaves out the training and the validation of a configuration that has no data for them.
+
+    MMEngine wants a loop's parts all or none, and ImageNet-A, for one, is there to test on alone.
+    """
+    for loop, others in dict(train=('optim_wrapper',), val=('val_evaluator',)).items():
+        if cfg.get(f'{loop}_dataloader') is None:
+            cfg.update(dict.fromkeys((f'{loop}_cfg', *others)))
+    if cfg.get('train_cfg') is None:
+        cfg.param_scheduler = None
+    cfg.test_cfg = cfg.get('test_cfg') or dict(type='TestLoop')
+
+
 def add_hook(cfg: Config, hook: Mapping[str, Any]) -> None:
     """Adds a custom hook unless one of that type is there already."""
     hooks = list(cfg.get('custom_hooks') or [])

@@ -21,7 +21,7 @@ from vitadapter_cli import config_path as file_of_config
 from vitadapter_cli import released_checkpoint
 from vitadapter_cli.config_files import RECORD, default_work_dir
 from vitadapter_dense.checkpoints.files import atomic_write
-from vitadapter_dense.command_line.config import set_work_dir
+from vitadapter_dense.command_line.config import leave_out_idle_loops, set_work_dir
 from vitadapter_dense.command_line.run_files import (
     best_checkpoint,
     find_checkpoint,
@@ -81,6 +81,8 @@ def set_tested(
 ) -> None:
     """Writes into a configuration which checkpoint is tested, and where the log goes.
 
+    Loops that it has no data for are left out.
+
     Args:
         cfg: is changed.
         config_path: its file.
@@ -97,6 +99,7 @@ def set_tested(
     set_work_dir(cfg, config_path, work_dir=work_dir or (source if source.is_dir() else None))
     cfg.load_from = str(find_checkpoint(source))
     cfg.resume = False
+    leave_out_idle_loops(cfg)
 
 
 @contextmanager

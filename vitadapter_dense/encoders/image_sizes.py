@@ -86,6 +86,12 @@ def find_image_sizes(
     return ImageSizes(1, indices, added, only, model_name)
 
 
+def coarsest_stride(model_name: str, timm_args: dict[str, Any]) -> int:
+    """The stride of a model's last map."""
+    model, _ = _on_meta(model_name, timm_args)
+    return max(info['reduction'] for info in model.feature_info)
+
+
 def _on_meta(model_name: str, timm_args: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     """The model without memory, and the arguments by which it takes other sizes."""
     added: dict[str, Any] = {}

@@ -58,15 +58,19 @@ class TimmStages(BaseModule):
         self._image_args = {k: v for k, v in timm_args.items() if k == 'img_size'}
         self.image_sizes: ImageSizes = find_image_sizes(model_name, strides, timm_args)
         timm_args |= self.image_sizes.timm_args
+        self._timm_args = timm_args
         self.pad = PadToWhole(self.image_sizes.multiple)
         self.model = timm.create_model(model_name, pretrained=False, num_classes=0, **timm_args)
         self.strides = tuple(strides)
         self._indices = list(self.image_sizes.indices)
-        # what gives no map (final norm, head) would be parameters without a gradient
-        self.model.prune_intermediate_layers(self._indices, prune_norm=True)
+        self._leave_out_unused()
         self.out_channels = [self.model.feature_info[index]['num_chs'] for index in self._indices]
         if frozen:
             self.requires_grad_(False)
+
+    def _leave_out_unused(self) -> None:
+        """What gives no map (final norm, head) would be parameters without a gradient."""
+        self.model.prune_intermediate_layers(self._indices, prune_norm=True)
 
     def init_weights(self) -> None:
         """Loads the pre-trained weights unless ``skip_pretrained`` is set on this module."""

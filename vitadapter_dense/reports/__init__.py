@@ -6,6 +6,7 @@ from vitadapter_dense.reports.class_accuracy import ClassAccuracy
 from vitadapter_dense.reports.confusion_matrix import PixelConfusionMatrix
 from vitadapter_dense.reports.detection_confusion import DetectionConfusionMatrix
 from vitadapter_dense.reports.dump_predictions import DumpPredictions
+from vitadapter_dense.reports.frequency_groups import FrequencyGroupsHook
 from vitadapter_dense.reports.panoptic_metric import PanopticQuality
 from vitadapter_dense.reports.pictures import PredictionPicturesHook
 from vitadapter_dense.reports.progress import ProgressBarHook
@@ -18,6 +19,7 @@ __all__ = [
     'PixelConfusionMatrix',
     'DetectionConfusionMatrix',
     'DumpPredictions',
+    'FrequencyGroupsHook',
     'PanopticQuality',
     'PredictionPicturesHook',
     'ProgressBarHook',

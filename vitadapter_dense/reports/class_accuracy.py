@@ -10,6 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
 from vitadapter_dense.reports.confusion_matrix import PixelConfusionMatrix, count_pairs
+from vitadapter_dense.reports.frequency_groups import SHOTS, group_means
 
 
 @METRICS.register_module()
@@ -17,7 +18,8 @@ class ClassAccuracy(BaseMetric):
     """`top1`, `top5` with more than five classes, and `balanced`, in percent.
 
     `balanced` is the mean over the classes of the share of their images that are right, which a
-    long tail does not change.
+    long tail does not change. Told by `FrequencyGroupsHook` how many training images the classes
+    have, it gives `many`, `medium` and `few` too: the same mean over the classes of each group.
 
     Args:
         among: classes that can be predicted: `'all'`; `'present'`, those that have images in the
@@ -43,6 +45,11 @@ class ClassAccuracy(BaseMetric):
         if isinstance(among, str) and among not in ('all', 'present'):
             raise ValueError(f"among={among!r}; it must be 'all', 'present', or numbers of classes")
         self.among = among
+        self._counts: np.ndarray | None = None
+
+    def set_counts(self, counts: Sequence[int]) -> None:
+        """Training images of every class, by which `many`, `medium` and `few` are grouped."""
+        self._counts = np.asarray(counts)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the label and the scores of each image."""
@@ -53,13 +60,14 @@ class ClassAccuracy(BaseMetric):
     def compute_metrics(self, results: list[tuple[int, np.ndarray]]) -> dict[str, float]:
         """What is right, in percent."""
         labels = np.array([label for label, _ in results])
-        scores = np.stack([own for _, own in results])
+        scores, counts = np.stack([own for _, own in results]), self._counts
         if not isinstance(self.among, str) or self.among == 'present':
             among = np.unique(labels if isinstance(self.among, str) else list(self.among))
             if not np.isin(labels, among).all():
                 other = labels[~np.isin(labels, among)][0]
                 raise ValueError(f'an image is of class {other}, which is not in among={among}')
             labels, scores = np.searchsorted(among, labels), scores[:, among]
+            counts = None if counts is None else counts[among]
         # what is as sure as the true class is ahead of it: a model that says nothing is not right
         own = scores[np.arange(len(labels)), labels][:, None]
         ahead = (scores >= own).sum(axis=1) - 1
@@ -67,7 +75,11 @@ class ClassAccuracy(BaseMetric):
         found = dict(top1=right.mean())
         if scores.shape[1] > 5:
             found['top5'] = (ahead < 5).mean()
-        found['balanced'] = np.mean([right[labels == label].mean() for label in np.unique(labels)])
+        present = np.unique(labels)
+        shares = [right[labels == label].mean() for label in present]
+        found['balanced'] = np.mean(shares)
+        if counts is not None:
+            found |= group_means(shares, counts[present], SHOTS)
         return {name: 100 * float(value) for name, value in found.items()}
 
 

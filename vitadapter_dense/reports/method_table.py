@@ -8,6 +8,8 @@ from torch import nn
 
 from vitadapter_dense.tuning.delta import frozen_names, tuned_backbones
 
+_IMPOSSIBLE = ('inside transformer blocks', "location='pad' puts a border")
+
 
 def method_table(
     build: Callable[[str, str], nn.Module],
@@ -20,7 +22,7 @@ def method_table(
 
     Args:
         build: gives the model of that name, tuned by the method of that name. A ``ValueError``
-            about transformer blocks says that the model has none for a method that acts in them.
+            that tells what the method is for says that it cannot work on the model.
         methods: a row each.
         models: a column each.
         published: what others have published, by method and model.
@@ -33,7 +35,7 @@ def method_table(
             try:
                 model = build(name, method)
             except ValueError as error:
-                if 'inside transformer blocks' not in str(error):
+                if not any(reason in str(error) for reason in _IMPOSSIBLE):
                     raise
                 cells.append('-')
                 continue

@@ -34,6 +34,7 @@ from vitadapter_dense.reports.confusion_plot import (
 from vitadapter_dense.reports.curves import chosen_metrics, curves_figure
 from vitadapter_dense.reports.detection_confusion import DetectionConfusionMatrix
 from vitadapter_dense.reports.extremes import Extremes
+from vitadapter_dense.reports.frequency_groups import FrequencyGroupsHook
 from vitadapter_dense.reports.output_files import check_outputs, write_output
 from vitadapter_dense.reports.pictures import image_of, render_small
 from vitadapter_dense.reports.report_page import ReportPage
@@ -205,6 +206,10 @@ class ReportHook(Hook):
             page.confusions = worst_confusions(matrix, classes, count=CONFUSIONS)
             named = dict(out=self.files.matrix, command=self.files.command)
             draw_confusions(matrix, classes, unit=page.unit, **named)
+        counted = [h for h in runner.hooks if isinstance(h, FrequencyGroupsHook)]
+        if page.table is not None and counted:
+            counts = counted[0].counts_of(page.table.classes)
+            page.table.columns['training images'] = counts
         self.table = page.table
         if page.table is not None:
             page.table.write_csv(self.files.table, command=self.files.command)

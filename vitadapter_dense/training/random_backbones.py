@@ -55,10 +55,12 @@ def draw(seed: int) -> Draw:
     kinds = 3 * [_adapter] + [_lite_adapter, _plain, _pyramid, _prior_pyramid, _timm_stages]
     if all(find_spec(name) for name in ('mmcv', 'mmdet', 'mmseg')):
         kinds += [_toolbox]
-    config, strides, transformer, apart = rng.choice(kinds)(rng)
+    kind = rng.choice(kinds)
+    config, strides, transformer, apart = kind(rng)
     # untuned, a toolbox's recomputes in PyTorch's old way, which cannot .grad
     toolbox = '.' in config['type']
-    tuning = None if apart or rng.random() < 0.15 else _tuning(rng, transformer)
+    of_pixels = kind in (_timm_stages, _toolbox)
+    tuning = None if apart or rng.random() < 0.15 else _tuning(rng, transformer, of_pixels)
     if tuning is None:
         config = {key: value for key, value in config.items() if key != 'with_cp' or not toolbox}
     else:
@@ -230,7 +232,7 @@ def _toolbox(rng: random.Random) -> Kind:
     return config, (4, 8, 16, 32), swin, False
 
 
-def _tuning(rng: random.Random, transformer: bool) -> Any:
+def _tuning(rng: random.Random, transformer: bool, of_pixels: bool) -> Any:
     small = dict(hidden=rng.choice([2, 4]))
     methods = [
         dict(type='FullTuning'),
@@ -256,11 +258,18 @@ def _tuning(rng: random.Random, transformer: bool) -> Any:
     if transformer:
         methods += [dict(type=kind, **small) for kind in TRANSFORMER_METHODS[:3]]
         methods += 2 * [_prompts(rng)]
+    if of_pixels:
+        location = rng.choice(['pad'] if transformer else ['pad', 'below'])
+        methods.append(_pixels(rng, location))
     chosen = rng.choice(methods)
     together = [m for m in methods[2:] if m['type'] != chosen['type']]
     if chosen['type'] in ('FullTuning', 'HeadOnly') or rng.random() < 0.8:
         return chosen
     return [chosen, rng.choice(together)]
+
+
+def _pixels(rng: random.Random, location: str) -> dict[str, Any]:
+    return dict(type='VisualPromptTuning', location=location, num_tokens=rng.randint(1, 40))
 
 
 def _prompts(rng: random.Random) -> dict[str, Any]:

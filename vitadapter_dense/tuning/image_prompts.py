@@ -84,6 +84,7 @@ class Framed(Mixin):
     """A backbone that sees its images in a border; mixed into its class.
 
     The maps that it gives are those of the images alone: nothing behind it sees the border's place.
+    A vector (`TimmReadOut`) is that of the framed images, as in VPT's code.
     """
 
     def forward(self, images: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -91,7 +92,10 @@ class Framed(Mixin):
         (method,) = self._framed_by
         framed = method.border(images, method.dropout)
         maps = super().forward(framed, *args, **kwargs)
-        return type(maps)(method.border.of_image(level, framed, images) for level in maps)
+        return type(maps)(
+            method.border.of_image(level, framed, images) if level.ndim == 4 else level
+            for level in maps
+        )
 
 
 def frame(backbone: nn.Module, method: nn.Module) -> None:

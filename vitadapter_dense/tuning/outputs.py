@@ -1,6 +1,7 @@
 """Methods that leave the backbone alone and act on what it returns.
 
-A convolutional or Swin backbone returns a map a level; of a plain ViT it is the last block's map.
+A convolutional or Swin backbone returns a map a level, or a vector, which counts as a map of one
+cell; of a plain ViT it is the last block's map.
 """
 
 from __future__ import annotations
@@ -50,7 +51,11 @@ class OutputTuning(Tuning):
         raise NotImplementedError
 
     def _on_outputs(self, _module: nn.Module, args: tuple, maps: Sequence[Tensor]) -> Sequence:
-        return type(maps)(dense(own) for own in self.change(args[0], maps))
+        lifted = [own if own.ndim == 4 else own[..., None, None] for own in maps]
+        changed = self.change(args[0], lifted)
+        return type(maps)(
+            dense(new) if own.ndim == 4 else new.flatten(1) for new, own in zip(changed, maps)
+        )
 
     def after_block(self, index: int, tokens: Tokens) -> Tokens:
         """Acts on the last block's map of a plain ViT."""
@@ -113,7 +118,12 @@ class SideTuning(OutputTuning):
             self.stages, self.projections, self.blend, maps, strict=True
         ):
             side = projection(levels[stage + 1])
-            other = F.interpolate(side, size=own.shape[-2:], mode='bilinear')
+            size = tuple(own.shape[-2:])
+            other = (
+                side.mean(dim=(2, 3), keepdim=True)
+                if size == (1, 1)
+                else F.interpolate(side, size=size, mode='bilinear')
+            )
             share = blend.sigmoid()
             blended.append(share * own + (1 - share) * other.to(own.dtype))
         return blended

@@ -55,7 +55,8 @@ class HeadOnly(_Selective):
 class PartialTuning(_Selective):
     """The last blocks train: transformer blocks, or residual blocks of a convolutional backbone.
 
-    With them the final norm of an encoder for classifiers, as in VPT's code.
+    With them what is behind them in an encoder for classifiers, as in VPT's code: the final norm,
+    of EfficientNet the last convolution.
 
     Args:
         num_blocks: how many, from the end.
@@ -84,6 +85,7 @@ class PartialTuning(_Selective):
                 for name in ('norm', 'fc_norm')
                 if list(backbone.get_submodule(name).parameters())
             ]
+        self.sites += getattr(backbone, 'behind_stages', [])
 
     def trainable(self, name: str, parameter: nn.Parameter) -> bool:
         """Whether the parameter is of one of the last blocks."""

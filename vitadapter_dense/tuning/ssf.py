@@ -8,6 +8,7 @@ only where a batch norm follows, into whose mean it can be folded.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from mmengine.registry import MODELS
@@ -37,9 +38,9 @@ class ScaleShift(nn.Module):
         if shift:
             nn.init.normal_(self.shift, std=std)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The same shape."""
-        shape = (-1, 1, 1) if self.axis == 1 else (-1,)
+    def forward(self, x: Tensor, axis: int | None = None) -> Tensor:
+        """The same shape; an axis of its own for this call."""
+        shape = (-1, 1, 1) if (axis or self.axis) == 1 else (-1,)
         x = x * self.scale.view(shape)
         return x if self.shift is None else x + self.shift.view(shape)
 
@@ -97,14 +98,21 @@ class SSF(Tuning):
             shift=layer.bias is not None or batch_norm is not None,
             std=self.std,
         )
-        layer.register_forward_hook(partial(self._scale, len(self.scales)))
+        hook = partial(self._scale, len(self.scales))
+        layer.register_forward_hook(hook, with_kwargs=True)
         self.scales.append(scale)
         self.sites.append(name)
         self._layers.append(layer)
         self._batch_norms.append(None if layer.bias is not None else batch_norm)
 
-    def _scale(self, index: int, _module: nn.Module, _args: tuple, out: Tensor) -> Tensor:
-        return out if self.merged else self.scales[index](out)
+    def _scale(
+        self, index: int, _module: nn.Module, _args: tuple, named: dict[str, Any], out: Tensor
+    ) -> Tensor:
+        if self.merged:
+            return out
+        # MMPretrain's LayerNorm2d is told by its caller where the channels are
+        last = named.get('data_format') == 'channel_last'
+        return self.scales[index](out, axis=-1 if last else None)
 
     @torch.no_grad()
     def merge(self) -> None:

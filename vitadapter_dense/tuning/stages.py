@@ -204,7 +204,9 @@ def output_channels(backbone: nn.Module) -> list[int]:
 
 
 def output_stages(backbone: nn.Module) -> list[int]:
-    """Numbers of the stages whose maps a backbone of the toolboxes returns; of others, 0 to 3."""
+    """Numbers of the stages whose maps a backbone returns, 0 to 3; all where it does not tell."""
+    if isinstance(backbone, TimmStages):  # the first has stride 4; maps of stride 2 are a stem's
+        return [max(0, stride.bit_length() - 3) for stride in backbone.strides]
     return list(getattr(backbone, 'out_indices', range(4)))
 
 

@@ -278,6 +278,11 @@ class VisualPromptTuning(Tuning):
         """Prompts go through patch merging; the maps that a stage returns are without them."""
         of_toolbox = hasattr(backbone, 'stages')
         stages = list(backbone.stages if of_toolbox else backbone.model.layers)
+        if type(stages[0]).__module__.startswith('mmpretrain.'):
+            raise ValueError(
+                "shallow prompts do not pass the stages of MMPretrain's Swin: set deep=True, or "
+                "take type='TimmReadOut', model_name='swin_...'"
+            )
         for index, stage in enumerate(stages):
             if hasattr(stage.downsample, 'reduction'):
                 prompt_merging(stage.downsample, self.num_tokens)
