@@ -149,3 +149,6 @@ def test_errors_name_the_mend(tmp_path):
     (tmp_path / 'encoder.json').write_text('{')
     with pytest.raises(ValueError, match='cannot be read .*; choose another folder'):
         CachedEncoder(encoder.encoder, tmp_path, blocks=[1, 3]).embed(image)
+    (tmp_path / 'encoder.json').unlink()  # what is left is nobody's
+    with pytest.raises(ValueError, match='is not empty, and encoder.json.*choose another folder'):
+        CachedEncoder(encoder.encoder, tmp_path, blocks=[1, 3]).embed(image)

@@ -42,6 +42,12 @@ class FeatureFolder:
     def _check_owner(self) -> bool:
         file = self.path / _OWNER
         if not file.is_file():
+            there = os.listdir(self.path) if self.path.is_dir() else ()
+            if any(not name.endswith('.partial') for name in there):
+                raise ValueError(
+                    f'{str(self.path)!r} is not empty, and {_OWNER}, which says of which encoder '
+                    'the features are, is not there: choose another folder'
+                )
             return False
         try:
             found = json.loads(file.read_text())
