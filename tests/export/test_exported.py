@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 from pathlib import Path
 
@@ -92,6 +93,10 @@ def test_masks_are_pasted_as_mmdet_does():
         (dict(mean=[1, 2]), "'mean'"),
         (dict(std=[1, 0, 1]), "'std'"),
         (dict(window=dict(size=[64], stride=[1, 1])), "'window'"),
+        (dict(window=dict(size=[64, 64], stride=[64, 65])), "'window'"),  # pixels in none
+        (dict(task=['semantic']), "'task'"),
+        (dict(outputs=['scores']), "'outputs'"),
+        (dict(task='instances', outputs=[*exported.OBJECTS, 'masks']), "'mask_threshold'"),
         (dict(input=dict(size=[0, 64])), "'input'"),
         (dict(classes='ab'), "'classes'"),
         (dict(threshold=2), "'threshold'"),
@@ -107,11 +112,44 @@ def test_a_description_is_checked(tmp_path, change, said):
         exported.read_description(path)
 
 
-def test_a_description_of_another_model(tmp_path):
+def write_model(path: Path, about: dict, operator: str = 'Conv') -> None:
+    """A model of one operator, whose scores are the image's channels, and its description."""
+    onnx = pytest.importorskip('onnx', reason='needs the extra `export`')
     pytest.importorskip('onnxruntime', reason='needs the extra `export`')
-    (tmp_path / 'm.onnx').write_bytes(b'other')
-    with pytest.raises(FileNotFoundError, match=r'm\.onnx\.json'):
-        exported.ExportedPredictor(tmp_path / 'm.onnx')
-    (tmp_path / 'm.onnx.json').write_text(json.dumps(ABOUT))
+    made, floats = onnx.helper, onnx.TensorProto.FLOAT
+    weights = np.eye(2, 3, dtype=np.float32)[..., None, None]
+    sides = [
+        made.make_tensor_value_info(name, floats, ['batch', maps, 'rows', 'columns'])
+        for name, maps in (('images', 3), ('logits', 2))
+    ]
+    node = made.make_node(operator, ['images', 'weights'], ['logits'])
+    weights = [onnx.numpy_helper.from_array(weights, 'weights')]
+    graph = made.make_graph([node], 'tiny', sides[:1], sides[1:], weights)
+    versions = [made.make_opsetid('', 20)]
+    onnx.save(made.make_model(graph, opset_imports=versions, ir_version=10), path)
+    about = about | dict(model_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    path.with_name(f'{path.name}.json').write_text(json.dumps(about))
+
+
+def test_a_description_of_another_model(tmp_path):
+    path = tmp_path / 'm.onnx'
+    write_model(path, ABOUT)
+    image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    found = exported.ExportedPredictor(path)(image)
+    np.testing.assert_array_equal(found.label_map, image[..., 1] > image[..., 2])
+    for change, said in (
+        (dict(inputs=['image']), r"'inputs' is \['image'\], and of the model \['images'\]"),
+        (dict(classes=['a']), "'classes' has 1 names, and the model 2 scores"),
+        (dict(model_format='pt2'), 'a package for torch, no ONNX file'),
+    ):
+        write_model(path, ABOUT | change)
+        with pytest.raises(exported.DescriptionError, match=said):
+            exported.ExportedPredictor(path)
+    write_model(path, ABOUT, operator='NoSuchOperator')
+    with pytest.raises(RuntimeError, match=r'does not take .*m\.onnx: .*NoSuchOperator.*Mend'):
+        exported.ExportedPredictor(path)
+    path.write_bytes(b'other')
     with pytest.raises(exported.DescriptionError, match='describes another model'):
-        exported.ExportedPredictor(tmp_path / 'm.onnx')
+        exported.ExportedPredictor(path)
+    with pytest.raises(FileNotFoundError, match=r'n\.onnx\.json'):
+        exported.ExportedPredictor(path.rename(tmp_path / 'n.onnx'))

@@ -184,6 +184,10 @@ def test_a_file_that_computes_something_else_is_not_left(segmentor, tmp_path, mo
         (['--images', '{folder}'], 'no images in'),
         (['--cfg-options', f'{STEP}.interpolation=bicubic'], 'needs a scale .* bilinear'),
         (['--cfg-options', 'model.decode_head.num_classes=4'], 'checkpoint'),
+        (
+            ['--cfg-options', f'{STEP}.backend=pillow', f'{STEP}.scale=(60,48)'],
+            'prepare images .*\n  prepared image ',
+        ),
     ],
 )
 def test_what_cannot_be_is_said_before_the_work(segmentor, tmp_path, options, said):

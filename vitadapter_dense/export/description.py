@@ -23,8 +23,15 @@ def describe(
     """The description of a model, but for what is only known once its file is written.
 
     Raises:
-        ValueError: the test pipeline or the preprocessing has a part that cannot be described.
+        ValueError: the test pipeline or the preprocessing has a part that cannot be described, or
+            classes lack names.
     """
+    names = predictor.names or tuple(map(str, range(graph.num_classes)))
+    if len(names) < graph.num_classes:
+        raise ValueError(
+            f'the model tells {graph.num_classes} classes apart, and {len(names)} have names: '
+            f'{", ".join(names)}. Mend: `metainfo` of the test data names all of them'
+        )
     model, meta = predictor.model, predictor.dataset_meta
     test_cfg = model.test_cfg or {}
     rcnn = test_cfg.get('rcnn', {})
@@ -39,7 +46,7 @@ def describe(
         window=window_of(model),
         inputs=list(graph.input_names),
         outputs=list(graph.output_names),
-        classes=list(predictor.names),
+        classes=list(names),
         palette=[list(map(int, colour)) for colour in meta.get('palette') or ()],
         align_corners=bool(getattr(model, 'align_corners', False)),
         threshold=float(model.decode_head.threshold) if one_score else None,

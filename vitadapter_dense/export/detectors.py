@@ -47,6 +47,11 @@ class RCNNGraph(nn.Module):
         self.output_names = (*names, 'masks') if self.with_masks else names
         self._check()
 
+    @property
+    def num_classes(self) -> int:
+        """Of objects."""
+        return _listed(self.model.roi_head.bbox_head)[0].num_classes
+
     def _check(self) -> None:
         """Refuses what is computed in another way than here."""
         rpn, roi_head = self.model.rpn_head, self.model.roi_head
@@ -76,6 +81,9 @@ class RCNNGraph(nn.Module):
             for layer in extractor.roi_layers:
                 expect('roi_layer', type(layer).__name__, ('RoIAlign',))
                 expect('roi_layer.pool_mode', layer.pool_mode, ('avg',))
+        if self.with_masks:
+            soft = roi_head.test_cfg.mask_thr_binary < 0
+            expect('test_cfg.rcnn.mask_thr_binary < 0', soft, (False,))
         if self.flow and self.with_masks:
             expect('roi_head.mask_info_flow', roi_head.mask_info_flow, (True,))
         expect('shared_head', roi_head.with_shared_head, (False,))
@@ -98,7 +106,7 @@ class RCNNGraph(nn.Module):
         scores_of_maps, deltas_of_maps = head(maps)
         boxes, scores, levels = [], [], []
         for level, (score, delta) in enumerate(zip(scores_of_maps, deltas_of_maps, strict=True)):
-            anchors = self._anchors(level, score)
+            anchors = anchors_of(head.prior_generator, level, score)
             score = score[0].permute(1, 2, 0).flatten().sigmoid()
             delta = delta[0].permute(1, 2, 0).reshape(-1, 4)
             count = config.nms_pre
@@ -117,18 +125,6 @@ class RCNNGraph(nn.Module):
         scores, best = scores.topk(min(config.max_per_img, scores.shape[0]))
         real = scores >= 0
         return torch.where(real[:, None], boxes[best], 0.0), real
-
-    def _anchors(self, level: int, score: Tensor) -> Tensor:
-        """`(H * W * A, 4)`: the anchors of a level in the order of its scores."""
-        generator = self.model.rpn_head.prior_generator
-        base = generator.base_anchors[level].to(score)
-        across, down = generator.strides[level]
-        height, width = score.shape[-2:]
-        x = torch.arange(width, device=score.device).to(score.dtype) * across
-        y = torch.arange(height, device=score.device).to(score.dtype) * down
-        y, x = torch.meshgrid(y, x, indexing='ij')
-        places = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4)
-        return (places + base).view(-1, 4)
 
     def _boxes(
         self, maps: Sequence[Tensor], proposals: Tensor, real: Tensor, image_size: Tensor
@@ -185,6 +181,24 @@ class RCNNGraph(nn.Module):
         return sum(shares[1:], shares[0]) / len(shares)
 
 
+def anchors_of(generator: Any, level: int, feature_map: Tensor) -> Tensor:
+    """`(H * W * A, 4)`: the anchors of a level in the order of its scores.
+
+    Args:
+        generator: mmdet's `AnchorGenerator`.
+        level: its number.
+        feature_map: `(..., H, W)`.
+    """
+    base = generator.base_anchors[level].to(feature_map)
+    across, down = generator.strides[level]
+    height, width = feature_map.shape[-2:]
+    x = torch.arange(width, device=base.device).to(base.dtype) * across
+    y = torch.arange(height, device=base.device).to(base.dtype) * down
+    y, x = torch.meshgrid(y, x, indexing='ij')
+    places = torch.stack([x, y, x, y], dim=-1).view(-1, 1, 4)
+    return (places + base).view(-1, 4)
+
+
 def decode(coder: Any, boxes: Tensor, deltas: Tensor, image_size: Tensor) -> Tensor:
     """Moves boxes `(..., 4)` by deltas `(..., 4)`, and cuts them off at the image's borders.
 
@@ -200,8 +214,13 @@ def decode(coder: Any, boxes: Tensor, deltas: Tensor, image_size: Tensor) -> Ten
     centre = centre + size * deltas[..., :2]
     size = size * deltas[..., 2:].clamp(-most, most).exp()
     corners = torch.cat([centre - size * 0.5, centre + size * 0.5], dim=-1)
+    return inside_of(corners, image_size)
+
+
+def inside_of(boxes: Tensor, image_size: Tensor) -> Tensor:
+    """Boxes `(..., 4)` cut off at the borders of an image, of height and width `(2,)`."""
     height, width = image_size.unbind()
-    return corners.clamp(min=0.0).minimum(torch.stack([width, height, width, height]))
+    return boxes.clamp(min=0.0).minimum(torch.stack([width, height, width, height]))
 
 
 def regions(extractor: nn.Module, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:

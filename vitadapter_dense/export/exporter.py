@@ -32,6 +32,7 @@ from vitadapter_dense.export.sizes import Sizes
 from vitadapter_dense.export.verification import (
     Check,
     check_detector,
+    check_preparation,
     check_segmentor,
     inputs_of,
     turned,
@@ -87,6 +88,8 @@ def export(
         smallest=max(64, getattr(graph, 'fewest_pixels', 64)),
     )
     about = describe(predictor, graph, sizes, checkpoint=checkpoint)
+    prepared = [check_preparation(about, predictor, image) for image in images]
+    _refuse_failed(prepared, 'its description does not prepare images as the model does')
     for line in merged(model):
         say(line)
     tried = list(inputs_of(predictor, images, sizes, window and window['size']))
@@ -103,11 +106,8 @@ def export(
         write(kind, program, partial, graph)
         say(f'trying it on {len(images)} images')
         run = runner_of(kind, partial)
-        checks = list(_checks(run, model, graph, tried, tolerance))
-        wrong = [check for check in checks if not check.passed]
-        if wrong:
-            lines = '\n'.join(f'  {check}' for check in wrong)
-            raise ExportError(f'the file does not compute what the model does:\n{lines}')
+        checks = [*prepared, *_checks(run, model, graph, tried, tolerance)]
+        _refuse_failed(checks, 'the file does not compute what the model does')
         about.update(model_file=out.name, model_sha256=sha256_of(partial), model_format=kind)
     about['versions'] |= _versions(kind)
     about['needs'] = [] if kind == 'onnx' else list(NEEDS)
@@ -115,6 +115,12 @@ def export(
     with write_output(description_path(out), command=command) as partial:
         partial.write_text(json.dumps(about, indent=2) + '\n', encoding='utf-8')
     return checks
+
+
+def _refuse_failed(checks: Sequence[Check], message: str) -> None:
+    wrong = [f'  {check}' for check in checks if not check.passed]
+    if wrong:
+        raise ExportError('\n'.join([f'{message}:', *wrong]))
 
 
 def _checks(

@@ -6,9 +6,10 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from vitadapter_dense.export.dense_detectors import DenseGraph
 from vitadapter_dense.export.detectors import RCNNGraph
 from vitadapter_dense.export.mask_detectors import ObjectMaskGraph
-from vitadapter_dense.export.query_detectors import DINOGraph
+from vitadapter_dense.export.query_detectors import DeformableDETRGraph, DINOGraph
 from vitadapter_dense.export.unknown_size import UnknownSize
 
 
@@ -18,6 +19,9 @@ class Graph(Protocol):
     task: str
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int: ...
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]: ...
 
@@ -36,6 +40,11 @@ class SegmentorGraph(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+
+    @property
+    def num_classes(self) -> int:
+        """Two, where one score tells them apart."""
+        return max(self.model.out_channels, 2)
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         """The scores of every class at every pixel, before they are compared."""
@@ -56,9 +65,14 @@ def graph_of(model: nn.Module) -> nn.Module:
         return RCNNGraph(model)
     if type(model).__name__ == 'DINO':
         return DINOGraph(model)
+    if type(model).__name__ == 'DeformableDETR':
+        return DeformableDETRGraph(model)
+    if type(model).__name__ in ('ATSS', 'GFL'):
+        return DenseGraph(model)
     if 'MaskFormer' in kinds and hasattr(model, 'panoptic_fusion_head'):
         return ObjectMaskGraph(model)
     raise ValueError(
         f'{type(model).__name__} cannot be exported: there are graphs for EncoderDecoder '
-        f'(segmentors), Mask R-CNN, Cascade, HTC, DINO and, of objects, Mask2Former'
+        f'(segmentors), Mask R-CNN, Cascade, HTC, ATSS, GFL, DINO, Deformable DETR and, of '
+        f'objects, Mask2Former'
     )

@@ -38,6 +38,11 @@ class ObjectMaskGraph(nn.Module):
         expect('test_cfg.instance_on', config.get('instance_on', False), (True,))
         self.most = config.get('max_per_image', 100)
 
+    @property
+    def num_classes(self) -> int:
+        """Of objects, which come before what else there is."""
+        return self.model.panoptic_fusion_head.num_things_classes
+
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See the class."""
         fusion = self.model.panoptic_fusion_head

@@ -1,4 +1,4 @@
-"""DINO as a graph: one image in, a fixed number of objects out.
+"""DINO and Deformable DETR as graphs: one image in, a fixed number of objects out.
 
 MMDetection asks its data samples how much of an image is padding; here that is an input, and the
 shapes of levels are host integers.
@@ -32,18 +32,25 @@ class DINOGraph(nn.Module):
     task = 'instances'
     input_names = ('images', 'image_size')
     output_names = ('boxes', 'scores', 'labels')
+    head, decoder = 'DINOHead', 'DinoTransformerDecoder'
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         head = model.bbox_head
-        expect('bbox_head', type(head).__name__, ('DINOHead',))
+        expect('bbox_head', type(head).__name__, (self.head,))
         expect('bbox_head.loss_cls.use_sigmoid', head.loss_cls.use_sigmoid, (True,))
-        expect('decoder', type(model.decoder).__name__, ('DinoTransformerDecoder',))
+        expect('decoder', type(model.decoder).__name__, (self.decoder,))
+        expect('as_two_stage', model.as_two_stage, (True,))
         encoder = type(model.encoder).__name__
         expect('encoder', encoder, ('DeformableDetrTransformerEncoder',))
         positions = type(model.positional_encoding).__name__
         expect('positional_encoding', positions, ('SinePositionalEncoding',))
+
+    @property
+    def num_classes(self) -> int:
+        """Of objects."""
+        return self.model.bbox_head.num_classes
 
     @property
     def fewest_pixels(self) -> int:
@@ -64,12 +71,12 @@ class DINOGraph(nn.Module):
         ratios = torch.stack([_share(*pair) for pair in inside])[None]  # (1, L, 2)
         memory_mask = torch.cat([mask.flatten(1) for mask in outside], dim=1)
         memory = self._encoded(maps, outside, memory_mask, shapes, ratios)
-        reference_points = self._proposals(memory, memory_mask, shapes, inside)
+        proposals = self._proposals(memory, memory_mask, shapes, inside)
         decoded = model.forward_decoder(
-            query=model.query_embedding.weight[None],
+            **self._queries(proposals),
             memory=memory,
             memory_mask=memory_mask,
-            reference_points=reference_points,
+            reference_points=proposals.sigmoid(),
             spatial_shapes=shapes,
             level_start_index=None,
             valid_ratios=ratios,
@@ -119,7 +126,7 @@ class DINOGraph(nn.Module):
         shapes: Sequence[tuple[int, int]],
         inside: Sequence[tuple[Tensor, Tensor]],
     ) -> Tensor:
-        """`(1, Q, 4)`: where the queries begin, at the tokens that promise most."""
+        """`(1, Q, 4)`, logits: where the queries begin, at the tokens that promise most."""
         model, head, last = self.model, self.model.bbox_head, self.model.decoder.num_layers
         boxes = []
         for level, (shape, (rows, columns)) in enumerate(zip(shapes, inside, strict=True)):
@@ -131,9 +138,17 @@ class DINOGraph(nn.Module):
         logits = torch.log(box / (1 - box)).masked_fill(~usable, float('inf'))
         tokens = model.memory_trans_fc(memory.masked_fill(~usable, 0.0))
         tokens = model.memory_trans_norm(tokens)
-        promise = head.cls_branches[last](tokens).max(-1).values
+        promise = self._promise(head.cls_branches[last](tokens))
         best = promise.topk(model.num_queries, dim=1).indices[..., None].expand(-1, -1, 4)
-        return (head.reg_branches[last](tokens) + logits).gather(1, best).sigmoid()
+        return (head.reg_branches[last](tokens) + logits).gather(1, best)
+
+    def _promise(self, classes: Tensor) -> Tensor:
+        """`(1, S, C)` -> `(1, S)`: how much a token looks like an object."""
+        return classes.max(-1).values
+
+    def _queries(self, proposals: Tensor) -> dict[str, Tensor]:
+        """What the decoder is given as queries."""
+        return dict(query=self.model.query_embedding.weight[None])
 
     def _chosen(
         self, classes: Tensor, boxes: Tensor, image_size: Tensor
@@ -148,6 +163,25 @@ class DINOGraph(nn.Module):
         sides = torch.stack([width, height, width, height])
         corners = (corners * sides).clamp(min=0.0).minimum(sides)
         return corners, scores, best % classes.shape[1]
+
+
+class DeformableDETRGraph(DINOGraph):
+    """The same of MMDetection's `DeformableDETR` with two stages, whose queries are made of boxes.
+
+    Args:
+        model: MMDetection's `DeformableDETR`.
+    """
+
+    head, decoder = 'DeformableDETRHead', 'DeformableDetrTransformerDecoder'
+
+    def _promise(self, classes: Tensor) -> Tensor:
+        return classes[..., 0]  # the only channel that its first stage trains
+
+    def _queries(self, proposals: Tensor) -> dict[str, Tensor]:
+        model = self.model
+        made = model.pos_trans_norm(model.pos_trans_fc(model.get_proposal_pos_embed(proposals)))
+        query_pos, query = made.chunk(2, dim=2)
+        return dict(query=query, query_pos=query_pos)
 
 
 def _inside(feat: Tensor, images: Tensor, image_size: Tensor) -> tuple[Tensor, Tensor]:

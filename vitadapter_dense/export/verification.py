@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +14,19 @@ from torch.nn import functional as F
 from vitadapter_dense.export.graphs import Graph
 from vitadapter_dense.export.programs import ExportError, Run
 from vitadapter_dense.export.sizes import Sizes
-from vitadapter_dense.inference.exported import objects_of_masks, paste_mask
+from vitadapter_dense.inference.exported import (
+    normalised,
+    objects_of_masks,
+    paste_mask,
+    resized,
+)
 from vitadapter_dense.inference.predictor import Image, Predictor
 
 _EQUAL_PIXELS = 0.999
 _SCORE = 0.3  # objects with at least this one are compared; of an image without any, the best ten
 _PIXELS = 0.5
 _MASKS = 0.99
+_LEVELS = 1.01  # of 255: what resizing without OpenCV may differ by
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,27 @@ def inputs_of(
         for rows, columns in ((1.0, 1.0), (0.7, 0.9)):
             part = whole[..., : int(whole.shape[2] * rows), : int(whole.shape[3] * columns)]
             yield _padded(part, [sizes.padded(side) for side in part.shape[2:]])
+
+
+def check_preparation(about: Mapping[str, Any], predictor: Predictor, image: Image) -> Check:
+    """An image prepared as a description says, beside what the model's own pipeline makes of it.
+
+    A fixed size has images fitted into it, otherwise than the pipeline; here it is left open.
+
+    Raises:
+        ExportError: they are of different sizes.
+    """
+    pixels = predictor.read(image)
+    prepared = predictor.prepare_array(pixels)
+    height, width = prepared['data_samples'][0].metainfo['img_shape'][:2]
+    whole = predictor.model.data_preprocessor(prepared, False)['inputs'].cpu().numpy()
+    expected = whole[..., :height, :width]
+    about = dict(about, input=dict(about['input'], size=None))
+    found = normalised(resized(pixels[..., ::-1], about), about)
+    _check_shape('prepared image', found, expected)
+    levels = np.abs(found - expected) * np.reshape(about['std'], (1, 3, 1, 1))
+    unit = 'of 255 levels'
+    return Check('prepared image', (height, width), float(levels.max()), _LEVELS, unit=unit)
 
 
 def turned(images: Tensor, count: int) -> Tensor:

@@ -24,7 +24,11 @@ import PIL.Image
 import PIL.ImageOps
 
 FORMAT = 'vitadapter_dense.export/1'
-TASKS = ('semantic', 'instances')
+OBJECTS = ['boxes', 'scores', 'labels']
+OUTPUTS = {  # of each task
+    'semantic': (['logits'],),
+    'instances': (OBJECTS, [*OBJECTS, 'masks'], ['scores', 'labels', 'mask_logits']),
+}
 
 
 class DescriptionError(ValueError):
@@ -65,6 +69,7 @@ class ExportedPredictor:
     Raises:
         FileNotFoundError: one of the files is missing.
         DescriptionError: the JSON is not that of the model.
+        RuntimeError: this onnxruntime does not take the file.
     """
 
     def __init__(
@@ -94,8 +99,16 @@ class ExportedPredictor:
                 f'{path} is a package for torch, no ONNX file: `import msda, torchvision`, then '
                 f'`torch.export.load` or, of AOTInductor, `torch._inductor.aoti_load_package`'
             )
-        self.session = onnxruntime.InferenceSession(str(path), providers=list(providers))
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), providers=list(providers))
+        except Exception as error:  # each has a type of its own; the reason comes last
+            reason = ' '.join(str(error).split())[-300:]
+            raise RuntimeError(
+                f'onnxruntime {onnxruntime.__version__} does not take {path}: {reason} Mend: the '
+                f'version that the JSON names, or a newer one'
+            ) from error
         self.names = tuple(self.description['classes'])
+        self._check_graph(about)
 
     def __call__(self, image: str | Path | PIL.Image.Image | np.ndarray) -> Found:
         """Predicts on an image.
@@ -104,42 +117,26 @@ class ExportedPredictor:
             image: a file, a PIL image, or an array (H, W, 3) uint8 in BGR, as OpenCV reads it.
         """
         pixels = read_image(image)
-        resized = self.resized(pixels)
-        normalised = self.normalised(resized)
+        images = normalised(resized(pixels, self.description), self.description)
         if self.description['task'] == 'semantic':
-            scores = self._scores(normalised)
+            scores = self._scores(images)
             return Found(pixels, self.names, label_map=self._label_map(scores, pixels.shape[:2]))
-        return self._instances(pixels, normalised)
+        return self._instances(pixels, images)
 
-    def resized(self, pixels: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8 -> the same image at the size that the model is shown."""
-        height, width = pixels.shape[:2]
-        about = self.description
-        fixed, resize = about['input']['size'], about['resize']
-        scale = None if resize is None else resize['scale']
-        if fixed is not None and about['window'] is None:  # made to fit, the rest is padded
-            too_large = height > fixed[0] or width > fixed[1]
-            scale = fixed[::-1] if resize is not None or too_large else None
-        if scale is not None:
-            if resize is None or resize['keep_ratio']:
-                inside = fixed is not None and about['window'] is None
-                width, height = _inside(width, height, scale, turned=not inside)
-            else:
-                width, height = scale
-        multiple = about['resize_to_multiple']
-        if multiple and fixed is None or about['window'] is not None and multiple:
-            height, width = _up_to(height, multiple), _up_to(width, multiple)
-        return resize_as_opencv(pixels, (height, width))
-
-    def normalised(self, pixels: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8, RGB -> (1, 3, H, W) float32."""
-        about = self.description
-        if about['channel_order'] == 'bgr':
-            pixels = pixels[..., ::-1]
-        values = pixels.astype(np.float32)
-        values -= np.asarray(about['mean'], np.float32)
-        values /= np.asarray(about['std'], np.float32)
-        return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
+    def _check_graph(self, path: Path) -> None:
+        """Refuses a description of another graph, to which somebody has given this one's hash."""
+        about, outputs = self.description, self.session.get_outputs()
+        for key, found in (('inputs', self.session.get_inputs()), ('outputs', outputs)):
+            names = [each.name for each in found]
+            if about[key] != names:
+                raise DescriptionError(f'{path}: {key!r} is {about[key]}, and of the model {names}')
+        maps = outputs[0].shape[1] if about['task'] == 'semantic' else 0
+        if isinstance(maps, int) and len(self.names) < (2 if maps == 1 else maps):
+            raise DescriptionError(
+                f"{path}: 'classes' has {len(self.names)} names, and the model {maps} scores"
+            )
+        if maps == 1 and about['threshold'] is None:
+            raise DescriptionError(f"{path}: 'threshold' is null, with one score for two classes")
 
     def _padded(self, images: np.ndarray) -> np.ndarray:
         """Padded at the bottom and right to a size that the file takes."""
@@ -216,6 +213,10 @@ class ExportedPredictor:
         kept = outputs['scores'] > 0
         outputs = {name: values[kept] for name, values in outputs.items()}
         scores, labels, masks = outputs['scores'], outputs['labels'], None
+        if labels.max(initial=0) >= len(self.names):
+            raise DescriptionError(
+                f'the model finds class {labels.max()}, of {len(self.names)} that the JSON names'
+            )
         if 'mask_logits' in outputs:
             logits = outputs['mask_logits'][:, :height, :width]
             boxes, scores, masks = objects_of_masks(scores, logits, pixels.shape[:2])
@@ -278,11 +279,14 @@ def read_description(path: str | Path) -> dict[str, Any]:
 
     def is_window(value: Any) -> bool:
         return value is None or (
-            isinstance(value, dict) and is_size(value.get('size')) and is_size(value.get('stride'))
+            isinstance(value, dict)
+            and is_size(value.get('size'))
+            and is_size(value.get('stride'))
+            and all(step <= side for step, side in zip(value['stride'], value['size'], strict=True))
         )
 
     rules = {
-        'task': lambda value: value in TASKS,
+        'task': lambda value: isinstance(value, str) and value in OUTPUTS,
         'model_sha256': lambda value: isinstance(value, str) and len(value) == 64,
         'input': is_input,
         'mean': is_triple,
@@ -294,10 +298,12 @@ def read_description(path: str | Path) -> dict[str, Any]:
         'window': is_window,
         'classes': is_names,
         'inputs': is_names,
-        'outputs': is_names,
+        'outputs': lambda value: value in OUTPUTS[about['task']],
         'align_corners': lambda value: isinstance(value, bool),
         'threshold': lambda value: value is None or (is_number(value) and 0 < value < 1),
-        'mask_threshold': lambda value: value is None or is_number(value),
+        'mask_threshold': lambda value: (
+            is_number(value) if 'masks' in about['outputs'] else value is None or is_number(value)
+        ),
     }
     for key, fits in rules.items():
         if key not in about or not fits(about[key]):
@@ -321,6 +327,41 @@ def read_image(image: str | Path | PIL.Image.Image | np.ndarray) -> np.ndarray:
     if opened.mode in ('F', 'I') or opened.mode.startswith('I;'):
         raise ValueError(f'{image} has more than 8 bits: bring its values to 0 to 255 first')
     return np.asarray(PIL.ImageOps.exif_transpose(opened).convert('RGB'))
+
+
+def resized(pixels: np.ndarray, about: dict[str, Any]) -> np.ndarray:
+    """(H, W, 3) uint8 -> the same image at the size that the model is shown.
+
+    Args:
+        pixels: of the image.
+        about: what describes the model.
+    """
+    height, width = pixels.shape[:2]
+    fixed, resize = about['input']['size'], about['resize']
+    scale = None if resize is None else resize['scale']
+    if fixed is not None and about['window'] is None:  # made to fit, the rest is padded
+        too_large = height > fixed[0] or width > fixed[1]
+        scale = fixed[::-1] if resize is not None or too_large else None
+    if scale is not None:
+        if resize is None or resize['keep_ratio']:
+            inside = fixed is not None and about['window'] is None
+            width, height = _inside(width, height, scale, turned=not inside)
+        else:
+            width, height = scale
+    multiple = about['resize_to_multiple']
+    if multiple and fixed is None or about['window'] is not None and multiple:
+        height, width = _up_to(height, multiple), _up_to(width, multiple)
+    return resize_as_opencv(pixels, (height, width))
+
+
+def normalised(pixels: np.ndarray, about: dict[str, Any]) -> np.ndarray:
+    """(H, W, 3) uint8, RGB -> (1, 3, H, W) float32."""
+    if about['channel_order'] == 'bgr':
+        pixels = pixels[..., ::-1]
+    values = pixels.astype(np.float32)
+    values -= np.asarray(about['mean'], np.float32)
+    values /= np.asarray(about['std'], np.float32)
+    return np.ascontiguousarray(values.transpose(2, 0, 1)[None])
 
 
 def resize_as_opencv(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -452,9 +493,15 @@ def main(arguments: Sequence[str]) -> None:
     """Prints what a model finds on images, a line of JSON an image."""
     if len(arguments) < 2:
         raise SystemExit('usage: python exported.py MODEL.onnx IMAGE ...')
-    predictor = ExportedPredictor(arguments[0])
+    try:
+        predictor = ExportedPredictor(arguments[0])
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SystemExit(f'error: {error}') from error
     for image in arguments[1:]:
-        found = predictor(image)
+        try:
+            found = predictor(image)
+        except (OSError, ValueError, PIL.Image.DecompressionBombError) as error:
+            raise SystemExit(f'error: {image}: {error}') from error
         line: dict[str, Any] = {'image': image}
         if found.label_map is not None:
             labels, counts = np.unique(found.label_map, return_counts=True)

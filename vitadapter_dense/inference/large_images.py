@@ -19,6 +19,7 @@ from mmengine.structures import BaseDataElement, PixelData
 from torch import Tensor, nn
 
 from vitadapter_dense.inference.instance_tta import FLIPPED_DIMS
+from vitadapter_dense.inference.large_masks import bound_masks
 from vitadapter_dense.inference.score_rows import (
     Box,
     Cut,
@@ -37,7 +38,7 @@ _REPLACED = ('predict', 'inference', 'slide_inference', 'whole_inference', 'post
 
 @HOOKS.register_module()
 class LargeImagesHook(Hook):
-    """Has segmentors validate and test on images of any size in bounded memory."""
+    """Has segmentors and mask models validate and test on images of any size in bounded memory."""
 
     def before_run(self, runner: Runner) -> None:
         """Prepares the runner's model."""
@@ -48,7 +49,9 @@ def bound_memory(model: nn.Module) -> None:
     """Has the segmentors within a model predict by rows where class maps would be large.
 
     Segmentors that predict in another way than MMSegmentation's `EncoderDecoder` stay as they are.
+    Mask2Former of objects and segments, and the mask heads: `large_masks`.
     """
+    bound_masks(model)
     for module in model.modules():
         if goes_by_rows(module):
             module.predict = partial(_predict, module)
