@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vitadapter_dense.backbones import SimplePyramid, ViTAdapter
-from vitadapter_dense.checkpoints import load_checked
+from vitadapter_dense.checkpoints import WeightsError, load_checked
 from vitadapter_dense.encoders import TimmViT
 from vitadapter_dense.encoders.cached import CachedEncoder
 from vitadapter_dense.encoders.feature_folder import image_key
@@ -113,7 +113,7 @@ def test_features_of_another_encoder_are_refused(tmp_path, change, message):
 def test_training_asks_for_every_image_and_evaluation_does_not(tmp_path):
     model = adapter(dict(type='CachedEncoder', encoder=ENCODER, folder=tmp_path / 'none'))
     images = torch.randn(1, 3, 64, 48)
-    with pytest.raises(ValueError, match=r'64 x 48 pixels is not in .*cache_features.*write=True'):
+    with pytest.raises(WeightsError, match=r'64 x 48 pixels is not in .*cache_features.*=True'):
         model.train()(images)
     assert len(model.eval()(images)) == 4
     assert not (tmp_path / 'none').exists()

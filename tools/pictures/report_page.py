@@ -11,6 +11,7 @@ Needs `chromium` (or what `--browser` names). The picture has few colours, so th
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--height', type=int, default=2700, help='of the part that is shown')
     parser.add_argument('--browser', default='chromium', help='default: chromium')
     args = parser.parse_args(argv)
+    if not shutil.which(args.browser):
+        parser.error(f'there is no {args.browser}: install it, or name another --browser')
+    if not args.page.is_file():
+        parser.error(f'there is no {args.page}: tools/test.py --report writes it')
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder, 'shot.png')
         command = [args.browser, '--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars']

@@ -18,7 +18,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from vitadapter_dense.checkpoints.checked_loading import hash_of
-from vitadapter_dense.encoders.feature_folder import FeatureFolder
+from vitadapter_dense.encoders.feature_folder import FeatureError, FeatureFolder
 from vitadapter_dense.encoders.tokens import Tokens
 
 _SETTINGS = ('model_name', 'patch_size', 'num_prefix', 'window_sizes', 'window_pad')
@@ -99,7 +99,7 @@ class CachedEncoder(BaseModule):
         """The folder, compared with the encoder when it is first used.
 
         Raises:
-            ValueError: its features are of another encoder.
+            FeatureError: its features are of another encoder.
         """
         if self._opened is None:
             state = self.encoder.state_dict()
@@ -137,11 +137,11 @@ class CachedEncoder(BaseModule):
         """The features after block ``stop - 1`` of the images that the tokens were made of.
 
         Raises:
-            ValueError: none are kept after that block.
+            FeatureError: none are kept after that block.
         """
         stop = self.depth if stop is None else stop
         if stop - 1 not in tokens.features:
-            raise ValueError(
+            raise FeatureError(
                 f'no features are kept after block {stop - 1}, only after {self.blocks}: set '
                 f'blocks to the last blocks of the interactions'
             )
@@ -155,7 +155,7 @@ class CachedEncoder(BaseModule):
     def _check_missing(self, images: Tensor) -> None:
         if self._in_training and not self.write:
             height, width = images.shape[-2:]
-            raise ValueError(
+            raise FeatureError(
                 f'an image of {height} x {width} pixels is not in {str(self.folder)!r}. Make the '
                 f'features with tools/dataset/cache_features.py on this configuration; its '
                 f'training pipeline must give every image in one form (no random crop, flip or '
@@ -166,7 +166,7 @@ class CachedEncoder(BaseModule):
         kept = {name: tensor.to('cpu', self.dtype) for name, tensor in features.items()}
         for name, tensor in kept.items():
             if not tensor.isfinite().all():
-                raise ValueError(
+                raise FeatureError(
                     f'the features after block {name} are not finite in {self.dtype}; choose '
                     f"dtype='bfloat16' or 'float32'"
                 )

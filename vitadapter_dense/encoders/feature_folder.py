@@ -14,7 +14,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vitadapter_dense.checkpoints.errors import WeightsError
+
 _OWNER = 'encoder.json'
+
+
+class FeatureError(WeightsError, ValueError):
+    """Kept features that are not there, cannot be read, or are of another encoder."""
 
 
 def image_key(image: Tensor) -> str:
@@ -44,7 +50,7 @@ class FeatureFolder:
         if not file.is_file():
             there = os.listdir(self.path) if self.path.is_dir() else ()
             if any(not name.endswith('.partial') for name in there):
-                raise ValueError(
+                raise FeatureError(
                     f'{str(self.path)!r} is not empty, and {_OWNER}, which says of which encoder '
                     'the features are, is not there: choose another folder'
                 )
@@ -52,11 +58,11 @@ class FeatureFolder:
         try:
             found = json.loads(file.read_text())
         except ValueError as error:
-            raise ValueError(
+            raise FeatureError(
                 f'{str(file)!r} cannot be read ({error}); choose another folder'
             ) from error
         if not isinstance(found, dict):
-            raise ValueError(f'{str(file)!r} describes no encoder; choose another folder')
+            raise FeatureError(f'{str(file)!r} describes no encoder; choose another folder')
         differing = {
             name: (found.get(name), self.owner.get(name))
             for name in sorted({*found, *self.owner})
@@ -64,7 +70,7 @@ class FeatureFolder:
         }
         if differing:
             listed = ', '.join(f'{name} {a} (here {b})' for name, (a, b) in differing.items())
-            raise ValueError(
+            raise FeatureError(
                 f'the features in {str(self.path)!r} are of another encoder: {listed}. Choose '
                 f'another folder, or make them again with tools/dataset/cache_features.py'
             )
@@ -78,14 +84,14 @@ class FeatureFolder:
         """What a file holds; ``None`` if there is none.
 
         Raises:
-            ValueError: the file is broken.
+            FeatureError: the file is broken.
         """
         if self.is_empty or not file.is_file():
             return None
         try:
             return load_file(file)
         except (safetensors.SafetensorError, OSError) as error:
-            raise ValueError(f'{str(file)!r} cannot be read ({error}); delete it') from error
+            raise FeatureError(f'{str(file)!r} cannot be read ({error}); delete it') from error
 
     def write(self, file: Path, features: Mapping[str, Tensor]) -> None:
         """Writes a file, and the one that names the encoder before the first."""
