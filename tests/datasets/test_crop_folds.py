@@ -1,4 +1,4 @@
-"""Objects in folds: no photograph in two, frequent classes, corrupted before they are cut out."""
+"""Objects in folds: no photograph in two, frequent classes, corrupted at their own size."""
 
 from __future__ import annotations
 
@@ -56,16 +56,16 @@ def test_objects_are_dealt_out_by_photograph(sources) -> None:
         frequent_objects(sources, **(options | dict(num_classes=4)), seed=0)
 
 
-def test_pictures_are_cut_out_of_corrupted_photographs(sources) -> None:
+def test_pictures_are_corrupted_before_they_are_resized(sources) -> None:
     found = frequent_objects(sources, num_classes=2, min_size=24, num_folds=2, seed=0)
     number = 1  # 30 x 50 inside of the image
     left, top, right, bottom = found.boxes[number]
     assert (left, top, right, bottom) == (1, 10, 31, 60)
     image = cv2.imread(found.files[number])[..., ::-1]
     for name in ('clean', 'gaussian_noise'):
-        whole = image
+        crop = np.ascontiguousarray(image[top:bottom, left:right])
         if name != 'clean':
-            whole = corrupt(image, name, 2, seed=seed_of(found.files[number], name, 2))
-        crop = np.ascontiguousarray(whole[top:bottom, left:right])
+            seed = seed_of(f'{found.files[number]}, object {number}', name, 2)
+            crop = corrupt(crop, name, 2, seed=seed)
         wanted = cv2.resize(crop, (20, 20), interpolation=cv2.INTER_AREA).transpose(2, 0, 1)
         assert np.array_equal(cut_pictures(found, 20, name, 2)[number], wanted), name

@@ -94,11 +94,11 @@ def frequent_objects(
 
 
 def cut_pictures(objects: Objects, size: int, corruption: str, severity: int) -> np.ndarray:
-    """Cuts all objects out of their photographs, which are corrupted before.
+    """Cuts all objects out of their photographs, and corrupts them before they are resized.
 
     Args:
         objects: from `frequent_objects`.
-        size: side of the pictures; an object's shape is not kept.
+        size: side of the pictures; an object's proportions are not kept.
         corruption: one of `vitadapter_dense.datasets.corruption`, or ``'clean'``.
         severity: 1 to 5; nothing for clean ones.
 
@@ -111,12 +111,12 @@ def cut_pictures(objects: Objects, size: int, corruption: str, severity: int) ->
         of_file[file].append(number)
     for file, numbers in of_file.items():
         image = decode_image(Path(file).read_bytes(), name=file)[..., ::-1]
-        if corruption != 'clean':
-            seed = seed_of(file, corruption, severity)
-            image = corrupt(image, corruption, severity, seed=seed)
         for number in numbers:
             left, top, right, bottom = objects.boxes[number]
             crop = np.ascontiguousarray(image[top:bottom, left:right])
+            if corruption != 'clean':
+                seed = seed_of(f'{file}, object {number}', corruption, severity)
+                crop = corrupt(crop, corruption, severity, seed=seed)
             smaller = min(crop.shape[:2]) > size
             how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
             resized = cv2.resize(crop, (size, size), interpolation=how)
