@@ -68,6 +68,26 @@ def test_experiment_runs_goes_on_and_reports(arch, tmp_path, monkeypatch) -> Non
     assert (tmp_path / 'plot.png').stat().st_size > 5000
 
 
+def test_detectors_differ_in_method_and_rate_alone(tmp_path) -> None:
+    experiment = load('tuned_detectors')
+    args = experiment.parse_args(['--data-root', str(tmp_path), '--rate', '1e-3', '--iters', '9'])
+    found = {name: experiment.config(name, ['dog', 'cat'], args) for name in ('full', 'lora')}
+    for name, cfg in found.items():
+        method, rate = experiment.METHODS[name]
+        assert cfg.model.backbone.tuning == method
+        factor = cfg.optim_wrapper.paramwise_cfg.custom_keys.pop('backbone').lr_mult
+        assert factor * cfg.optim_wrapper.optimizer.lr == pytest.approx(rate)
+        cfg.model.backbone.tuning = None
+        for loader, split in ((cfg.train_dataloader, 'train'), (cfg.val_dataloader, 'val')):
+            assert loader.dataset.ann_file == f'annotations/instances_{split}2017.json'
+            assert loader.dataset.metainfo.classes == ['dog', 'cat']
+            assert 'data/shapes' not in str(loader)
+        assert 'data/shapes' not in str(cfg.test_evaluator)
+        assert cfg.model.bbox_head.num_classes == 2
+    assert found['full'].model == found['lora'].model
+    assert found['full'].optim_wrapper == found['lora'].optim_wrapper
+
+
 @pytest.mark.slow
 def test_classifiers_of_objects_go_on_and_are_compared_on_the_same_runs(
     tmp_path, monkeypatch, capsys

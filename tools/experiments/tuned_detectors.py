@@ -37,7 +37,6 @@ METHODS = dict(
     vpt_pad=(dict(type='VisualPromptTuning', location='pad', num_tokens=16), 3e-3),
     pro_tuning=(dict(type='ProTuning'), 3e-3),
 )
-SPLITS = ('train', 'val')
 STRIDES, CHANNELS = (8, 16, 32), (40, 112, 320)
 NUM_CLASSES, BATCH = 10, 4
 
