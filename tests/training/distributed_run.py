@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import torch
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler
 
-from tests.training.toys import LossRecorder, TinyModel, build_runner, evaluation
+from tests.training.toys import LossRecorder, NoisyPoints, TinyModel, build_runner, evaluation
 from vitadapter_dense.backbones import ViTAdapter
 from vitadapter_dense.reports import DumpPredictions
 from vitadapter_dense.training.distributed import closed_in_order
@@ -56,6 +57,38 @@ class AdapterModel(TinyModel):
     def forward(self, inputs: Tensor, label: Tensor, mode: str = 'loss') -> dict[str, Tensor]:
         pooled = sum(i * level.mean((2, 3)) for i, level in enumerate(self.backbone(inputs), 1))
         return dict(loss=(self.head(pooled).squeeze(-1) - label).square().mean())
+
+
+class NoisyImages(NoisyPoints):
+    """Images that each process draws otherwise."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        point = super().__getitem__(index)
+        return dict(point, inputs=point['inputs'][:3, None, None] + torch.rand(3, 32, 32))
+
+
+class PoolModel(TinyModel):
+    """A small ViT with a pool that starts as images, and a generator, trained by their losses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        encoder = dict(
+            type='TimmViT',
+            model_name='vit_tiny_patch16_224',
+            **dict(img_size=32, embed_dim=24, depth=1, num_heads=2),
+        )
+        tuning = dict(
+            type='PooledPromptGenerator',
+            pool=dict(size=3, length=1, top_k=1, query='mean', start='images'),
+            generator=dict(type='VAEPromptGenerator', length=1, width=2, latent=2),
+        )
+        backbone = dict(type='PlainViT', encoder=encoder, out_indices=[0])
+        self.backbone = MODELS.build(dict(type='TunedBackbone', backbone=backbone, tuning=tuning))
+        del self.head, self.dropout
+
+    def forward(self, inputs: Tensor, label: Tensor, mode: str = 'loss') -> dict[str, Tensor]:
+        pooled = self.backbone(inputs)[-1].mean((1, 2, 3))
+        return dict(loss=(pooled - label).square().mean())
 
 
 def gradients(model: nn.Module, inputs: Tensor, label: Tensor) -> dict[str, Tensor]:
@@ -108,6 +141,10 @@ def main(folder: Path) -> None:
     hook = dict(type='FiniteLossHook', max_steps=2)
     stopped, _ = train('broken', model=LoneBreakingModel, hooks=[hook])
 
+    pooled = dict(model=PoolModel, cfg={}, train_dataloader=dict(dataset=NoisyImages()))
+    _, pool_weights = train('pool', **pooled)
+    pool_sums = [float(tensor.double().sum()) for tensor in pool_weights.values()]
+
     # Grouped by shape and without what is left over, each process has its own number of batches.
     batches = BatchSampler(range(6 + 2 * rank), batch_size=2, drop_last=True)
     batches = SeededBatchSampler(batches, seed=0, rank=rank, endless=False)
@@ -144,6 +181,7 @@ def main(folder: Path) -> None:
                 weights_sum=float(weights['head.weight'].sum()),
                 gradient_error=max(float((shared[n] - single[n]).abs().max()) for n in single),
                 gradient_size=max(float(tensor.abs().max()) for tensor in single.values()),
+                pool_sums=pool_sums,
                 stopped=stopped,
                 batches=[len(list(batches)), len(batches)],
                 backend=torch.distributed.get_backend(),

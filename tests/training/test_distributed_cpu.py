@@ -61,6 +61,8 @@ def test_two_processes_train_and_resume(tmp_path):
     # Each process has its own samples and its own dropout, and both end with the same weights.
     assert ranks[0]['losses'] != ranks[1]['losses']
     assert ranks[0]['weights_sum'] == pytest.approx(ranks[1]['weights_sum'])
+    # Keys and generators learn from losses of their own, from pools that start alike.
+    assert ranks[0]['pool_sums'] == pytest.approx(ranks[1]['pool_sums'], rel=1e-6, abs=1e-6)
     assert 'synchronised batch norm needs a GPU' in run.stdout + run.stderr
 
 

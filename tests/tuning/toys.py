@@ -100,7 +100,17 @@ METHODS: dict[str, Any] = dict(
     vpt_channel=dict(type='VisualPromptTuning', location='below', num_tokens=2),
     vpt_bias=[dict(type='Convpass'), dict(type='VisualPromptTuning'), dict(type='BiasTuning')],
     vpt_pad=dict(type='VisualPromptTuning', location='pad', num_tokens=5),
+    pool=dict(type='PromptPool', size=5, length=2, top_k=2, query='mean', slots_per_task=2),
+    pool_pixels=dict(type='PromptPool', size=3, top_k=1, query='max', image_size=16),
+    vae=dict(type='VAEPromptGenerator', length=3, width=4, latent=4, lwf_weight=1.0),
+    pooled=dict(
+        type='PooledPromptGenerator',
+        pool=dict(size=3, length=1, top_k=1, query='mean', batchwise=True),
+        generator=dict(type='ClsPromptGenerator', length=2, query='mean', width=8, latent=4),
+    ),
 )
+# what they make depends on the images through a pass without gradients
+INPUT_PROMPTS = {'pool', 'pool_pixels', 'vae', 'pooled'}
 CONVOLUTIONAL = {'resnet', 'convnext', 'regnet'}
 # methods that work on these backbones alone
 ALONE_ON = dict(
@@ -108,6 +118,7 @@ ALONE_ON = dict(
     vpt_channel=TRANSFORMERS | CONVOLUTIONAL,
 )
 IN_BLOCKS = {'adaptformer', 'mona', 'convpass', *(name for name in METHODS if 'vpt' in name)}
+IN_BLOCKS |= INPUT_PROMPTS
 IN_BLOCKS -= {'vpt_pad'}
 
 
@@ -156,10 +167,12 @@ def images(count: int = 2) -> torch.Tensor:
 
 
 def loss_of(model: nn.Module, seed: int = 0) -> torch.Tensor:
-    """A scalar in which every output counts, other weights each."""
+    """A scalar in which every output counts, other weights each, with a method's own losses."""
     torch.manual_seed(seed)
     maps = model(images())
-    return sum((m.float() * torch.randn(m.shape)).mean() for m in maps)
+    loss = sum((m.float() * torch.randn(m.shape)).mean() for m in maps)
+    tuning = getattr(model, 'tuning', None)
+    return loss if tuning is None else sum(tuning.losses().values(), loss)
 
 
 def train_steps(model: nn.Module, steps: int = 2, lr: float = 0.5) -> None:

@@ -95,6 +95,9 @@ def describe_tuning(model: nn.Module) -> Iterator[str]:
         kinds = ' + '.join(type(each).__name__ for each in methods)
         answer = 'yes' if method.mergeable else 'no'
         yield f'{name}: {kinds}, can be merged into plain weights: {answer}'
+        parts = (getattr(backbone, 'encoder', backbone), method)
+        trains = {p: p.numel() for part in parts for p in part.parameters() if p.requires_grad}
+        yield f'{name}: a task trains {sum(trains.values()):,} parameters with it'
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -71,6 +71,13 @@ METHODS = {
     'VPT deep, 50': dict(VPT, deep=True),
     'VPT deep, 50 + bias': [dict(VPT, deep=True), dict(type='BiasTuning')],
     'ProTuning': dict(type='ProTuning'),
+    'PromptPool(10, 5)': dict(type='PromptPool', size=10, length=5, query='mean'),
+    'PromptPool(10, 5), 5 a task': dict(
+        type='PromptPool', size=10, length=5, query='mean', slots_per_task=5
+    ),
+    'VAEPromptGenerator(6)': dict(type='VAEPromptGenerator', length=6),
+    'ClsPromptGenerator(5)': dict(type='ClsPromptGenerator', length=5, query='mean'),
+    'the same with LwF': dict(type='ClsPromptGenerator', length=5, query='mean', lwf_weight=1.0),
 }
 # Trainable millions. Swin-B: V-PETL Bench (README of its repository), whose rows are of mixed
 # provenance. ViT-B: VPT's 50 prompts. Cascade: of Pro-Tuning's table nothing but the ratio to full

@@ -249,15 +249,22 @@ class TimmViT(BaseModule):
     def run(self, tokens: Tokens, start: int = 0, stop: int | None = None) -> Tokens:
         """Runs blocks ``start`` to ``stop`` (exclusive; ``None``: to the end) with their hooks."""
         with computing(tokens.x.device.type, self.dtype):
-            return self._run(tokens, start, self.depth if stop is None else stop)
+            stop = self.depth if stop is None else stop
+            return self._run(tokens, start, stop, self.block_hooks)
 
-    def _run(self, tokens: Tokens, start: int, stop: int) -> Tokens:
+    def run_untouched(self, images: Tensor) -> Tokens:
+        """What all blocks make of images ``(B, 3, H, W)`` without any hook."""
+        tokens = self.embed(images)
+        with computing(images.device.type, self.dtype):
+            return self._run(tokens, 0, self.depth, ())
+
+    def _run(self, tokens: Tokens, start: int, stop: int, hooks: Sequence[BlockHook]) -> Tokens:
         tables = self._rotary_tables(tokens.hw, start, stop)
         for index in range(start, stop):
-            for hook in self.block_hooks:
+            for hook in hooks:
                 tokens = hook.before_block(index, tokens)
             tokens = tokens.with_x(self._run_block(index, tokens, tables))
-            for hook in self.block_hooks:
+            for hook in hooks:
                 tokens = hook.after_block(index, tokens)
         return tokens
 

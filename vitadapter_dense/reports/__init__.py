@@ -10,6 +10,7 @@ from vitadapter_dense.reports.frequency_groups import FrequencyGroupsHook
 from vitadapter_dense.reports.panoptic_metric import PanopticQuality
 from vitadapter_dense.reports.pictures import PredictionPicturesHook
 from vitadapter_dense.reports.progress import ProgressBarHook
+from vitadapter_dense.reports.prompt_counts import PromptCountsHook
 from vitadapter_dense.reports.report_hook import ReportHook
 from vitadapter_dense.reports.summary import RunSummaryHook
 from vitadapter_dense.reports.tuning_report import TuningReportHook
@@ -23,6 +24,7 @@ __all__ = [
     'PanopticQuality',
     'PredictionPicturesHook',
     'ProgressBarHook',
+    'PromptCountsHook',
     'ReportHook',
     'RunSummaryHook',
     'TuningReportHook',

@@ -12,8 +12,10 @@ from vitadapter_dense.training.idle_parameters import IdleParametersHook
 from vitadapter_dense.training.layer_decay import LayerDecayOptimWrapperConstructor
 from vitadapter_dense.training.loops import ResumableEpochLoop, ResumableIterLoop
 from vitadapter_dense.training.mask_annealing import MaskAnnealingHook
+from vitadapter_dense.training.method_losses import MethodLossesHook
 from vitadapter_dense.training.normalised_values import NormalisedValuesHook
 from vitadapter_dense.training.paced_logger import PacedLoggerHook
+from vitadapter_dense.training.prompt_start import PromptStartHook
 from vitadapter_dense.training.runner import DenseRunner
 from vitadapter_dense.training.tuned_checkpoint import TunedCheckpointHook
 
@@ -29,8 +31,10 @@ __all__ = [
     'IdleParametersHook',
     'LayerDecayOptimWrapperConstructor',
     'MaskAnnealingHook',
+    'MethodLossesHook',
     'NormalisedValuesHook',
     'PacedLoggerHook',
+    'PromptStartHook',
     'ResumableEpochLoop',
     'ResumableIterLoop',
     'TunedCheckpointHook',

@@ -18,8 +18,10 @@ from vitadapter_dense.training.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.training.hooks import EvaluationRandomStateHook
 from vitadapter_dense.training.idle_parameters import IdleParametersHook
 from vitadapter_dense.training.loops import resumable
+from vitadapter_dense.training.method_losses import MethodLossesHook
 from vitadapter_dense.training.normalised_values import NormalisedValuesHook
 from vitadapter_dense.training.optimizer_state import name_parameters, wrappers_of
+from vitadapter_dense.training.prompt_start import PromptStartHook
 from vitadapter_dense.training.resuming_runner import ResumingRunner
 from vitadapter_dense.training.schedule_check import ScheduleCheckHook
 
@@ -65,7 +67,9 @@ class DenseRunner(ResumingRunner):
         for kind in (
             Float32PredictionsHook,
             IdleParametersHook,
+            MethodLossesHook,
             NormalisedValuesHook,
+            PromptStartHook,
             ScheduleCheckHook,
         ):
             if not any(isinstance(hook, kind) for hook in self.hooks):

@@ -10,6 +10,12 @@ from vitadapter_dense.tuning.lora import LoRA
 from vitadapter_dense.tuning.mona import Mona
 from vitadapter_dense.tuning.outputs import MLPHead, SideTuning
 from vitadapter_dense.tuning.pro_tuning import ProTuning
+from vitadapter_dense.tuning.prompt_generators import (
+    ClsPromptGenerator,
+    PooledPromptGenerator,
+    VAEPromptGenerator,
+)
+from vitadapter_dense.tuning.prompt_pool import PromptPool
 from vitadapter_dense.tuning.selective import (
     BiasTuning,
     FullTuning,
@@ -25,6 +31,7 @@ __all__ = [
     'AdaptFormer',
     'Adapter',
     'BiasTuning',
+    'ClsPromptGenerator',
     'Convpass',
     'FullTuning',
     'HeadOnly',
@@ -33,10 +40,13 @@ __all__ = [
     'Mona',
     'NormTuning',
     'PartialTuning',
+    'PooledPromptGenerator',
     'ProTuning',
+    'PromptPool',
     'SideTuning',
     'Tuning',
     'TuningList',
+    'VAEPromptGenerator',
     'VisualPromptTuning',
     'build_tuning',
 ]

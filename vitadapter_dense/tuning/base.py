@@ -65,6 +65,13 @@ class Tuning(nn.Module):
         """Whether a parameter of the backbone, by its name there, trains."""
         return False
 
+    def losses(self) -> dict[str, Tensor]:
+        """Named and scaled losses of the last forward pass in training, handed out once.
+
+        `MethodLossesHook` adds them to the model's own; names contain ``loss``.
+        """
+        return {}
+
     def merge(self) -> None:
         """Folds the method into the backbone's plain weights.
 
@@ -98,6 +105,14 @@ class TuningList(Tuning):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f'{twice[0]} stands twice in tuning={names}; keep one of them')
+        prompts = [
+            type(method).__name__ for method in methods if getattr(method, 'leaves_prompts', False)
+        ]
+        if len(prompts) > 1:
+            raise ValueError(
+                f'{" and ".join(prompts)} put prompts beside the tokens: keep one of them; for a '
+                f'pool with a generator there is PooledPromptGenerator'
+            )
         self.methods = nn.ModuleList(methods)
 
     @property
@@ -133,6 +148,10 @@ class TuningList(Tuning):
         for method in self.methods:
             feature_map = method.after_stage(index, feature_map)
         return feature_map
+
+    def losses(self) -> dict[str, Tensor]:
+        """Those of all methods."""
+        return {name: loss for method in self.methods for name, loss in method.losses().items()}
 
     def trainable(self, name: str, parameter: nn.Parameter) -> bool:
         """Whether any of the methods trains the parameter."""

@@ -13,7 +13,8 @@ is recomputed in the backward pass finds the prompts of its own forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from timm.models.swin_transformer import WindowAttention
@@ -116,6 +117,10 @@ class _PromptedBlock(Mixin):
         mlp = self.mlp if hasattr(self, 'mlp') else self.ffn.layers
         return put_behind(x, prompts + mlp(self.norm2(prompts)))
 
+    def without_prompts(self, x: Tensor, *hw_shape: tuple[int, int]) -> Tensor:
+        """A map alone through the block."""
+        return super().forward(x, *hw_shape)
+
 
 class _PromptedMerging(Mixin):
     """Patch merging of a map with prompts behind it; mixed into its class."""
@@ -134,6 +139,10 @@ class _PromptedMerging(Mixin):
         x, smaller = super().forward(x, *size)
         return put_behind(x, merged.reshape(batch, count, -1)), smaller
 
+    def without_prompts(self, x: Tensor, *size: tuple[int, int]) -> Tensor | tuple[Tensor, tuple]:
+        """A map alone through the merging."""
+        return super().forward(x, *size)
+
 
 def prompt_block(
     block: nn.Module,
@@ -149,13 +158,93 @@ def prompt_block(
     block.num_coming, block.num_leaving = num_coming, num_leaving
 
 
-def prompt_merging(downsample: nn.Module, num_prompts: int) -> None:
+def _prompt_merging(downsample: nn.Module, num_prompts: int) -> None:
     """Has the patch merging of a Swin take prompts along."""
     mix_in(downsample, _PromptedMerging)
     downsample.num_prompts = num_prompts
 
 
-def leave_prompts(count: int, _stage: nn.Module, _args: tuple, out: tuple) -> tuple:
+def _leave_prompts(count: int, _stage: nn.Module, _args: tuple, out: tuple) -> tuple:
     """A forward hook for a stage of the toolboxes: its own map, the third output, without them."""
     x, hw, of_stage, stage_hw = out
     return x, hw, take_from_behind(of_stage, count)[0], stage_hw
+
+
+def _stages(backbone: nn.Module) -> list[nn.Module]:
+    """The stages of a Swin of the toolboxes or of timm."""
+    return list(backbone.stages if hasattr(backbone, 'stages') else backbone.model.layers)
+
+
+def carry_prompts(
+    backbone: nn.Module,
+    blocks: Sequence[nn.Module],
+    count: int,
+    *,
+    new_prompts: Callable[[int], Tensor] | None,
+) -> None:
+    """Has a Swin carry prompts from its first block through its last.
+
+    The maps that its stages return are without them.
+
+    Args:
+        backbone: the Swin.
+        blocks: its blocks, in order.
+        count: of the prompts.
+        new_prompts: makes them for so many images; ``None``: they come behind the first map.
+
+    Raises:
+        ValueError: prompts do not pass this Swin's stages.
+    """
+    stages = _stages(backbone)
+    if type(stages[0]).__module__.startswith('mmpretrain.'):
+        raise ValueError(
+            "shallow prompts do not pass the stages of MMPretrain's Swin: take "
+            "type='TimmReadOut', model_name='swin_...', or VisualPromptTuning(deep=True)"
+        )
+    last = len(blocks) - 1
+    for index, block in enumerate(blocks):
+        made = None if index else new_prompts
+        prompt_block(
+            block,
+            made,
+            num_coming=count if made is None else 0,
+            num_leaving=count if index < last else 0,
+        )
+    for index, stage in enumerate(stages):
+        if hasattr(stage.downsample, 'reduction'):
+            _prompt_merging(stage.downsample, count)
+        if index == len(stages) - 1:
+            continue
+        if hasattr(backbone, 'stages'):
+            stage.register_forward_hook(partial(_leave_prompts, count))
+        else:  # what rides below the map is cut off by `TimmStages`, with its padding
+            stage.num_leaving = count
+
+
+def run_without_prompts(
+    backbone: nn.Module, x: Tensor, hw: tuple[int, int] | None
+) -> tuple[Tensor, tuple[int, int]]:
+    """What the stages of a Swin that carries prompts make of an embedded map without any.
+
+    Args:
+        backbone: the Swin.
+        x: ``(B, H * W, C)`` of the toolboxes' patch embedding, or ``(B, H, W, C)`` of timm's.
+        hw: size of the map, for the toolboxes'.
+
+    Returns:
+        The last map as tokens ``(B, H * W, C)``, and its size.
+    """
+    for stage in _stages(backbone):
+        merging = stage.downsample if hasattr(stage.downsample, 'reduction') else None
+        if hw is None:  # timm merges before the blocks
+            x = x if merging is None else merging.without_prompts(x)
+            for block in stage.blocks:
+                x = block.without_prompts(x)
+            continue
+        for block in stage.blocks:
+            x = block.without_prompts(x, hw)
+        if merging is not None:
+            x, hw = merging.without_prompts(x, hw)
+    if hw is None:
+        return x.flatten(1, 2), (x.shape[1], x.shape[2])
+    return x, tuple(hw)

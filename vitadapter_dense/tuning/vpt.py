@@ -31,11 +31,8 @@ from vitadapter_dense.tuning.image_prompts import (
     frame,
     image_convolution,
 )
-from vitadapter_dense.tuning.prompted_windows import (
-    leave_prompts,
-    prompt_block,
-    prompt_merging,
-)
+from vitadapter_dense.tuning.patch_embedding import patch_conv, patch_tokens
+from vitadapter_dense.tuning.prompted_windows import carry_prompts, prompt_block
 from vitadapter_dense.tuning.stages import find_stages, is_plain_vit
 
 Location = Literal['prepend', 'add', 'prepend_pixel', 'below', 'pad']
@@ -138,8 +135,7 @@ class VisualPromptTuning(Tuning):
 
     @property
     def _patch_conv(self) -> nn.Conv2d:
-        embed = self._patch_embed[0]
-        return embed.proj if hasattr(embed, 'proj') else embed.projection
+        return patch_conv(self._patch_embed[0])
 
     def _make_tokens(self, dims: list[int], spread: float) -> None:
         """A bank of prompts a block; blocks of one width share a projection."""
@@ -208,9 +204,7 @@ class VisualPromptTuning(Tuning):
     def _prompts(self, index: int, batch: int) -> Tensor:
         """The prompts ``(B, p, C)`` that block ``index`` starts with."""
         if self.location == 'prepend_pixel':
-            patches = self._patch_conv(self.pixels).flatten(2).transpose(1, 2)
-            norm = getattr(self._patch_embed[0], 'norm', None)
-            prompts = patches if norm is None else norm(patches)
+            prompts = patch_tokens(self._patch_embed[0], self.pixels)
         else:
             prompts = self.tokens[index]
             if self.width is not None:
@@ -260,38 +254,13 @@ class VisualPromptTuning(Tuning):
                 hook = partial(self._add_to_swin, index)
                 self._blocks[index].register_forward_pre_hook(hook)
             return
-        last = len(self._blocks) - 1
-        for index, block in enumerate(self._blocks):
-            if self.deep:
-                prompt_block(block, partial(self._prompts, index))
-                continue
-            prompt_block(
-                block,
-                None if index else partial(self._prompts, 0),
-                num_coming=self.num_tokens if index else 0,
-                num_leaving=self.num_tokens if index < last else 0,
-            )
         if not self.deep:
-            self._carry_between_stages(backbone)
-
-    def _carry_between_stages(self, backbone: nn.Module) -> None:
-        """Prompts go through patch merging; the maps that a stage returns are without them."""
-        of_toolbox = hasattr(backbone, 'stages')
-        stages = list(backbone.stages if of_toolbox else backbone.model.layers)
-        if type(stages[0]).__module__.startswith('mmpretrain.'):
-            raise ValueError(
-                "shallow prompts do not pass the stages of MMPretrain's Swin: set deep=True, or "
-                "take type='TimmReadOut', model_name='swin_...'"
+            carry_prompts(
+                backbone, self._blocks, self.num_tokens, new_prompts=partial(self._prompts, 0)
             )
-        for index, stage in enumerate(stages):
-            if hasattr(stage.downsample, 'reduction'):
-                prompt_merging(stage.downsample, self.num_tokens)
-            if index == len(stages) - 1:
-                continue
-            if of_toolbox:
-                stage.register_forward_hook(partial(leave_prompts, self.num_tokens))
-            else:  # what rides below the map is cut off by `TimmStages`, with its padding
-                stage.num_leaving = self.num_tokens
+            return
+        for index, block in enumerate(self._blocks):
+            prompt_block(block, partial(self._prompts, index))
 
     def _add_to_swin(self, index: int, _block: nn.Module, args: tuple) -> tuple:
         x = args[0]

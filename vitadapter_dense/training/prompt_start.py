@@ -1,0 +1,73 @@
+"""Starts the prompts of a pool as images of the training data of the first task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.dist import broadcast
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from torch import Tensor, nn
+
+from vitadapter_dense.training.errors import SettingsError
+from vitadapter_dense.training.random_state import seeded
+from vitadapter_dense.tuning.prompt_pool import PromptPool
+
+
+@HOOKS.register_module()
+class PromptStartHook(Hook):
+    """Gives pools with ``start='images'`` theirs, once: a checkpoint tells that it has been done.
+
+    They are evenly spaced in the training data, as its pipeline and the model's preprocessing show
+    them in training. The random state of the run does not notice. `DenseRunner` registers it by
+    itself.
+
+    Raises:
+        SettingsError: the training data has fewer images than a pool has slots.
+    """
+
+    def before_train(self, runner: Any) -> None:
+        """Fills the pools that wait for images."""
+        model = runner.model
+        while is_model_wrapper(model):
+            model = model.module
+        for name, pool in model.named_modules():
+            if isinstance(pool, PromptPool) and pool.images_needed:
+                dataset = runner.train_dataloader.dataset
+                images = training_images(model, dataset, pool.images_needed, seed=runner.seed)
+                pool.start_from(images)
+                for tensor in pool.state_dict().values():
+                    if tensor.is_floating_point():  # pipelines differ from process to process
+                        broadcast(tensor)
+                print_log(f'{name}: {len(images)} prompts start as images', logger='current')
+
+
+@torch.no_grad()
+def training_images(model: nn.Module, dataset: Any, count: int, *, seed: int) -> list[Tensor]:
+    """Evenly spaced images ``(3, H, W)`` of a data set, as the model sees them in training.
+
+    Args:
+        model: whose preprocessing is used.
+        dataset: what the training loader reads.
+        count: how many.
+        seed: of the pipeline's random steps, below 2**63.
+
+    Raises:
+        SettingsError: there are fewer.
+    """
+    if len(dataset) < count:
+        raise SettingsError(
+            f"PromptPool(start='images', size={count}) takes an image for each slot, and the "
+            f"training data has {len(dataset)}: set size={len(dataset)} or less, or start='uniform'"
+        )
+    images = []
+    with seeded(seed):
+        for number in range(count):
+            sample = dataset[number * len(dataset) // count]
+            batch = model.data_preprocessor(pseudo_collate([sample]), training=False)
+            images.append(batch['inputs'][0])
+    return images
