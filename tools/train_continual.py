@@ -65,25 +65,25 @@ if __name__ == '__main__':
     parse_args()  # what the command line shows to be wrong ends here, before the slow imports
 
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 
 from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.command_line.arguments import (
     errors_as_message,
-    is_first_process,
     prepare_launch,
     read_config,
 )
 from vitadapter_dense.command_line.config import add_hook, apply_amp, set_work_dir
 from vitadapter_dense.command_line.task_sequence import Stage, TaskSequence
-from vitadapter_dense.command_line.work_dirs import hold_work_dir
+from vitadapter_dense.command_line.work_dirs import check_work_dir, hold_work_dir
 from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.continual.results import summary_lines, write_results
+from vitadapter_dense.continual.settings import read_settings
 from vitadapter_dense.datasets.check_coco import check_config_datasets
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.reports.output_files import OutputError
 from vitadapter_dense.reports.progress import ProgressBarHook
-from vitadapter_dense.training.distributed import closed_in_order
+from vitadapter_dense.training.distributed import closed_in_order, join_processes
 from vitadapter_dense.training.errors import SettingsError
 from vitadapter_dense.training.finite import NotFiniteError
 from vitadapter_dense.training.stopping import Stopped
@@ -94,6 +94,7 @@ def configure(args: argparse.Namespace) -> Config:
     cfg = read_config(args)
     if cfg.get('train_dataloader') is None:
         raise ValueError(f'{args.config} has no train_dataloader: it describes nothing to train.')
+    read_settings(cfg)
     set_work_dir(cfg, args.config, work_dir=args.work_dir)
     if args.amp:
         apply_amp(cfg, args.amp)
@@ -119,15 +120,18 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
     """
     with errors_as_message():
         cfg = configure(args)
-        first = is_first_process(args.launcher)
-        if first:
+        join_processes(cfg)
+        seeds = args.seeds or [int((cfg.get('randomness') or {}).get('seed') or 0)]
+        if is_main_process():
+            check_work_dir(cfg.work_dir, args.config)
             check_config_datasets(cfg, loaders=('train', 'val', 'test'))
             held.enter_context(hold_work_dir(cfg.work_dir, args.config))
-        seeds = args.seeds or [int((cfg.get('randomness') or {}).get('seed') or 0)]
-        sequence = TaskSequence(cfg, seeds, verbose=args.verbose)
-        goes_on = args.goes_on or args.from_task is not None
-        if first:
+            sequence = TaskSequence(cfg, seeds, verbose=args.verbose)
+            goes_on = args.goes_on or args.from_task is not None
             sequence.begin(goes_on=goes_on, from_task=args.from_task)
+        barrier()
+        if not is_main_process():  # which classes the images have is written by now
+            sequence = TaskSequence(cfg, seeds, verbose=args.verbose)
     kinds = (DatasetError, NotFiniteError, OutputError, SettingsError, WeightsError, ScheduleError)
     try:
         with errors_as_message(*kinds):

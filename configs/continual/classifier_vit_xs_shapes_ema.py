@@ -6,4 +6,6 @@ here.
 
 _base_ = './classifier_vit_xs_shapes.py'
 
-custom_hooks = [dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.02, priority=49)]
+custom_hooks = [
+    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.02, priority=49)
+]

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -66,14 +67,21 @@ class RefuseLater:
 
 @HOOKS.register_module()
 class StopOnce(Hook):
-    """Presses Ctrl-C in a step of a task, where the test says so; tells which classes have come."""
+    """Presses Ctrl-C in a step of a task, where the test says so; sees what is answered."""
 
     at: tuple[int, int] | None = None
+    answers: ClassVar[set] = set()  # task, class of an image, which classes can be the answer
 
     def before_train(self, runner: object) -> None:
         hook = next(h for h in runner.hooks if type(h).__name__ == 'TaskHook')
         self.task = hook.task
         RefuseLater.known = 2 + self.task
+
+    def after_test_iter(self, runner: object, batch_idx: int, data_batch=None, outputs=()) -> None:
+        hook = next(h for h in runner.hooks if type(h).__name__ == 'TaskHook')
+        for sample in outputs:
+            answers = tuple((sample.pred_score > 0).tolist())
+            self.answers.add((hook.task, int(sample.gt_label), answers))
 
     def before_train_iter(self, runner: object, batch_idx: int, data_batch: object = None) -> None:
         if (self.task, runner.iter) == self.at:
@@ -135,7 +143,15 @@ def test_a_stopped_sequence_repeats_an_uninterrupted_one(
     tasks = results['tasks']
     assert tasks[0]['trained_parameters'] - tasks[1]['trained_parameters'] == 17
 
-    # no task is told at test: a model of task 1 says one of three classes to any image
+    # whatever an image's task, all classes seen so far can be the answer
+    assert StopOnce.answers == {
+        (task, label, tuple(n < 2 + task for n in range(4)))
+        for task in range(3)
+        for label in range(2 + task)
+    }
+    task = whole / 'seed_0/task_01'
+    _, printed = run_tool('test.py', task / 'own.py', task)
+    assert f'aAcc {results["tasks"][1]["groups"]["all"]:.4f}' in ' '.join(printed.split())
     _, printed = run_tool(
         'train_continual.py', config, '--work-dir', whole, '--from-task', 2, '--resume'
     )

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import gc
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
+from mmengine.logging import print_log
 
 from vitadapter_dense.checkpoints.checked_loading import read_checkpoint
+from vitadapter_dense.checkpoints.files import atomic_write
 from vitadapter_dense.command_line.arguments import build_runner
+from vitadapter_dense.command_line.check_names import check_names
 from vitadapter_dense.command_line.run_files import last_checkpoint
-from vitadapter_dense.continual.check_tasks import build_training_set, check_tasks
+from vitadapter_dense.continual.check_tasks import build_set, check_scored, check_tasks
 from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.continual.json_files import json_text, read_json, write_json
 from vitadapter_dense.continual.results import results_of, write_results
 from vitadapter_dense.continual.scores import NAMES, group_means, scores_by_class, task_row
 from vitadapter_dense.continual.settings import read_settings
-from vitadapter_dense.continual.task_config import test_config, training_config
+from vitadapter_dense.continual.task_config import cache_of, task_config
 from vitadapter_dense.continual.task_hook import RECORD
+from vitadapter_dense.training.resume_settings import changes, listed
 from vitadapter_dense.training.resuming_runner import go_on_from
 from vitadapter_dense.training.stopping import stops_on_signals
 
-PLAN, TRAINED, SCORES = 'schedule.json', 'trained.json', 'scores.json'
+PLAN, CONFIG = 'schedule.json', 'config.py'  # of a sequence
+TRAINED, SCORES = 'trained.json', 'scores.json'  # of a task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +62,16 @@ class TaskSequence:
         self.cfg, self.seeds, self.verbose = cfg, list(dict.fromkeys(seeds)), verbose
         self.folder = Path(cfg.work_dir)
         self.settings = read_settings(cfg)
-        dataset = build_training_set(cfg)
+        _check_later(cfg, self.settings.later)
+        dataset = build_set(cfg, 'train')
         self.groups = self.settings.schedule(dataset.metainfo['classes'])
         self.schedule = self.groups.joint() if self.settings.joint else self.groups
-        cache = self.folder / 'classes_train.npz'
+        cache = cache_of(self.folder, 'train')
         self.kind, self.sizes = check_tasks(dataset, self.settings, self.schedule, cache=cache)
+        loader = 'test' if cfg.get('test_dataloader') else 'val'
+        cache = cache_of(self.folder, loader)
+        check_scored(build_set(cfg, loader), self.groups, cache=cache)
+        check_names(self._config(self.seeds[0], len(self.schedule) - 1, None))
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -87,10 +98,13 @@ class TaskSequence:
                     'give another --work-dir, or remove that one.'
                 )
             self._compare(json.loads(path.read_text()), plan)
-        else:
-            write_json(path, plan)
+            self._compare_config((self.folder / CONFIG).read_text())
         if from_task is not None:
             self._move_aside(from_task)
+        if not path.is_file():
+            with atomic_write(self.folder / CONFIG) as file:
+                file.write(self.cfg.pretty_text.encode())
+            write_json(path, plan)
 
     def run(self) -> Iterator[Stage]:
         """Trains and scores what is not done yet."""
@@ -132,10 +146,7 @@ class TaskSequence:
         if (folder / TRAINED).is_file():
             return
         previous = self._checkpoint(seed, task - 1) if task else None
-        cfg = training_config(
-            self._seeded(seed), self.settings, self.schedule, task, folder=folder, previous=previous
-        )
-        runner = build_runner(cfg, verbose=self.verbose)
+        runner = build_runner(self._config(seed, task, previous), verbose=self.verbose)
         start = last_checkpoint(folder)
         if start is not None:
             go_on_from(runner, start, accept_changes=False)
@@ -148,14 +159,8 @@ class TaskSequence:
 
     def _score(self, seed: int, task: int) -> None:
         folder, checkpoint = self._task_folder(seed, task), self._checkpoint(seed, task)
-        cfg = test_config(
-            self._seeded(seed),
-            self.schedule,
-            task,
-            kind=self.kind,
-            folder=folder,
-            checkpoint=checkpoint,
-        )
+        cfg = self._config(seed, task, None)
+        cfg.load_from = str(checkpoint)
         runner = build_runner(cfg, evaluation=True, verbose=self.verbose)
         found = runner.test()
         if not is_main_process():
@@ -169,14 +174,22 @@ class TaskSequence:
             row=task_row(self.groups, last, scores, weights),
             groups=group_means(self.groups, last, scores, weights),
             classes=dict(zip(self.groups.classes, scores.tolist(), strict=True)),
-            trained_parameters=read_checkpoint(checkpoint)[RECORD]['trained'],
+            trained_parameters=read_checkpoint(checkpoint)['meta'][RECORD]['trained'],
         )
         if delta.is_file():
             content['delta_bytes'] = delta.stat().st_size
         write_json(folder / SCORES, content)
 
-    def _seeded(self, seed: int) -> Config:
-        cfg = Config(self.cfg.to_dict(), filename=self.cfg.filename)
+    def _config(self, seed: int, task: int, previous: Path | None) -> Config:
+        cfg = task_config(
+            self.cfg,
+            self.settings,
+            self.schedule,
+            task,
+            kind=self.kind,
+            folder=self._task_folder(seed, task),
+            previous=previous,
+        )
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
         return cfg
 
@@ -204,6 +217,18 @@ class TaskSequence:
                 'another --work-dir'
             )
 
+    def _compare_config(self, before: str) -> None:
+        """Lets pass what a resumed training takes over; says it, since tasks that are done stay."""
+        found = changes(before, self.cfg.pretty_text)
+        stopping = [change for change in found if change.effect == 'stops']
+        if stopping:
+            raise ScheduleError(
+                f'{self.folder} holds a sequence with other settings:\n{listed(stopping)}\nMend: '
+                'those, or another --work-dir'
+            )
+        if found:
+            print_log(f'from here on, tasks have other settings:\n{listed(found)}', 'current')
+
     def _move_aside(self, first: int) -> None:
         if first >= len(self.schedule):
             raise ScheduleError(
@@ -227,3 +252,12 @@ class TaskSequence:
                 if folder.is_dir():
                     aside.mkdir(exist_ok=True)
                     folder.rename(aside / folder.name)
+
+
+def _check_later(cfg: Config, later: Mapping[str, Any]) -> None:
+    """Raises for changes of what the configuration does not have: MMEngine would add them."""
+    unknown = [key for key in later if str(key).partition('.')[0] not in cfg]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], list(cfg), n=1)
+        hint = f'did you mean {near[0]}?' if near else 'set it at the top level first'
+        raise ScheduleError(f'continual.later changes {unknown[0]}, which is not there; {hint}')

@@ -15,10 +15,10 @@ from vitadapter_dense.continual.schedule import ClassSchedule
 from vitadapter_dense.continual.settings import ContinualSettings
 
 
-def build_training_set(cfg: Mapping[str, Any]) -> Any:
-    """The data set of a config's `train_dataloader`, as its toolbox builds it."""
+def build_set(cfg: Mapping[str, Any], loader: str) -> Any:
+    """The data set of a config's loader, as its toolbox builds it."""
     with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
-        return registry.build(cfg['train_dataloader']['dataset'])
+        return registry.build(cfg[f'{loader}_dataloader']['dataset'])
 
 
 def check_tasks(
@@ -61,6 +61,27 @@ def check_tasks(
             raise ScheduleError(_empty(schedule, task, empty, presence, settings))
         sizes.append(len(chosen))
     return kind, sizes
+
+
+def check_scored(dataset: Any, schedule: ClassSchedule, *, cache: str | Path) -> None:
+    """Raises unless every task can be scored.
+
+    Args:
+        dataset: to test on, whole.
+        schedule: by whose groups is scored.
+        cache: as `class_presence` takes it.
+
+    Raises:
+        ScheduleError: a task without a sample.
+    """
+    there = class_presence(dataset, cache=cache).any(axis=0)
+    for task in range(len(schedule)):
+        new = schedule.new(task)
+        if not there[list(new)].any():
+            raise ScheduleError(
+                f'no sample of the test set is of {", ".join(schedule.names(new[:8]))}, of task '
+                f'{task}: it could not be scored. Mend: other groups, or a test set that has them'
+            )
 
 
 def _empty(

@@ -78,25 +78,24 @@ def find_classifiers(model: nn.Module, num_classes: int) -> dict[str, nn.Module]
     """The layers with a row a class, and perhaps one for background or no object, by name.
 
     Raises:
-        ScheduleError: there is none, or one has too few rows.
+        ScheduleError: there is none, or all have too few rows.
     """
-    found = dict(_classifiers(model))
-    wrong = {name: _rows(layer) for name, layer in found.items() if _rows(layer) < num_classes}
-    if wrong:
-        name, rows = next(iter(wrong.items()))
-        raise ScheduleError(
-            f'{name} has {rows} rows, and the data set {num_classes} classes: from row {rows} on '
-            f'there is none for a class. Mend: num_classes={num_classes} in every head, from the '
-            'first task on'
-        )
-    found = {n: layer for n, layer in found.items() if _rows(layer) <= num_classes + 1}
-    if not found:
-        raise ScheduleError(
-            f'{type(model).__name__} has no layer with a row for each of {num_classes} classes '
-            f'under a name that is known ({", ".join(LAYERS)}, {LISTS[0]}). Mend: a head of that '
-            'kind; a head with several anchors a place has several rows a class and does not do'
-        )
-    return found
+    known = dict(_classifiers(model))
+    found = {name: layer for name, layer in known.items() if _rows(layer) - num_classes in (0, 1)}
+    if found:
+        return found
+    for name, layer in known.items():
+        if _rows(layer) < num_classes:
+            raise ScheduleError(
+                f'{name} has {_rows(layer)} rows, and the data set {num_classes} classes: from row '
+                f'{_rows(layer)} on there is none for a class. Mend: num_classes={num_classes} in '
+                'every head, from the first task on'
+            )
+    raise ScheduleError(
+        f'{type(model).__name__} has no layer with a row for each of {num_classes} classes under a '
+        f'name that is known ({", ".join(LAYERS)}, {LISTS[0]}). Mend: a head of that kind; one '
+        'with several anchors a place has several rows a class and does not do'
+    )
 
 
 def row_mask(labels: Sequence[int], rows: int, num_classes: int) -> Tensor:

@@ -18,7 +18,7 @@ from vitadapter_dense.continual.schedule import ClassSchedule
 from vitadapter_dense.continual.settings import ContinualSettings, read_settings
 from vitadapter_dense.continual.start_task import start_task
 
-RECORD = 'continual'  # in a checkpoint: its task, and the groups so far and to come
+RECORD = 'continual'  # in a checkpoint's `meta`: its task, and the groups
 
 
 @HOOKS.register_module()
@@ -93,7 +93,7 @@ class TaskHook(Hook):
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Notes the task, and how much of the model it trains."""
-        checkpoint[RECORD] = dict(
+        checkpoint['meta'][RECORD] = dict(
             task=self.task,
             groups=self.schedule.named_groups,
             trained=trained_parameters(runner.bare_model, self._rows),
@@ -143,7 +143,9 @@ class TaskHook(Hook):
             return None
         options, logits = self.settings.distill, self._taught.take_logits()
         apart = self._old.distillation(self._old_logits, logits, temperature=options['temperature'])
-        return dict(output, loss_distill=options['weight'] * apart)
+        # MMEngine logs a single loss of the name 'loss' in the place of the sum
+        own = {'loss_own' if name == 'loss' else name: loss for name, loss in output.items()}
+        return dict(own, loss_distill=options['weight'] * apart)
 
 
 def check_record(checkpoint: Mapping[str, Any], schedule: ClassSchedule, task: int) -> None:
@@ -152,7 +154,7 @@ def check_record(checkpoint: Mapping[str, Any], schedule: ClassSchedule, task: i
     Raises:
         ScheduleError: it is of another.
     """
-    found = checkpoint.get(RECORD)
+    found = checkpoint.get('meta', {}).get(RECORD)
     if found is None and task == -1:
         return
     mend = 'Mend: the checkpoint of this sequence, or another --work-dir for another order'

@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
@@ -59,6 +62,21 @@ def join_cpu_processes(launcher: str, *, timeout: float | None = None) -> None:
     os.environ.setdefault('MASTER_PORT', '29500')
     options = {} if timeout is None else dict(timeout=datetime.timedelta(seconds=timeout))
     torch.distributed.init_process_group(backend='gloo', **options)
+
+
+def join_processes(cfg: Config) -> None:
+    """Joins the processes before a runner does, for what they have to agree on earlier.
+
+    Args:
+        cfg: with `launcher`, and `env_cfg` as `prepare_launch` has left it.
+    """
+    options = dict((cfg.get('env_cfg') or {}).get('dist_cfg') or {})
+    if cfg.launcher == 'none' or is_distributed():
+        return
+    if get_device() == 'cpu':
+        join_cpu_processes(cfg.launcher, timeout=options.get('timeout'))
+    else:
+        init_dist(cfg.launcher, **options)
 
 
 @contextmanager
