@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,12 +36,39 @@ def load_config(path: str | Path, *, options: Mapping[str, Any] | None = None) -
         FileNotFoundError: names the configurations with similar names.
         ValueError: for an option that is a slip, or of another kind than what it replaces.
     """
-    cfg = Config.fromfile(config_path(path))
+    cfg = read_file(config_path(path))
     for remark in apply_options(cfg, options or {}):
         print_log(remark, logger='current', level=logging.WARNING)
     for name in LOADERS:
         settle_workers(cfg.get(name))
     return cfg
+
+
+def read_file(path: Path, **options: Any) -> Config:
+    """MMEngine's reader, without its lines about variables of the environment.
+
+    Args:
+        path: the file.
+        **options: of `Config.fromfile`.
+
+    Raises:
+        FileNotFoundError: it, or a base of it, is not there; names the files beside that base.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        return Config.fromfile(path, **options)
+    except FileNotFoundError as error:
+        base = Path(os.path.normpath(error.filename or path))
+        if base == Path(os.path.normpath(path)):
+            raise
+        names = [file.stem for file in sorted(base.parent.glob('*.py'))]
+        near = difflib.get_close_matches(base.stem, names, n=5, cutoff=0.4) or names
+        raise FileNotFoundError(
+            f'{path} stands on {base}, which is not there. In that folder are: {", ".join(near)}'
+        ) from error
+    finally:
+        logging.disable(before)
 
 
 def apply_options(cfg: Config, options: Mapping[str, Any]) -> list[str]:

@@ -7,11 +7,9 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config
-
 from vitadapter_cli.config_files import config_path
 from vitadapter_cli.model_names import released_checkpoint
-from vitadapter_cli.options import apply_options
+from vitadapter_cli.options import apply_options, read_file
 from vitadapter_cli.parsers import OF_CONFIG
 from vitadapter_cli.values import check_values
 
@@ -60,7 +58,7 @@ def _check(args: argparse.Namespace) -> None:
     config, checkpoint = given.get('config'), given.get('checkpoint')
     if config:
         _check_config_name(config, checkpoint)
-        cfg = Config.fromfile(config_path(config), import_custom_modules=False)
+        cfg = read_file(config_path(config), import_custom_modules=False)
         apply_options(cfg, given.get('cfg_options') or {})
         check_values(cfg)
     if checkpoint and '://' not in checkpoint and not Path(checkpoint).exists():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from vitadapter_cli import config_parser, parse, share
+from vitadapter_cli import config_parser, load_config, parse, share
 from vitadapter_cli.options import apply_options
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +67,18 @@ def test_slips_are_told_without_imports(
     parser.add_argument('--load-from')
     with pytest.raises(SystemExit, match=f'^error: .*{message}'):
         parse(parser, words)
+
+
+def test_variables_that_choose_no_base_are_answered_with_what_is_near(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    leaf = ROOT / 'configs/classification/classifier_r50_pro_tuning.py'
+    monkeypatch.setenv('IMAGE_SET', 'cifar1000')
+    with pytest.raises(FileNotFoundError, match=r'cifar1000\.py, which is not there.*: cifar100'):
+        load_config(leaf)
+    monkeypatch.setenv('IMAGE_SET', 'cifar10')
+    assert load_config(leaf).num_classes == 10
+    assert 'IMAGE_SET' not in ''.join(capfd.readouterr())  # MMEngine says so at every reading
 
 
 def test_misspelt_options_are_answered_with_what_is_near(capsys: pytest.CaptureFixture) -> None:

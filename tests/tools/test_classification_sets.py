@@ -30,13 +30,18 @@ def image(file: Path, side: int = 9) -> None:
     cv2.imwrite(str(file), GENERATOR.integers(0, 255, (side, side, 3), dtype=np.uint8))
 
 
+def write(file: Path, lines: list[str]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text('\n'.join(lines) + '\n')
+
+
 def listed(folder: Path, split: str, labels: list[int], images: str) -> None:
     lines = []
     for number, label in enumerate(labels):
         image(folder / images / f'{split}_{number}.jpg')
         name = f'{split}_{number}.jpg' if images != 'pictures' else f'pictures/{split}_{number}.jpg'
         lines.append(f'{name} {label}')
-    (folder / f'{split}.txt').write_text('\n'.join(lines) + '\n')
+    write(folder / f'{split}.txt', lines)
 
 
 def make_vtab(folder: Path) -> None:
@@ -69,6 +74,49 @@ def make_cifar(folder: Path) -> None:
         file.write_bytes(pickle.dumps(dict(data=data, fine_labels=labels[:count])))
 
 
+def make_caltech(folder: Path) -> None:
+    for split, numbers in (('train', (0, 1)), ('test', (2, 3))):
+        for number in numbers:
+            image(folder / '101_ObjectCategories' / 'ant' / f'{number}.jpg')
+        write(folder / 'meta' / f'{split}.txt', [f'ant/{number}.jpg 8' for number in numbers])
+
+
+def make_pets(folder: Path) -> None:
+    for split, number in (('trainval', 1), ('test', 2)):
+        image(folder / 'images' / f'Bengal_{number}.jpg')
+        write(folder / 'annotations' / f'{split}.txt', [f'Bengal_{number} 6 1 2'])
+
+
+def make_flowers(folder: Path) -> None:
+    import mat4py
+
+    for number in (1, 2, 3):
+        image(folder / 'jpg' / f'image_{number:05}.jpg')
+    mat4py.savemat(str(folder / 'imagelabels.mat'), dict(labels=[1, 77, 1]))
+    splits = dict(trnid=[1, 2], valid=[2, 3], tstid=[3, 1])
+    mat4py.savemat(str(folder / 'setid.mat'), splits)
+
+
+def make_cub(folder: Path) -> None:
+    names = [f'001.Black_footed_Albatross/{number}.jpg' for number in range(3)]
+    for name in names:
+        image(folder / 'images' / name)
+    write(folder / 'images.txt', [f'{n} {name}' for n, name in enumerate(names, 1)])
+    write(folder / 'image_class_labels.txt', [f'{n} 1' for n in (1, 2, 3)])
+    write(folder / 'train_test_split.txt', ['1 1', '2 1', '3 0'])
+
+
+def make_cars(folder: Path) -> None:
+    import mat4py
+
+    names = [f'car_ims/{number:06}.jpg' for number in (1, 2, 3)]
+    for name in names:
+        image(folder / name)
+    annotations = dict(relative_im_path=names, test=[0, 0, 1])
+    annotations['class'] = [3, 3, 3]
+    mat4py.savemat(str(folder / 'cars_annos.mat'), dict(annotations=annotations))
+
+
 def counted(printed: str, split: str) -> dict[str, int]:
     """Images of each class of a split that a check has printed, as far as it has any."""
     part = printed.partition(f'\n{split}: ')[2].partition('\n\n')[0]
@@ -86,6 +134,11 @@ def counted(printed: str, split: str) -> dict[str, int]:
         ('imagenet_a', make_subset, dict(test={'stingray': 2, 'toilet tissue': 1})),
         ('imagenet_c', make_corrupted, dict(test={'stingray': 2, 'toilet tissue': 1})),
         ('cifar100_lt', make_cifar, dict(train=dict(apple=200, worm=2))),
+        ('caltech101', make_caltech, dict(train=dict(ant=2), val=dict(ant=2))),
+        ('oxford_pets', make_pets, dict(train=dict(Bengal=1))),
+        ('flowers102', make_flowers, dict(test={'1': 2})),
+        ('cub200', make_cub, dict(train={'Black_footed_Albatross': 2})),
+        ('stanford_cars', make_cars, dict(train={'Acura TL Sedan 2012': 2})),
     ],
 )
 def test_tiny_copies_are_counted_and_read(

@@ -11,11 +11,14 @@ from vitadapter_dense.training.random_backbones import draw
 
 
 def test_every_backbone_and_attention_is_drawn():
-    configs = [draw(seed).config for seed in range(200)]
+    configs = [draw(seed).config for seed in range(600)]
     kinds = {config.get('backbone', config)['type'] for config in configs}
     ours = {'ViTAdapter', 'LiteAdapter', 'PlainViT', 'SimplePyramid', 'PriorPyramid', 'TimmStages'}
     assert ours <= kinds
     assert {config.get('attention') for config in configs} >= {'deformable', 'global', 'cswin'}
+    of_stages = [c['tuning'] for c in configs if c.get('backbone', {}).get('type') == 'TimmStages']
+    of_pixels = {tuning.get('location') for tuning in of_stages if isinstance(tuning, dict)}
+    assert {'pad', 'below'} <= of_pixels
 
 
 @pytest.mark.slow

@@ -259,8 +259,8 @@ def _tuning(rng: random.Random, transformer: bool, of_pixels: bool) -> Any:
         methods += [dict(type=kind, **small) for kind in TRANSFORMER_METHODS[:3]]
         methods += 2 * [_prompts(rng)]
     if of_pixels:
-        location = rng.choice(['pad'] if transformer else ['pad', 'below'])
-        methods.append(_pixels(rng, location))
+        locations = ['pad'] if transformer else ['pad', 'below']
+        methods += [_pixels(rng, location) for location in locations]
     chosen = rng.choice(methods)
     together = [m for m in methods[2:] if m['type'] != chosen['type']]
     if chosen['type'] in ('FullTuning', 'HeadOnly') or rng.random() < 0.8:

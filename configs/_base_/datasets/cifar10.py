@@ -6,6 +6,7 @@ The images lie in memory, and `LoadImageOfSet` hands them on as a file's are.
 _base_ = './classification_224.py'
 
 data_root = 'data/cifar10/'
+num_classes = 10
 
 train_pipeline = [
     dict(type='LoadImageOfSet'),

@@ -3,6 +3,7 @@
 _base_ = './cifar10.py'
 
 data_root = 'data/cifar100/'
+num_classes = 100
 dataset = dict(type='CIFAR100', data_root=data_root)
 
 train_dataloader = dict(dataset=dataset)

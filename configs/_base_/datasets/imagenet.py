@@ -3,6 +3,7 @@
 _base_ = './class_folders.py'
 
 data_root = 'data/imagenet/'
+num_classes = 1000
 
 train_dataloader = dict(dataset=dict(data_root=data_root, folders='imagenet'))
 val_dataloader = dict(dataset=dict(data_root=data_root, folders='imagenet'))

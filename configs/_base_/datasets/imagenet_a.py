@@ -1,12 +1,12 @@
-"""ImageNet-A for a model of ImageNet's 1000 classes, and so ImageNet-R: 200 classes of them.
+"""ImageNet-A for a model of ImageNet's 1000 classes: data/imagenet-a/<n01498041>/*.jpg.
 
-data/imagenet-a/<n01498041>/*.jpg; `--data-root data/imagenet-r` for the other. Only the classes
-that have images can be predicted, as the authors evaluate it.
+It has 200 of them. Only the classes that have images can be predicted, as the authors evaluate it.
 """
 
 _base_ = './classification_224.py'
 
 data_root = 'data/imagenet-a/'
+num_classes = 1000
 
 test_dataloader = dict(
     dataset=dict(
@@ -18,5 +18,4 @@ test_dataloader = dict(
     )
 )
 test_evaluator = dict(type='ClassAccuracy', among='present')
-test_cfg = dict(type='TestLoop')
 train_dataloader = val_dataloader = val_evaluator = None  # there is nothing to train on

@@ -1,0 +1,9 @@
+"""ConvNeXt-B (ImageNet-21k), a learned border around the image, of 5 pixels as in VPT's demo."""
+
+_base_ = './classifier_convnext_b_in21k_head_only.py'
+
+model = dict(
+    backbone=dict(
+        tuning=dict(_delete_=True, type='VisualPromptTuning', location='pad', num_tokens=5)
+    )
+)

@@ -1,0 +1,7 @@
+"""ResNet-50, frozen, with a linear head."""
+
+_base_ = './classifier_r50_full.py'
+
+model = dict(backbone=dict(tuning=dict(_delete_=True, type='HeadOnly')))
+
+optim_wrapper = dict(optimizer=dict(_base_.sgd, _delete_=True))

@@ -1,0 +1,7 @@
+"""Swin-B (ImageNet-21k), frozen, with a linear head."""
+
+_base_ = './classifier_swin_b_in21k_full.py'
+
+model = dict(backbone=dict(tuning=dict(_delete_=True, type='HeadOnly')))
+
+optim_wrapper = dict(optimizer=dict(_base_.sgd, _delete_=True))

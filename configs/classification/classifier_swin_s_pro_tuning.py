@@ -1,0 +1,5 @@
+"""Swin-S, tuned with prompt blocks (reconstruction)."""
+
+_base_ = './classifier_swin_s_full.py'
+
+model = dict(backbone=dict(tuning=dict(_delete_=True, type='ProTuning')))

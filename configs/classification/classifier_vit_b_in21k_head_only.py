@@ -1,0 +1,7 @@
+"""ViT-B/16 (ImageNet-21k), frozen, with a linear head."""
+
+_base_ = './classifier_vit_b_in21k_full.py'
+
+model = dict(backbone=dict(tuning=dict(_delete_=True, type='HeadOnly')))
+
+optim_wrapper = dict(optimizer=dict(_base_.sgd, _delete_=True))

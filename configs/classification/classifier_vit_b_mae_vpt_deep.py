@@ -1,0 +1,9 @@
+"""ViT-B/16 of MAE, deep visual prompts; their number is ours."""
+
+_base_ = './classifier_vit_b_mae_head_only.py'
+
+model = dict(
+    backbone=dict(
+        tuning=dict(_delete_=True, type='VisualPromptTuning', num_tokens=50, deep=True, dropout=0.1)
+    )
+)
