@@ -77,6 +77,7 @@ if __name__ == '__main__':
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.runner import Runner
 
 from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.command_line.arguments import (
@@ -165,22 +166,22 @@ def run(args: argparse.Namespace) -> dict[str, float]:
     with errors_as_message(DatasetError, OutputError, WeightsError):
         metrics = runner.test()
     if is_main_process():
-        report(args, cfg, metrics, [hook for hook in runner.hooks if isinstance(hook, ReportHook)])
+        report(args, runner, metrics)
     return metrics
 
 
-def report(
-    args: argparse.Namespace, cfg: Config, metrics: dict[str, float], pages: Sequence[ReportHook]
-) -> None:
+def report(args: argparse.Namespace, runner: Runner, metrics: dict[str, float]) -> None:
     """Prints the metrics, as a whole and by class, and where everything was written."""
-    print(f'Metrics of {cfg.load_from}:')
+    pages = [hook for hook in runner.hooks if isinstance(hook, ReportHook)]
+    number = len(runner.test_dataloader.dataset)
+    print(f'Metrics of {runner.cfg.load_from} on {number} image{"s" if number > 1 else ""}:')
     for line in [*metric_lines(metrics), *(line for page in pages for line in page.class_lines())]:
         print(f'  {line}')
     if args.out and args.out.endswith('.json'):
         with write_output(args.out, command='test') as partial:
             partial.write_text(json.dumps(metrics, indent=2, default=float) + '\n')
     print('Written:')
-    written = {'log': cfg.work_dir, 'results': args.out, 'pictures': args.show_dir}
+    written = {'log': runner.cfg.work_dir, 'results': args.out, 'pictures': args.show_dir}
     written['report'] = pages[0].files.page if pages else None
     for label, path in written.items():
         if path:

@@ -27,6 +27,7 @@ def record(message: str, level: int = logging.INFO) -> logging.LogRecord:
         'Evaluating bbox...',
         'Epoch(test) [1/1]    accuracy/top1: 30.0',
         'per class results:',
+        'a/b.json: 3 images, 9 annotations',
     ],
 )
 def test_settings_are_for_the_file(message):
@@ -40,6 +41,7 @@ def test_settings_are_for_the_file(message):
         ('a setting in Config:\n is odd', logging.WARNING),
         ('Iter(train) [50/100] loss: nan', logging.WARNING),
         ('anything', logging.ERROR),
+        ('a.json: 3 images, 9 annotations; tolerated: 2 crowd regions', logging.INFO),
     ],
 )
 def test_all_else_is_shown(message, level):

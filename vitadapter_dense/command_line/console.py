@@ -18,7 +18,7 @@ from typing import Any
 
 from mmengine.logging import MMLogger
 
-PROGRESS_S = 30.0  # between two lines of progress at first; then a quarter of the time so far
+PROGRESS_S = 30.0  # between two lines of progress at first; then a third of the time so far
 LONGEST_S = 300.0
 
 # how a message begins -> whose it is
@@ -38,6 +38,7 @@ FOR_THE_FILE = {
     r'Evaluating \w+\.\.\.$': "MMDetection's metric",
     r'\w+_mAP_copypaste: ': 'the metric again, for spreadsheets',
     r'(Iter|Epoch)\(test\) \[ *(?P<last>\d+)/ *(?P=last)\]': 'results, before the table of a test',
+    r'\S+\.json: \d+ images, \d+ annotations$': 'of data without oddities; the summary has sizes',
     r'per class results:$': 'the title of the table that follows',
     r'The prefix is not set in metric class ': "of MMSegmentation's own metrics",
 }
@@ -82,7 +83,7 @@ class TerminalFilter(logging.Filter):
             return True
         now = self._clock()
         self._begun = now if self._begun is None else self._begun
-        pause = max(self._progress_s, min((now - self._begun) / 4, LONGEST_S))
+        pause = max(self._progress_s, min((now - self._begun) / 3, LONGEST_S))
         if not _RESULT.match(message) and now - self._last < pause:
             return False
         self._last = now

@@ -11,7 +11,6 @@ from vitadapter_cli import released_checkpoint
 from vitadapter_dense.checkpoints.downloads import fetch
 from vitadapter_dense.checkpoints.files import latest_checkpoint
 from vitadapter_dense.reports.output_files import OutputError, write_output
-from vitadapter_dense.reports.run_logs import scalar_files
 
 
 def find_checkpoint(source: str | Path) -> Path:
@@ -76,7 +75,6 @@ def written_files(work_dir: str | Path) -> dict[str, Path]:
     """What to tell the user about after a run: label and path of everything that is there."""
     work_dir = Path(work_dir)
     logs = sorted(work_dir.glob('*/*.log'))
-    scalars = scalar_files(work_dir)
     configs = sorted(
         [*work_dir.glob('*.py'), *work_dir.glob('*/*.py')], key=lambda file: file.stat().st_mtime
     )
@@ -85,7 +83,6 @@ def written_files(work_dir: str | Path) -> dict[str, Path]:
         'last checkpoint': last_checkpoint(work_dir),
         'best checkpoint': best_checkpoint(work_dir),
         'log': logs[-1] if logs else None,
-        'scalars': scalars[-1] if scalars else None,
         'configuration': configs[-1] if configs else None,
     }
     return {label: path for label, path in files.items() if path is not None}
