@@ -13,6 +13,7 @@ from vitadapter_dense.reports.crop_transfer import (
     difference,
     draw_crops,
     group_line,
+    search_table,
     shot_groups,
 )
 
@@ -68,3 +69,6 @@ def test_rate_of_the_highest_accuracy_then_the_lowest_loss() -> None:
         ('a', 0.4, 4, 0): result([8, 4, 0], [0, 0, 0], loss=0.1),
     }
     assert best_rates(runs) == dict(a=0.2)
+    shown = search_table(runs | {('b', 0.3, 4, 0): None}).splitlines()
+    assert shown[0] == '| method | 0.1 | 0.2 | 0.3 | 0.4 |'
+    assert shown[2:] == ['| a | 92.9 | 92.9 | 92.9 | 85.7 |', '| b | - | - | - | - |']

@@ -35,6 +35,10 @@ def test_means_by_hand():
     assert [one.metric for one in robustness_of(results, ['aAcc', 'mIoU'])] == ['aAcc', 'mIoU']
     with pytest.raises(ValueError, match=r"no metric 'IoU'; there are mIoU, aAcc"):
         robustness_of(results, ['IoU'])
+    blind = robustness_of({CLEAN: {'mIoU': 50.0}, ('fog', 1): {}}, [])
+    assert blind[0].mean == 0  # a detector that finds no object
+    with pytest.raises(ValueError, match='finds nothing'):
+        robustness_of({CLEAN: {}, ('fog', 1): {}}, [])
     nothing = robustness_of({CLEAN: {'mIoU': 0.0}, ('fog', 1): {'mIoU': 0.0}}, [])
     assert math.isnan(nothing[0].relative)
     robustness_figure([found, *nothing])

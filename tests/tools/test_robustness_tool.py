@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
+from mmengine.config import Config
 from tiny_detection import TinyTask, run_tool
 
 from vitadapter_dense.datasets.corruption import corrupt, seed_of
+from vitadapter_dense.inference.under_corruption import Record
 
 TOOL = 'analysis/robustness.py'
 
@@ -47,6 +50,17 @@ def test_equals_an_evaluation_of_corrupted_files(tiny_task: TinyTask, tmp_path: 
     _, printed = run_tool(*command, '--out', out, '--corruptions', 'contrast', '--severities', 2)
     assert out.read_text() == content
     assert 'fog' not in printed
+
+
+def test_numbers_of_numpy_are_kept(tmp_path: Path) -> None:
+    """Those of MMSegmentation are float32, which Python takes for no float."""
+    (tmp_path / 'model.pth').touch()
+    data = dict(test_dataloader=dict(dataset={}), test_evaluator={}, model={})
+    cfg = Config(dict(data, load_from=str(tmp_path / 'model.pth')))
+    metrics = dict(mIoU=np.float32(0.5), top1=np.float64(2.0), count=3, name='x')
+    Record(tmp_path / 'out.json', cfg).add(('fog', 1), metrics)
+    found = Record(tmp_path / 'out.json', cfg).results
+    assert found == {('fog', 1): dict(mIoU=0.5, top1=2.0, count=3.0)}
 
 
 def test_what_does_not_fit_is_refused(tiny_task: TinyTask, tmp_path: Path) -> None:

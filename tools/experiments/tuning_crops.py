@@ -90,7 +90,13 @@ from vitadapter_dense.command_line.arguments import errors_as_message
 from vitadapter_dense.datasets.corruption import CORRUPTIONS
 from vitadapter_dense.datasets.crop_folds import Objects, cut_pictures, frequent_objects
 from vitadapter_dense.datasets.errors import DatasetError
-from vitadapter_dense.reports.crop_transfer import CROP_FILES, accuracy, best_rates, write_crops
+from vitadapter_dense.reports.crop_transfer import (
+    CROP_FILES,
+    accuracy,
+    best_rates,
+    search_table,
+    write_crops,
+)
 from vitadapter_dense.reports.output_files import OutputError, check_outputs
 from vitadapter_dense.training.crop_transfer import tune_classifier
 
@@ -188,6 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for run in itertools.product(args.methods, args.rates, [last], args.seeds[:1])
         }
         if None in search.values():
+            print(search_table(search))
             print('The search of rates is not done: the same command goes on with it.')
             return 0
         rates, results = best_rates(search), {}
@@ -198,9 +205,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         done = {run: result for run, result in results.items() if run[2:] not in missing}
         print(f'All methods are done on {len(done)} of {len(results)} runs.')
         if done:
-            written = write_crops(
-                done, args.out, classes=experiment.objects.classes, command=COMMAND
-            )
+            classes = experiment.objects.classes
+            written = write_crops(done, search, args.out, classes=classes, command=COMMAND)
             print(written[0].read_text())
             print('Written:', *written)
     return 0

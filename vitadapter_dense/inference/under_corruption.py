@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.runner import Runner
@@ -75,8 +76,9 @@ class Record:
 
     def add(self, condition: Condition, metrics: Metrics) -> None:
         """Keeps a condition's metrics; one process writes."""
+        numbers = (int, float, np.number)  # MMSegmentation's are of numpy
         self.results[condition] = {
-            name: float(value) for name, value in metrics.items() if isinstance(value, int | float)
+            name: float(value) for name, value in metrics.items() if isinstance(value, numbers)
         }
         if not is_main_process():
             return

@@ -82,6 +82,18 @@ def best_rates(search: Mapping[Run, Result]) -> dict[str, float]:
     return {method: max(each)[2] for method, each in found.items()}
 
 
+def search_table(search: Mapping[Run, Result | None]) -> str:
+    """The accuracy of each method at each rate in Markdown; a dash where the run is missing."""
+    rates = sorted({rate for _, rate, *_ in search})
+    lines = [f'| method | {" | ".join(f"{rate:g}" for rate in rates)} |']
+    lines += ['|---' * (len(rates) + 1) + '|']
+    for method in dict.fromkeys(name for name, *_ in search):
+        found = {run[1]: result for run, result in search.items() if run[0] == method}
+        cells = [f'{accuracy(one):.1f}' if (one := found.get(rate)) else '-' for rate in rates]
+        lines.append(f'| {method} | {" | ".join(cells)} |')
+    return '\n'.join(lines) + '\n'
+
+
 def by_fold(runs: Mapping[Run, Result], value: Callable[[Result], float]) -> Folds:
     """A value of one method's runs: over the seeds of each fold."""
     folds: dict[int, list[float]] = {}
@@ -95,7 +107,7 @@ def crop_rows(results: Mapping[Run, Result], *, reference: str = 'full') -> list
 
     Args:
         results: the final runs, each method at one rate.
-        reference: the method that differences are taken to, on the same folds.
+        reference: the method that differences are taken to; the first one where it is missing.
     """
     methods = {name: {} for name, *_ in results}
     for run, result in results.items():
@@ -120,6 +132,7 @@ def crop_rows(results: Mapping[Run, Result], *, reference: str = 'full') -> list
         rows.append(row)
     base = next((row for row in rows if row['method'] == reference), rows[0])
     for row in rows:
+        row['reference'] = base['method']
         for what in ('clean', 'corrupted'):
             row[f'{what}_difference'] = difference(row[what], base[what])
     return rows
@@ -132,8 +145,9 @@ def difference(own: Folds, base: Folds) -> str:
     return f'{found:+.1f}' if told else f'none ({found:+.1f})'
 
 
-def crop_table(rows: Sequence[Mapping[str, Any]], *, reference: str = 'full') -> str:
+def crop_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows in Markdown."""
+    reference = rows[0]['reference']
     titles = ['method', 'trained in the backbone', 'rate', 'accuracy, %', f'to {reference}']
     titles += ['balanced', *SHOTS, 'corrupted, %', f'to {reference}', 'share left', 's a run']
     lines = [f'| {" | ".join(titles)} |', '|---' * len(titles) + '|']
@@ -178,12 +192,18 @@ def draw_crops(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def write_crops(
-    results: Mapping[Run, Result], out: Path, *, classes: Sequence[str], command: str
+    results: Mapping[Run, Result],
+    search: Mapping[Run, Result],
+    out: Path,
+    *,
+    classes: Sequence[str],
+    command: str,
 ) -> list[Path]:
     """Writes ``table.md`` and ``plot.png``; both paths are returned.
 
     Args:
         results: the final runs.
+        search: those that chose the rates.
         out: the folder.
         classes: names.
         command: name of what writes them, see :mod:`vitadapter_dense.reports.output_files`.
@@ -191,7 +211,8 @@ def write_crops(
     table, plot = (out / name for name in CROP_FILES)
     rows = crop_rows(results)
     with write_output(table, command=command) as partial:
-        partial.write_text(f'{crop_table(rows)}\n{group_line(results, classes)}\n')
+        parts = (crop_table(rows), f'{group_line(results, classes)}\n', search_table(search))
+        partial.write_text('\n'.join(parts))
     with write_output(plot, command=command) as partial:
         draw_crops(rows).savefig(partial, dpi=110)
     return [table, plot]

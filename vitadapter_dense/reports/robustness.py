@@ -93,13 +93,16 @@ def robustness_of(
         ValueError: for a metric that was not measured.
     """
     clean = results[CLEAN]
+    if not clean:
+        raise ValueError('on clean images there is no metric: the model finds nothing in them.')
     chosen = list(metrics) or [name for name in clean if _MAIN.match(name)] or list(clean)[:1]
     for name in chosen:
         if name not in clean:
             raise ValueError(f'there is no metric {name!r}; there are {", ".join(clean)}.')
 
     def by_condition(name: str) -> dict[Condition, float]:
-        return {key: found[name] for key, found in results.items() if key != CLEAN}
+        # where a detector finds no object at all, its evaluator gives no metric
+        return {key: found.get(name, 0.0) for key, found in results.items() if key != CLEAN}
 
     imagenet = num_classes == _IMAGENET_CLASSES
     return [Robustness(name, clean[name], by_condition(name), imagenet) for name in chosen]
