@@ -18,6 +18,7 @@ from vitadapter_dense.checkpoints.reading import (
     read_checkpoint,
     state_dict_of,
 )
+from vitadapter_dense.checkpoints.sharded_tensors import own_part, whole
 
 __all__ = [
     'LoadReport',
@@ -81,7 +82,7 @@ def hash_of(state_dict: Mapping[str, Tensor], names: Iterable[str]) -> str:
     """SHA-256 over names, types, shapes and values of tensors, in the order of ``names``."""
     digest = hashlib.sha256()
     for name in names:
-        tensor = state_dict[name].detach().cpu().contiguous()
+        tensor = whole(state_dict[name].detach()).cpu().contiguous()
         digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}\n'.encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -175,7 +176,7 @@ def check_fit(
 def broken_names(state_dict: Mapping[str, Any], model: nn.Module) -> list[str]:
     """The parameters and running statistics of a state that are not finite.
 
-    Other buffers may hold infinities (masks).
+    Other buffers may hold infinities (masks). Of a sharded state each process sees its own part.
 
     Args:
         state_dict: the state, on any device.
@@ -188,7 +189,7 @@ def broken_names(state_dict: Mapping[str, Any], model: nn.Module) -> list[str]:
         for name in names
         if isinstance(value := state_dict.get(name), Tensor)
         and value.is_floating_point()
-        and not bool(value.isfinite().all())
+        and not bool(own_part(value).isfinite().all())
     ]
 
 

@@ -7,8 +7,10 @@ half of one.
 
 from __future__ import annotations
 
+import glob
 import io
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from mmengine.fileio import LocalBackend, get_file_backend
 
 POINTER = 'last_checkpoint'
 _PARTIAL = '.partial'
+SHARDS_ENDING = '.shards'  # of the folder with a sharded checkpoint's tensors
 
 
 @contextmanager
@@ -71,8 +74,19 @@ def remove_partial_files(folder: str | Path) -> list[Path]:
     """Removes what killed writes have left in ``folder`` and returns the paths."""
     partial = sorted(Path(folder).glob(f'.*{_PARTIAL}'))
     for path in partial:
-        path.unlink(missing_ok=True)
+        if path.is_dir():  # of a sharded checkpoint
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return partial
+
+
+def remove_shards(path: str | Path, *, keep: str | None = None) -> None:
+    """Removes the folders that belong to a checkpoint file, all or all others than ``keep``."""
+    path = Path(path)
+    for folder in path.parent.glob(f'{glob.escape(path.stem)}.????????{SHARDS_ENDING}'):
+        if folder.name != keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_local(path: str | Path, backend_args: dict[str, Any] | None = None) -> bool:

@@ -23,12 +23,14 @@ import torch
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
 
 from vitadapter_dense.checkpoints.downloads import fetch, is_address, record_of
 from vitadapter_dense.checkpoints.errors import WeightsError
 from vitadapter_dense.checkpoints.folders import file_in_folder, is_index, parts_of
 from vitadapter_dense.checkpoints.packages import file_of_package, is_packaged
 from vitadapter_dense.checkpoints.plain_types import PLAIN_TYPES
+from vitadapter_dense.checkpoints.sharded_tensors import SHARDS
 
 _UNREADABLE = (
     safetensors.SafetensorError,
@@ -142,7 +144,13 @@ def _unpacked(path: Path) -> io.BytesIO:
         return io.BytesIO(archive.read(names[0]))
 
 
-def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu') -> dict[str, Any]:
+def read_checkpoint(
+    source: str | Path,
+    map_location: str | torch.device = 'cpu',
+    *,
+    mesh: DeviceMesh | None = None,
+    entries: tuple[str, ...] | None = None,
+) -> dict[str, Any]:
     """Reads a checkpoint without running any code that it may contain.
 
     Args:
@@ -150,6 +158,9 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
             one in it, a folder of Hugging Face's libraries, the index of its parts, an http(s)
             URL, or ``package:name/path`` for a file of an installed package.
         map_location: device of the tensors.
+        mesh: of the checkpoint of a sharded run each process reads what it will hold among these
+            processes; default: all of it.
+        entries: of the checkpoint of a sharded run that are wanted; default: all.
 
     Raises:
         WeightsError: no such file, not reachable, truncated, not a mapping, or more than tensors
@@ -169,7 +180,7 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
             checkpoint.update({name: tensors[name] for name in names})
         return checkpoint
     try:
-        return _read_file(path, map_location)
+        checkpoint = _read_file(path, map_location)
     except WeightsError as error:
         if not is_address(source):
             raise
@@ -177,6 +188,11 @@ def read_checkpoint(source: str | Path, map_location: str | torch.device = 'cpu'
             f'{error} (downloaded from {source}; to fetch it again, delete the file and '
             f'{record_of(path).name!r})'
         ) from error
+    if isinstance(checkpoint.get(SHARDS), Mapping):
+        from vitadapter_dense.checkpoints.shards import with_shards  # slow to import
+
+        checkpoint = with_shards(checkpoint, path, mesh=mesh, entries=entries)
+    return checkpoint
 
 
 def _read_file(path: Path, map_location: str | torch.device) -> dict[str, Any]:

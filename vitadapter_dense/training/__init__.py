@@ -17,6 +17,7 @@ from vitadapter_dense.training.normalised_values import NormalisedValuesHook
 from vitadapter_dense.training.paced_logger import PacedLoggerHook
 from vitadapter_dense.training.prompt_start import PromptStartHook
 from vitadapter_dense.training.runner import DenseRunner
+from vitadapter_dense.training.sharding import FullySharded
 from vitadapter_dense.training.tuned_checkpoint import TunedCheckpointHook
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     'EvaluationRandomStateHook',
     'FiniteLossHook',
     'Float32PredictionsHook',
+    'FullySharded',
     'IdleParametersHook',
     'LayerDecayOptimWrapperConstructor',
     'MaskAnnealingHook',

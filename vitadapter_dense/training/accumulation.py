@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from vitadapter_dense.checkpoints.sharded_tensors import own_part, shard_like
 from vitadapter_dense.training.optimizer_state import wrappers_of
 
 
@@ -44,8 +45,10 @@ def begun_steps(optim_wrapper: Any, model: nn.Module) -> dict[str, dict[str, Any
                 continue
             gradient = parameter.grad
             gradient = torch.zeros_like(parameter) if gradient is None else gradient.clone()
-            all_reduce(gradient, op='mean')
-            gradients[names[id(parameter)]] = gradient.cpu()
+            if own_part(gradient) is gradient:  # shards are averages already
+                all_reduce(gradient, op='mean')
+                gradient = gradient.cpu()
+            gradients[names[id(parameter)]] = gradient
         begun[key] = dict(
             counts=wrapper._inner_count,
             accumulative_counts=wrapper._accumulative_counts,
@@ -76,7 +79,8 @@ def continue_steps(optim_wrapper: Any, model: nn.Module, begun: Mapping[str, Any
         factor = _loss_scale(wrapper) / saved['scale']
         for name, gradient in saved['gradients'].items():
             if name in parameters and parameters[name].requires_grad:
-                parameters[name].grad = factor * gradient.to(parameters[name])
+                gradient = shard_like(gradient.to(parameters[name].dtype), parameters[name])
+                parameters[name].grad = factor * gradient.to(parameters[name].device)
         print_log(
             f"the gradients of {batches} are put back; MMEngine's warning that they are lost is "
             'not true of this run',

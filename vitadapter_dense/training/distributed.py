@@ -10,19 +10,25 @@ import datetime
 import gc
 import logging
 import os
+import platform
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import mmengine
+import numpy
+import timm
 import torch.distributed
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import init_dist, is_distributed
+from mmengine.dist import all_gather_object, init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
+
+from vitadapter_dense.checkpoints.errors import WeightsError
 
 # What each launcher calls the process's number, the number of processes and the number on its
 # machine.
@@ -79,6 +85,38 @@ def join_processes(cfg: Config) -> None:
         init_dist(cfg.launcher, **options)
 
 
+def raise_together(error: Exception | None) -> None:
+    """Raises an error in every process if one has it; all must call this.
+
+    Args:
+        error: this process's, or None.
+    """
+    texts = all_gather_object(None if error is None else str(error))
+    if error is not None:
+        raise error
+    for rank, text in enumerate(texts):
+        if text is not None:
+            raise WeightsError(f'process {rank} ends the run: {text}')
+
+
+def check_same_software() -> None:
+    """Raises RuntimeError, in every process, where processes run other versions than the first.
+
+    Their collectives would not meet, and a checkpoint would be one of both.
+    """
+    own = {module.__name__: module.__version__ for module in (torch, mmengine, numpy, timm)}
+    own['python'] = platform.python_version()
+    gathered = all_gather_object((own, platform.node()))
+    first, first_node = gathered[0]
+    for rank, (versions, node) in enumerate(gathered):
+        for name, version in versions.items():
+            if version != first[name]:
+                raise RuntimeError(
+                    f'process {rank} on {node} has {name} {version}, process 0 on {first_node} has '
+                    f'{first[name]}: install the same versions on all machines'
+                )
+
+
 @contextmanager
 def closed_in_order() -> Iterator[None]:
     """Closes the group that was joined within the block, when every process is at its end.
@@ -94,6 +132,20 @@ def closed_in_order() -> Iterator[None]:
         torch.distributed.barrier()
         gc.collect()  # wrapped models keep the group, in circles of runner, loops and hooks
         torch.distributed.destroy_process_group()
+
+
+def without_sync_bn(model: nn.Module, sync_bn: str | None) -> nn.Module:
+    """The model for the CPU: synchronised batch norm, there or asked for, is ordinary one."""
+    synchronised = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+    if sync_bn is not None or synchronised:
+        print_log(
+            'synchronised batch norm needs a GPU: on the CPU every process normalises over its own '
+            'samples',
+            logger='current',
+            level=logging.WARNING,
+        )
+        model = revert_sync_batchnorm(model)
+    return model
 
 
 def wrap_for_cpu(
@@ -113,15 +165,7 @@ def wrap_for_cpu(
             part of the batch, and a checkpoint holds the first process's.
         find_unused_parameters: passed to ``MMDistributedDataParallel`` if ``wrapper`` is None.
     """
-    synchronised = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
-    if sync_bn is not None or synchronised:
-        print_log(
-            'synchronised batch norm needs a GPU: on the CPU every process normalises over its own '
-            'samples',
-            logger='current',
-            level=logging.WARNING,
-        )
-        model = revert_sync_batchnorm(model)
+    model = without_sync_bn(model, sync_bn)
     if wrapper is None:
         return MMDistributedDataParallel(
             module=model, broadcast_buffers=False, find_unused_parameters=find_unused_parameters

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed
-from mmengine.dist import all_gather_object, broadcast_object_list, get_world_size
+from mmengine.dist import all_gather_object, get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, MessageHub, print_log
 from mmengine.registry import HOOKS
@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import get_total_norm
 
 from vitadapter_dense.checkpoints.checked_loading import broken_names
+from vitadapter_dense.checkpoints.sharded_tensors import own_part, whole
 from vitadapter_dense.training.optimizer_state import wrappers_of
 
 _SHOWN = 6
@@ -115,9 +116,9 @@ class FiniteLossHook(Hook):
             for parameter in group['params']
             if parameter.grad is not None
         ]
-        if not learnt or bool(get_total_norm([p.grad for p in learnt]).isfinite()):
+        if not learnt or bool(whole(get_total_norm([p.grad for p in learnt])).isfinite()):
             return
-        broken = (p for p in learnt if not p.grad.isfinite().all())
+        broken = [p for p in learnt if not own_part(p.grad).isfinite().all()]
         self._left_out = [names.get(parameter, 'one without a name') for parameter in broken]
         for parameter in learnt:
             parameter.grad = None  # every optimiser of torch passes over those
@@ -199,13 +200,13 @@ def image_files(data_batch: Any) -> list[str]:
 
 
 def refuse_broken(state_dict: Mapping[str, Any], model: nn.Module, path: str) -> None:
-    """Raises `NotFiniteError`, in every process, if the first one's state is not finite."""
-    broken = [broken_names(state_dict, model)]
-    broadcast_object_list(broken)
-    if broken[0]:
+    """Raises `NotFiniteError`, in every process, if the state, or a part of it, is not finite."""
+    found = all_gather_object(broken_names(state_dict, model))
+    broken = list(dict.fromkeys(name for names in found for name in names))
+    if broken:
         raise NotFiniteError(
-            f'{path} is not written: {len(broken[0])} of its tensors are NaN or infinite: '
-            f'{_listed(broken[0])}. Earlier checkpoints stay.{_ADVICE}'
+            f'{path} is not written: {len(broken)} of its tensors are NaN or infinite: '
+            f'{_listed(broken)}. Earlier checkpoints stay.{_ADVICE}'
         )
 
 

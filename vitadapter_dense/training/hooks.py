@@ -19,9 +19,11 @@ from vitadapter_dense.checkpoints.checked_loading import read_checkpoint
 from vitadapter_dense.checkpoints.files import (
     is_local,
     remove_partial_files,
+    remove_shards,
     write_checkpoint,
     write_pointer,
 )
+from vitadapter_dense.checkpoints.gathering import gather_checkpoint
 
 
 @HOOKS.register_module()
@@ -136,6 +138,19 @@ class AtomicCheckpointHook(CheckpointHook):
     def _remove(self, path: str) -> None:
         if self._is_own(path) and self.file_backend.isfile(path):
             self.file_backend.remove(path)
+            if is_local(path, self.backend_args):
+                remove_shards(path)
+
+    def after_train(self, runner: Any) -> None:
+        """Publishes; of a sharded run the last checkpoint and the best ones become plain files."""
+        super().after_train(runner)
+        if getattr(runner, 'mesh', None) is None or not is_main_process():
+            return
+        best = self._best_paths().values() if self.save_best else ()
+        for path in {getattr(self, 'last_ckpt', None), *best} - {None}:
+            target = Path(path).with_stem(f'{Path(path).stem}_whole')
+            gather_checkpoint(path, target)
+            print_log(f'{target}: the weights of {path} as one file', logger='current')
 
     @master_only
     def _publish_model(self, runner: Any, ckpt_path: str) -> None:

@@ -11,14 +11,17 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from vitadapter_dense.checkpoints.checked_loading import (
     LoadReport,
+    WeightsError,
     load_checked,
     read_checkpoint,
     state_dict_of,
 )
 from vitadapter_dense.checkpoints.files import latest_checkpoint
+from vitadapter_dense.training.distributed import raise_together
 from vitadapter_dense.tuning.delta import BASE, complete_state_dict, is_delta, needs_pretrained
 
 
@@ -40,6 +43,25 @@ class LoadingRunner(Runner):
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         return model
+
+    @property
+    def mesh(self) -> DeviceMesh | None:
+        """The processes among which the model is sharded; None where it is whole."""
+        return getattr(self.model, 'mesh', None)
+
+    def read(self, filename: str, map_location: str = 'cpu') -> dict[str, Any]:
+        """Reads a checkpoint; of a sharded one each process what it holds itself.
+
+        Raises:
+            WeightsError: in every process, if one of them cannot read it.
+        """
+        checkpoint, error = {}, None
+        try:
+            checkpoint = read_checkpoint(filename, map_location, mesh=self.mesh)
+        except WeightsError as its:
+            error = its
+        raise_together(error)
+        return checkpoint
 
     def train(self) -> nn.Module:
         """Trains, from ``load_from``, from a resumed checkpoint or from the start."""
@@ -67,7 +89,7 @@ class LoadingRunner(Runner):
         """Whether a checkpoint is a delta to pre-trained weights, which are fetched then."""
         if self._resume:
             return False
-        self._read_ahead = (path, read_checkpoint(path))
+        self._read_ahead = (path, self.read(path))
         return needs_pretrained(self._read_ahead[1])
 
     def load_or_resume(self) -> None:
@@ -110,7 +132,7 @@ class LoadingRunner(Runner):
         path, checkpoint = self._read_ahead or (None, {})
         self._read_ahead = None
         if path != filename or map_location != 'cpu':
-            checkpoint = read_checkpoint(filename, map_location)
+            checkpoint = self.read(filename, map_location)
         if 'state_dict' not in checkpoint:
             checkpoint = dict(state_dict=state_dict_of(checkpoint))
         if is_delta(checkpoint):  # whole for the hooks too, of which EMAHook loads it

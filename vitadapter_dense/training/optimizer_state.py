@@ -13,9 +13,10 @@ from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
-from torch import nn
+from torch import Tensor, nn
 
 from vitadapter_dense.checkpoints.checked_loading import WeightsError
+from vitadapter_dense.checkpoints.sharded_tensors import shard_like
 
 _NAMES = 'param_names'
 
@@ -72,10 +73,11 @@ def load_moments(optim_wrapper: Any, state: Mapping[str, Any], filename: str) ->
     """
     for wrapper, saved in _pairs(optim_wrapper, state):
         own = wrapper.optimizer.state_dict()
+        parameters = [p for group in wrapper.optimizer.param_groups for p in group['params']]
         loaded = dict(
             param_groups=own['param_groups'],
             state={
-                number: saved['state'][origin]
+                number: _sharded_as(parameters[number], saved['state'][origin])
                 for number, origin in _origins(wrapper, saved, filename).items()
                 if origin in saved['state']
             },
@@ -86,6 +88,13 @@ def load_moments(optim_wrapper: Any, state: Mapping[str, Any], filename: str) ->
             where = {key: saved['loss_scaler'][key] for key in ('scale', '_growth_tracker')}
             loaded['loss_scaler'] = {**scaler.state_dict(), **where}
         wrapper.load_state_dict(loaded)
+
+
+def _sharded_as(parameter: Tensor, moments: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: shard_like(value, parameter) if isinstance(value, Tensor) else value
+        for name, value in moments.items()
+    }
 
 
 def _pairs(

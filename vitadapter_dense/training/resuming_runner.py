@@ -11,11 +11,7 @@ from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from vitadapter_dense.checkpoints.checked_loading import (
-    load_checked,
-    read_checkpoint,
-    state_dict_of,
-)
+from vitadapter_dense.checkpoints.checked_loading import load_checked, state_dict_of
 from vitadapter_dense.checkpoints.plain_data import hub_from_plain
 from vitadapter_dense.training.accumulation import continue_steps
 from vitadapter_dense.training.optimizer_state import load_moments
@@ -75,7 +71,7 @@ class ResumingRunner(SavingRunner):
                 model, or of a run with other settings that were not accepted. Nothing has been
                 changed then.
         """
-        checkpoint = read_checkpoint(filename, map_location)
+        checkpoint = self.read(filename, map_location)
         check_content(checkpoint, filename, optimizer=resume_optimizer)
         stopping = check_settings(
             checkpoint, self, filename, config_text=self.config_text, seed=self.configured_seed

@@ -12,7 +12,11 @@ from mmengine.registry import RUNNERS
 from torch import nn
 
 from vitadapter_dense.training.accumulation import accumulated_batches
-from vitadapter_dense.training.distributed import join_cpu_processes, wrap_for_cpu
+from vitadapter_dense.training.distributed import (
+    check_same_software,
+    join_cpu_processes,
+    wrap_for_cpu,
+)
 from vitadapter_dense.training.early_stopping import EarlyStoppingStateHook
 from vitadapter_dense.training.float32_predictions import Float32PredictionsHook
 from vitadapter_dense.training.hooks import EvaluationRandomStateHook
@@ -24,6 +28,7 @@ from vitadapter_dense.training.optimizer_state import name_parameters, wrappers_
 from vitadapter_dense.training.prompt_start import PromptStartHook
 from vitadapter_dense.training.resuming_runner import ResumingRunner
 from vitadapter_dense.training.schedule_check import ScheduleCheckHook
+from vitadapter_dense.training.sharding import FullySharded, ScatterHook, wrap_sharded
 
 
 @RUNNERS.register_module()
@@ -48,22 +53,41 @@ class DenseRunner(ResumingRunner):
         if self.distributed and not is_distributed() and get_device() == 'cpu':
             join_cpu_processes(self.launcher, timeout=env_cfg.get('dist_cfg', {}).get('timeout'))
         super().setup_env(env_cfg)
+        check_same_software()
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Wraps the model for the processes of the launcher."""
-        if not self.distributed or get_device() != 'cpu' or is_model_wrapper(model):
+        to_shard = (model_wrapper_cfg or {}).get('type') in (FullySharded, FullySharded.__name__)
+        if to_shard and not self.distributed:
+            self.logger.info('FullySharded has nothing to do in a single process')
+        as_upstream = not self.distributed or is_model_wrapper(model)
+        if as_upstream or (get_device() != 'cpu' and not to_shard):
             return super().wrap_model(model_wrapper_cfg, model)
-        return wrap_for_cpu(
+        wrap = wrap_sharded if to_shard else wrap_for_cpu
+        return wrap(
             model,
             model_wrapper_cfg,
             sync_bn=self.cfg.get('sync_bn'),
             find_unused_parameters=self.cfg.get('find_unused_parameters', False),
         )
 
+    def train(self) -> nn.Module:
+        """Trains; a model that is to be sharded has its first weights before."""
+        if isinstance(self.model, FullySharded) and self.mesh is None:
+            self._init_model_weights()
+            self.model.shard()
+        return super().train()
+
+    def _init_model_weights(self) -> None:
+        if self.mesh is None:
+            super()._init_model_weights()
+
     def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
         """Registers the given hooks, and those without which nothing here would be right."""
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(EvaluationRandomStateHook())
+        if isinstance(self.model, FullySharded):
+            self.register_hook(ScatterHook())
         for kind in (
             Float32PredictionsHook,
             IdleParametersHook,
@@ -87,6 +111,8 @@ class DenseRunner(ResumingRunner):
         """Builds the optimiser, whose groups know the names of their parameters."""
         built = super().build_optim_wrapper(optim_wrapper)
         name_parameters(built, self.bare_model)
+        if isinstance(self.model, FullySharded):
+            self.model.check_precision(built)
         return built
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict[str, Any] | None = None) -> None:

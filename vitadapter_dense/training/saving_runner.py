@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.fileio import join_path
 
-from vitadapter_dense.checkpoints.files import write_checkpoint
+from vitadapter_dense.checkpoints.files import is_local, remove_shards, write_checkpoint
 from vitadapter_dense.checkpoints.plain_data import to_plain
+from vitadapter_dense.checkpoints.sharded_tensors import SHARDS
 from vitadapter_dense.training.accumulation import begun_steps
 from vitadapter_dense.training.checkpoint_content import checkpoint_of
 from vitadapter_dense.training.finite import refuse_broken
@@ -53,6 +55,9 @@ class SavingRunner(LoadingRunner):
     ) -> None:
         """Saves a checkpoint, whole or not at all. Every process must call it; the first writes.
 
+        Of a sharded run each process writes what it holds, see
+        :mod:`vitadapter_dense.checkpoints.shards`.
+
         Args:
             out_dir: folder, or URI of a storage backend.
             filename: name in the folder.
@@ -80,7 +85,11 @@ class SavingRunner(LoadingRunner):
         )
         begun = begun_steps(self.optim_wrapper, self.bare_model) if save_optimizer else {}
         checkpoint: dict[str, Any] = {}
-        if is_main_process():
+        path = join_path(out_dir, filename, backend_args=backend_args)
+        sharded = self.mesh is not None
+        if sharded and not is_local(path, backend_args):
+            raise ValueError(f'a sharded run writes its checkpoints to folders only, not to {path}')
+        if is_main_process() or sharded:
             checkpoint = checkpoint_of(
                 self,
                 dict(meta, cfg=self.config_text),
@@ -91,7 +100,12 @@ class SavingRunner(LoadingRunner):
                 schedulers=save_param_scheduler,
             )
             self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
-        path = join_path(out_dir, filename, backend_args=backend_args)
         refuse_broken(checkpoint.get('state_dict', {}), self.bare_model, path)
+        if sharded:
+            from vitadapter_dense.checkpoints import shards  # slow to import
+
+            checkpoint = shards.write_shards(checkpoint, Path(path))
         if is_main_process():
             write_checkpoint(to_plain(checkpoint), path, backend_args=backend_args)
+            if sharded:
+                remove_shards(path, keep=checkpoint[SHARDS]['folder'])

@@ -88,7 +88,7 @@ class TunedCheckpointHook(AtomicCheckpointHook):
     def _write_delta(self, path: str) -> None:
         if not self._frozen or not is_main_process():
             return
-        whole = read_checkpoint(path)
+        whole = read_checkpoint(path, entries=('meta', 'state_dict'))
         delta = make_delta(
             whole, self._frozen, base=self._base, base_hash=self._hash, backbones=self._notes
         )

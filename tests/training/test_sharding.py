@@ -1,0 +1,86 @@
+"""Sharded training beside DDP, its checkpoints on other numbers of processes, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from vitadapter_dense.checkpoints.checked_loading import WeightsError, read_checkpoint
+from vitadapter_dense.checkpoints.sharded_tensors import SHARDS
+
+ROOT = Path(__file__).parents[2]
+REFUSED = dict(
+    scalar=r'parameter scale cannot be sharded, its shape is \(\)',
+    tied=r"head.weight and neck.weight .*keep_together=\['head', 'neck'\]",
+    unknown=r"names 'hed', which the model lacks; its units are \['head'\]",
+    reaching='uses weights of another .*keep_together',
+    precision='needs autocast .*--amp bfloat16',
+    with_cp='this model has none',
+    versions=r'process 1 on \S+ has torch 2.0.0, process 0 ',
+    **{
+        'no folder': 'is not beside it: keep the two together',
+        'cut': "'__1_0.distcp' is missing or cut",
+        'other': r'has the shape \(8, 6\), its folder .* has \(7, 6\)',
+    },
+)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason='with a GPU the launchers use it')
+def test_shards_train_as_ddp_and_go_on_elsewhere(tmp_path):
+    run = subprocess.run(
+        [sys.executable, '-m', 'tests.training.sharded_run', str(tmp_path)],
+        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{ROOT / "ops"}', 'OMP_NUM_THREADS': '1'},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
+    results = json.loads((tmp_path / 'results.json').read_text())
+    for processes in (2, 4):
+        for found in results[f'as_ddp_{processes}']:
+            for case, values in found.items():
+                assert values['size'] > 1e-2, case
+                assert values['gradients'] < 1e-5 * max(1, values['size']), case
+                assert values['weights'] < 1e-5, case
+    for found in results['save_4']:
+        assert found['losses'][0] == pytest.approx(found['losses'][1], rel=1e-5)
+        assert max(found[key] for key in ('weights', 'averages', 'begun')) < 1e-6
+        # The parts make the model, the checkpoint holds it, and so does the plain file.
+        assert [found[key] for key in ('parts', 'raw', 'final')] == [0, 0, 0]
+        whole = ['best_score_epoch_2_whole', 'epoch_2_whole']
+        assert found['files'] == sorted(['best_score_epoch_2', 'epoch_1', 'epoch_2', *whole])
+        assert found['folders'] == 3
+    assert 'head.weight' in results['save_4'][3]['empty']
+    for name in ('resume_2', 'resume_ddp'):
+        for found in results[name]:
+            assert found['names']
+            assert found['start'] == 0  # weights and moments of four are those of two
+            assert found['mesh'] == (name == 'resume_2')
+            assert len(found['losses']) == 5
+    for found in results['refusals']:
+        for name, message in REFUSED.items():
+            text, seconds = found.get(name, ('not refused', 0))
+            assert re.search(message, text), (name, text)
+            assert seconds < 60
+
+
+def test_a_table_of_contents_is_no_program(tmp_path):
+    folder = tmp_path / 'epoch_1.0.shards'
+    folder.mkdir()
+    call = pickle.dumps(os.getcwd)  # any function
+    (folder / '.metadata').write_bytes(call)
+    path = tmp_path / 'epoch_1.pth'
+    torch.save({SHARDS: dict(folder=folder.name, processes=2)}, path)
+    with pytest.raises(WeightsError, match='is refused.*getcwd'):
+        read_checkpoint(path)
