@@ -127,9 +127,18 @@ def _checked(cfg: Config, key: str, value: Any) -> list[str]:
     return [f'--cfg-options: the configuration has no {key!r} yet, it is added{hint}.']
 
 
+def _names_weights(value: Any) -> bool:
+    return isinstance(value, str) and ('.' in value or ':' in value)
+
+
 def _check_kind(key: str, value: Any, present: Any) -> None:
-    """Refuses a word for a number, a switch or a group of settings; a loss scale may be dynamic."""
+    """Refuses a word for a number, a switch or a group of settings; a loss scale may be dynamic.
+
+    Weights may be `pretrained` or named, by a file or an address.
+    """
     wrong, what = False, ''
+    if isinstance(present, bool) and key.endswith('.pretrained') and _names_weights(value):
+        return
     if isinstance(present, bool):
         wrong, what = not isinstance(value, bool | None), f'True or False there: {present}'
     elif isinstance(present, int | float):

@@ -105,11 +105,18 @@ def test_what_may_be_meant_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_values_keep_their_kind() -> None:
-    cfg = Config(dict(train_cfg=dict(max_iters=3), scale=[1.0, dict(x=2)], pretrained=True))
+    cfg = Config(dict(train_cfg=dict(max_iters=3), scale=[1.0, dict(x=2)]))
     for key in ('train_cfg.max_iters', 'scale.0', 'scale.1.x'):
         with pytest.raises(ValueError, match=f"{key}='abc': the configuration has a number"):
             apply_options(cfg, {key: 'abc'})
     cfg.optim_wrapper = dict(loss_scale=512.0)
+    cfg.encoder = dict(pretrained=True)
+    with pytest.raises(ValueError, match="pretrained='yes': the configuration has True or False"):
+        apply_options(cfg, {'encoder.pretrained': 'yes'})
+    for weights in ('vit.pth', 'https://x.org/vit', 'package:vit/file'):
+        apply_options(cfg, {'encoder.pretrained': weights})
+        assert cfg.encoder.pretrained == weights
+        cfg.encoder.pretrained = True
     cfg.blocks = dict(layer1=1)
     remarks = apply_options(cfg, {'optim_wrapper.loss_scale': 'dynamic', 'blocks.layer2': 2})
     assert cfg.blocks.layer2 == 2
