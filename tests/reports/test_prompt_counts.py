@@ -72,6 +72,7 @@ def test_counts_pictures_and_plots(tmp_path: Path, capsys: pytest.CaptureFixture
     tasks = read_counts(tmp_path)
     assert [one.task for one in tasks] == [0, 1]
     assert np.array_equal(tasks[1].counts, expected)
+    assert np.allclose(tasks[1].shares.sum(axis=1), 200)  # two prompts an image
     assert [np.asarray(Image.open(p)).shape for p in tasks[1].pictures] == [(4, 8, 3)] * 4
     shown = np.asarray(Image.open(tasks[1].pictures[2])).astype(float)
     pixels = model.tuning.pictures()[2].permute(1, 2, 0).numpy()

@@ -7,7 +7,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from tests.tuning.toys import ALONE_ON, METHODS, VIT, images
+from tests.tuning.toys import ALONE_ON, METHODS, VIT, images, loss_of
 from vitadapter_dense.checkpoints.checked_loading import WeightsError, check_fit, compare
 
 TUNED = dict(type='TunedBackbone')
@@ -29,7 +29,7 @@ def test_every_method_trains_what_is_used(kind):
     of_convolutions = {name for name, kinds in ALONE_ON.items() if 'vit' not in kinds}
     for name in (None, *(name for name in METHODS if name not in of_convolutions)):
         model = early(kind, METHODS.get(name)).train()
-        total = sum(level.square().sum() for level in model(images()))
+        total = loss_of(model)
         if total.requires_grad:
             total.backward()
         idle = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]

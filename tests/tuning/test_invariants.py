@@ -15,7 +15,16 @@ from mmengine.model import revert_sync_batchnorm
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tests.tuning.toys import METHODS, build, images, layer_calls, loss_of, pairs, train_steps
+from tests.tuning.toys import (
+    INPUT_PROMPTS,
+    METHODS,
+    build,
+    images,
+    layer_calls,
+    loss_of,
+    pairs,
+    train_steps,
+)
 from vitadapter_dense.checkpoints.checked_loading import hash_of, load_checked, read_checkpoint
 from vitadapter_dense.tuning import Tuning
 from vitadapter_dense.tuning.delta import complete_state_dict, frozen_names, make_delta, notes
@@ -23,7 +32,11 @@ from vitadapter_dense.tuning.delta import complete_state_dict, frozen_names, mak
 FAST = {'resnet', 'swin', 'convnext', 'vit', 'vitadapter'}
 IN_EVERY_BLOCK = {'full', 'bias', 'norm', 'lora', 'ssf', 'adapter'}
 CASES = [
-    pytest.param(method, backbone, marks=[] if backbone in FAST else [pytest.mark.slow])
+    pytest.param(
+        method,
+        backbone,
+        marks=[] if backbone in FAST and method not in INPUT_PROMPTS else [pytest.mark.slow],
+    )
     for method, backbone in pairs()
 ]
 

@@ -116,6 +116,8 @@ CONVOLUTIONAL = {'resnet', 'convnext', 'regnet'}
 ALONE_ON = dict(
     vpt_pad=CONVOLUTIONAL | {'timm_swin', 'mmseg_swin'},
     vpt_channel=TRANSFORMERS | CONVOLUTIONAL,
+    # MMSegmentation's Swin is MMDetection's
+    **dict.fromkeys(INPUT_PROMPTS, TRANSFORMERS - {'mmseg_swin'}),
 )
 IN_BLOCKS = {'adaptformer', 'mona', 'convpass', *(name for name in METHODS if 'vpt' in name)}
 IN_BLOCKS |= INPUT_PROMPTS

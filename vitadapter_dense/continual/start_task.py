@@ -22,3 +22,15 @@ def start_task(model: nn.Module, index: int, *, keep: bool = False) -> None:
         module.start_task(index)
     if keep:
         model.load_state_dict(before)
+
+
+def check_tasks(model: nn.Module, count: int) -> None:
+    """Calls ``check_tasks(count)`` of every module that has it: it raises if it is not for so many.
+
+    Args:
+        model: without its wrappers.
+        count: of all tasks of the sequence.
+    """
+    for module in model.modules():
+        if hasattr(module, 'check_tasks'):
+            module.check_tasks(count)

@@ -16,7 +16,7 @@ from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.continual.old_model import OldModel
 from vitadapter_dense.continual.schedule import ClassSchedule
 from vitadapter_dense.continual.settings import ContinualSettings, read_settings
-from vitadapter_dense.continual.start_task import start_task
+from vitadapter_dense.continual.start_task import check_tasks, start_task
 
 RECORD = 'continual'  # in a checkpoint's `meta`: its task, and the groups
 
@@ -57,6 +57,7 @@ class TaskHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Prepares the model, which has the weights of the last task or of a resumed checkpoint."""
         model = runner.bare_model
+        check_tasks(model, len(self.schedule.groups))
         if self.settings.looks_back and self.task > 0:
             self._old = OldModel(
                 model,

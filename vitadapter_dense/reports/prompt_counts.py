@@ -136,13 +136,21 @@ class PromptCounts(NamedTuple):
         task: its number, -1 without tasks.
         classes: names.
         counts: ``(classes, prompts)``.
+        top_k: prompts that an image gets.
         pictures: a file a prompt, where they are images.
     """
 
     task: int
     classes: tuple[str, ...]
     counts: np.ndarray
+    top_k: int
     pictures: tuple[Path, ...]
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Percent of a class's images that got a prompt; NaN for a class without images."""
+        with np.errstate(invalid='ignore'):
+            return 100 * self.top_k * self.counts / self.counts.sum(axis=1, keepdims=True)
 
 
 def write_counts(
@@ -161,7 +169,11 @@ def write_counts(
         with write_output(folder / names[-1], command=_COMMAND) as partial:
             image.save(partial, format='PNG')
     record = dict(
-        task=int(pool.task), classes=list(classes), counts=counts.tolist(), pictures=names
+        task=int(pool.task),
+        classes=list(classes),
+        counts=counts.tolist(),
+        top_k=pool.top_k,
+        pictures=names,
     )
     with write_output(folder / FILE, command=_COMMAND) as partial:
         partial.write_text(json.dumps(record))
@@ -181,6 +193,7 @@ def read_counts(folder: str | Path) -> list[PromptCounts]:
             record['task'],
             tuple(record['classes']),
             np.array(record['counts']),
+            record['top_k'],
             tuple(file.parent / name for name in record['pictures']),
         )
         if own.task in found:

@@ -15,12 +15,6 @@ from vitadapter_dense.reports.prompt_counts import PromptCounts
 _PICTURE = 0.32  # inches of a prompt's side
 
 
-def shares(counts: np.ndarray) -> np.ndarray:
-    """Counts ``(classes, prompts)`` in percent of each class's choices; NaN where it has none."""
-    with np.errstate(invalid='ignore'):
-        return 100 * counts / counts.sum(axis=1, keepdims=True)
-
-
 def heat_map(tasks: Sequence[PromptCounts]) -> Figure:
     """A map for each task: classes by prompts, with the prompts' pictures above the columns.
 
@@ -32,7 +26,7 @@ def heat_map(tasks: Sequence[PromptCounts]) -> Figure:
     figure = Figure(figsize=(width * len(tasks) + 3, height + 2), layout='constrained')
     axes = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
     for plot, task in zip(axes, tasks, strict=True):
-        shown = plot.imshow(shares(task.counts)[seen], cmap='Blues', vmin=0, vmax=100)
+        shown = plot.imshow(task.shares[seen], cmap='Blues', vmin=0, vmax=100)
         plot.set_aspect('auto')
         plot.set_xlabel('prompt')
         title = f'after task {task.task}' if task.task >= 0 else 'choices'
@@ -49,7 +43,7 @@ def heat_map(tasks: Sequence[PromptCounts]) -> Figure:
             )
     names = [tasks[0].classes[label] for label in seen]
     name_ticks(axes[0].yaxis, range(len(seen)), names)
-    figure.colorbar(shown, ax=list(axes), label='% of the choices for the class')
+    figure.colorbar(shown, ax=list(axes), label='% of the images', pad=0.01)
     return figure
 
 
@@ -57,23 +51,25 @@ def class_bars(tasks: Sequence[PromptCounts], name: str) -> Figure:
     """How often each prompt served a class, a bar a task.
 
     Raises:
-        ValueError: there is no such class.
+        ValueError: there is no such class, or no evaluation has seen it.
     """
     classes = tasks[0].classes
     if name not in classes:
         raise ValueError(f'there is no class {name!r}; choose of {", ".join(classes)}')
     label = classes.index(name)
+    tasks = [task for task in tasks if task.counts[label].any()]
+    if not tasks:
+        raise ValueError(f'no evaluation has seen an image of {name!r}')
     prompts = tasks[0].counts.shape[1]
     figure = Figure(figsize=(0.5 * prompts + 3, 3.6), layout='constrained')
     plot = figure.subplots()
     width = 0.8 / len(tasks)
     for number, task in enumerate(tasks):
         places = np.arange(prompts) + (number - (len(tasks) - 1) / 2) * width
-        values = np.nan_to_num(shares(task.counts)[label])
-        plot.bar(places, values, width, label=f'after task {task.task}')
+        plot.bar(places, task.shares[label], width, label=f'after task {task.task}')
     plot.set_xticks(range(prompts))
     plot.set_xlabel('prompt')
-    plot.set_ylabel('% of the choices')
+    plot.set_ylabel('% of its images')
     plot.set_title(plot_text(name))
     if len(tasks) > 1:
         plot.legend()

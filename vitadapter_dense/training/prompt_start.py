@@ -22,9 +22,9 @@ from vitadapter_dense.tuning.prompt_pool import PromptPool
 class PromptStartHook(Hook):
     """Gives pools with ``start='images'`` theirs, once: a checkpoint tells that it has been done.
 
-    They are evenly spaced in the training data, as its pipeline and the model's preprocessing show
-    them in training. The random state of the run does not notice. `DenseRunner` registers it by
-    itself.
+    They are drawn from the training data with the run's seed, each at most once, and look as the
+    data's pipeline and the model's preprocessing make them. The random state of the run does not
+    notice. `DenseRunner` registers it by itself.
 
     Raises:
         SettingsError: the training data has fewer images than a pool has slots.
@@ -48,13 +48,13 @@ class PromptStartHook(Hook):
 
 @torch.no_grad()
 def training_images(model: nn.Module, dataset: Any, count: int, *, seed: int) -> list[Tensor]:
-    """Evenly spaced images ``(3, H, W)`` of a data set, as the model sees them in training.
+    """Images ``(3, H, W)`` drawn from a data set, as the model sees them in training.
 
     Args:
         model: whose preprocessing is used.
         dataset: what the training loader reads.
         count: how many.
-        seed: of the pipeline's random steps, below 2**63.
+        seed: of the draw and of the pipeline's random steps, below 2**63.
 
     Raises:
         SettingsError: there are fewer.
@@ -66,8 +66,7 @@ def training_images(model: nn.Module, dataset: Any, count: int, *, seed: int) ->
         )
     images = []
     with seeded(seed):
-        for number in range(count):
-            sample = dataset[number * len(dataset) // count]
-            batch = model.data_preprocessor(pseudo_collate([sample]), training=False)
+        for index in torch.randperm(len(dataset))[:count].tolist():
+            batch = model.data_preprocessor(pseudo_collate([dataset[index]]), training=False)
             images.append(batch['inputs'][0])
     return images

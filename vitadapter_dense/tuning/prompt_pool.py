@@ -49,9 +49,9 @@ class PromptPool(InputPrompts):
         slots_per_task: masks that give each task slots of its own, so many. The others rest; in
             evaluation those of all tasks so far are open. ``None``: all are every task's.
         transfer: a task's slots start as those that the last task has trained.
-        start: ``'uniform'`` in -1 to 1, ``'zero'``, or ``'images'``, evenly spaced ones of the
-            training data of the first task (by ``PromptStartHook``, which ``DenseRunner``
-            registers, or :meth:`start_from`).
+        start: ``'uniform'`` in -1 to 1, ``'zero'``, or ``'images'``, drawn from the training data
+            of the first task (by ``PromptStartHook``, which ``DenseRunner`` registers, or
+            :meth:`start_from`).
         image_size: the prompts are images with sides of so many pixels, which the frozen patch
             embedding makes tokens of. ``None``: they are tokens; with ``start='images'`` the
             images' pixels are the tokens' numbers.
