@@ -153,6 +153,8 @@ def test_every_config_of_a_classifier_is_built(file: Path) -> None:
     cfg = Config.fromfile(file)
     model = build_model_on_meta(cfg)
     assert model.head.fc.in_features == model.neck.in_channels == model.backbone.embed_dim
+    if file.parent.name == 'continual':  # those names say what protects a sequence
+        return
     kinds = [kind for end, kind in METHODS.items() if file.stem.endswith(end)]
     assert [cfg.model.backbone.get('tuning', {}).get('type')] == (kinds or [None])
     if kinds:
