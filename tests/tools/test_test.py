@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 import shutil
+from collections import defaultdict
 from pathlib import Path
 
 import cv2
@@ -33,7 +34,7 @@ def test_best_checkpoint_is_scored_and_drawn_on_other_data(
 ) -> None:
     out = tmp_path / 'metrics.json'
     arguments = ['--data-root', tiny_task.data, '--work-dir', tmp_path, '--out', out, '--show-dir']
-    arguments.append('--report')
+    arguments += ['--report', '--by-frequency']
     metrics, printed = run_tool('test.py', moved_config, tiny_task.work_dir, *arguments)
 
     lines = scalar_files(tiny_task.work_dir)[0].read_text().splitlines()
@@ -60,6 +61,17 @@ def test_best_checkpoint_is_scored_and_drawn_on_other_data(
     table = (tmp_path / 'report' / 'metrics_by_class.csv').read_text().splitlines()
     by_class = [float(row.split(',')[1]) for row in table[1:]]
     assert np.mean(by_class) == pytest.approx(metrics['coco/bbox_mAP'], abs=6e-4)
+    objects = json.loads((tiny_task.data / 'annotations' / 'instances_train.json').read_text())
+    pairs = {(one['category_id'], one['image_id']) for one in objects['annotations']}
+    groups = defaultdict(list)
+    for row, category in zip(table[1:], objects['categories'], strict=True):
+        number = sum(category['id'] == kind for kind, _ in pairs)
+        assert row.startswith(category['name'])
+        assert int(row.split(',')[-1]) == number
+        group = 'rare' if number <= 10 else 'common' if number <= 100 else 'frequent'
+        groups[group].append(float(row.split(',')[1]))
+    for group, values in groups.items():
+        assert metrics[f'coco/bbox_mAP_{group}'] == pytest.approx(np.mean(values), abs=6e-4)
     rows = (tmp_path / 'report' / 'confusion_matrix.csv').read_text().splitlines()
     counts = np.array([[int(cell) for cell in row.split(',')[1:]] for row in rows[1:]])
     content = json.loads((tiny_task.data / 'annotations' / 'instances_val.json').read_text())

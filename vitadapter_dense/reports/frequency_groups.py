@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -103,8 +104,12 @@ class FrequencyGroupsHook(Hook):
 
     def _add(self, metrics: dict[str, Any] | None) -> None:
         found: Mapping[str, Sequence[float]] = self._precisions.values
-        counts = self.counts_of(self._precisions.classes)
+        counts, added = self.counts_of(self._precisions.classes), {}
         for column, name in _AP.items():
-            if metrics is not None and column in found:
+            if column in found:
                 means = group_means(found[column], counts, FREQUENCIES)
-                metrics.update({f'{name}_{group}': value for group, value in means.items()})
+                added |= {f'{name}_{group}': value for group, value in means.items()}
+        told = [added]
+        broadcast_object_list(told)  # the first process alone evaluates
+        if metrics is not None:
+            metrics.update(told[0])
