@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch import nn
@@ -32,7 +35,13 @@ def starting_model(cfg: Config, *, seed: int = 0) -> nn.Module:
     for module in model.modules():
         if cfg.get('load_from') and hasattr(module, 'pretrained'):
             module.skip_pretrained = True
-    model.init_weights()
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # MMEngine tells how every parameter starts
+    try:
+        model.init_weights()
+    finally:
+        logger.setLevel(level)
     if cfg.get('load_from'):
         content = read_checkpoint(cfg.load_from)
         state = complete_state_dict(model, content, cfg.load_from)
