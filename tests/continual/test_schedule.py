@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from vitadapter_dense.continual import make_schedule
 from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.continual.metrics import summarize
-from vitadapter_dense.continual.results import matrix_of
+from vitadapter_dense.continual.results import matrix_of, results_of, summary_lines, write_results
 from vitadapter_dense.continual.settings import read_settings
 
 CLASSES = ('ground', 'a', 'b', 'c', 'd', 'e')
@@ -86,3 +89,26 @@ def test_the_three_formulas_of_forgetting_differ() -> None:
     one = summarize(matrix_of([[50]]))
     assert one['average'] == 50
     assert np.isnan(one['forgetting_from_best'])
+
+
+def test_results_of_several_seeds_are_means_with_their_range(tmp_path: Path) -> None:
+    groups = dict(base=60.0, old=60.0, new=float('nan'), all=70.0)
+    results = [
+        results_of([dict(row=[70.0], groups=groups), dict(row=row, groups=groups)], joint=False)
+        for row in ([50.0, 80.0], [60.0, 90.0])
+    ]
+    facts = dict(metric='accuracy', groups=[['a'], ['b']], seeds=[0, 1])
+    write_results(tmp_path, results, facts)
+    written = json.loads((tmp_path / 'results.json').read_text())
+    assert written['matrix'] == [[70, None], [55, 85]]
+    assert written['summary']['forgetting_from_best'] == dict(mean=15, least=10, most=20)
+    assert (tmp_path / 'matrix.csv').read_text().splitlines() == [
+        'after task,task 0,task 1',
+        '0,70.0,',
+        '1,55.0,85.0',
+    ]
+    joint = results_of([dict(row=[50.0, 80.0], groups=groups)], joint=True)
+    assert joint['summary'] == dict(average=65)
+    lines = summary_lines(results)
+    assert '15.00  (10.00 to 20.00)' in '\n'.join(lines)
+    assert lines[-1].endswith('base 60.00, old 60.00, all 70.00')
