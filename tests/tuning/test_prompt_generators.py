@@ -48,6 +48,7 @@ def test_each_loss_reaches_the_parameters(tuning: dict[str, Any]) -> None:
     torch.testing.assert_close(found.divergence, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('tuning', [VAE, CLS, POOLED])
 def test_gradients_of_an_evaluation_are_finite_differences(tuning: dict[str, Any]) -> None:
     drawn = torch.Generator().manual_seed(3)
@@ -71,7 +72,14 @@ def step(model: nn.Module, seed: int) -> dict[str, float]:
     return {name: value.item() for name, value in losses.items()}
 
 
-@pytest.mark.parametrize('tuning', [VAE, CLS, dict(POOLED, generator=dict(CLS, lwf_weight=10.0))])
+@pytest.mark.parametrize(
+    'tuning',
+    [
+        pytest.param(VAE, marks=pytest.mark.slow),
+        CLS,
+        pytest.param(dict(POOLED, generator=dict(CLS, lwf_weight=10.0)), marks=pytest.mark.slow),
+    ],
+)
 def test_the_last_tasks_generator_holds_this_tasks(tuning: dict[str, Any]) -> None:
     if 'pool' not in tuning:
         tuning = dict(tuning, lwf_weight=10.0)
@@ -115,6 +123,9 @@ BAD = {
     'no CLS': (dict(CLS, query='cls'), "no CLS token; set query='mean'"),
     'another type': (dict(POOLED, generator=dict(type='LoRA')), 'VAEPromptGenerator or'),
     'a pool too small': (dict(POOLED, pool=dict(POOL, top_k=4)), 'size=3, top_k=4'),
+    'no pool': (dict(POOLED, pool=dict(type='LoRA')), r'give options of PromptPool, dict\(size'),
+    'no latent': (dict(VAE, latent=0), r'width=4, latent=0\): both are at least 1'),
+    'no tokens': (dict(VAE, length=-3), r'length=-3\): give at least one'),
     'no such option': (dict(POOLED, pool=dict(POOL, sise=3)), "no option 'sise'"),
 }
 

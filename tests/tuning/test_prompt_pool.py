@@ -67,7 +67,15 @@ def seen_by(plain: nn.Module, batch: Tensor) -> Tensor:
     return out[0].flatten(1, -2).mean(1)
 
 
-@pytest.mark.parametrize('backbone', ['vit', 'vitadapter', 'timm_swin', 'swin'])
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        'vit',
+        'vitadapter',
+        pytest.param('timm_swin', marks=pytest.mark.slow),
+        pytest.param('swin', marks=pytest.mark.slow),
+    ],
+)
 @torch.no_grad()
 def test_a_query_is_what_the_untuned_encoder_sees(backbone: str) -> None:
     plain, tuned = build(backbone), build(backbone, POOL)
@@ -171,7 +179,7 @@ def test_a_task_trains_its_own_slots_alone(transfer: bool) -> None:
     [
         (dict(length=3), 'vit', (4, 8)),  # the pixels are the numbers of three tokens of 32
         (dict(image_size=32), 'vit', (32, 32)),
-        (dict(image_size=8), 'timm_swin', (8, 8)),
+        pytest.param(dict(image_size=8), 'timm_swin', (8, 8), marks=pytest.mark.slow),
     ],
 )
 def test_prompts_start_as_images(
@@ -183,8 +191,9 @@ def test_prompts_start_as_images(
         model.train()(images())
     model.eval()(images())  # a model without weights may be evaluated
     given = [torch.rand(3, 40 + n, 30) for n in range(6)]
-    with pytest.raises(ValueError, match='given 5 images'):
-        pool.start_from(given[:5])
+    for wrong in (given[:5], [image[:1] for image in given]):
+        with pytest.raises(ValueError, match=f'given {len(wrong)} images of .*of three colours'):
+            pool.start_from(wrong)
     assert pool.images_needed == 6
     pool.start_from(given)
     assert pool.images_needed == 0
@@ -202,6 +211,8 @@ def test_prompts_start_as_images(
 BAD = {
     'top_k more than size': (dict(size=4, top_k=5), 'size=4, top_k=5.*set top_k=4 or less'),
     'top_k more than slots': (dict(slots_per_task=1), 'slots_per_task=1, top_k=2.*set top_k=1'),
+    'a negative weight': (dict(key_weight=-1.0), 'key_weight=-1.0.*0 or more'),
+    'no length': (dict(length=0), r'length=0\): give at least one token'),
     'no query': (dict(query='sum'), "query='sum'.*cls, mean, max"),
     'no CLS token': (dict(query='cls'), "no CLS token; set query='mean'.*keep_prefix_tokens"),
     'transfer to nothing': (dict(transfer=True), 'set slots_per_task'),

@@ -81,6 +81,8 @@ def image_shape(
     Raises:
         ValueError: they do not fit.
     """
+    if length is not None and length < 1:
+        raise ValueError(f'{method}(length={length}): give at least one token')
     if image_size is None:
         length = LENGTH if length is None else length
         if not as_image:

@@ -39,19 +39,32 @@ class PromptGenerator(InputPrompts):
     """A variational autoencoder whose output is an image's prompts.
 
     Args:
+        width: of its layers.
+        latent: width of the latent.
         reconstruction_weight: of the mean squared error of what it encodes.
         divergence_weight: of the latents' divergence from a standard normal distribution.
         lwf_weight: of the mean squared difference from the prompts that the generator made at the
             end of the last task; 0 keeps no copy of it.
 
     Raises:
-        ValueError: a negative weight.
+        ValueError: a negative weight, or no width.
     """
 
     def __init__(
-        self, *, reconstruction_weight: float, divergence_weight: float, lwf_weight: float
+        self,
+        *,
+        width: int,
+        latent: int,
+        reconstruction_weight: float,
+        divergence_weight: float,
+        lwf_weight: float,
     ) -> None:
         super().__init__()
+        if width < 1 or latent < 1:
+            raise ValueError(
+                f'{type(self).__name__}(width={width}, latent={latent}): both are at least 1'
+            )
+        self.width, self.latent = width, latent
         weights = dict(
             reconstruction_weight=reconstruction_weight,
             divergence_weight=divergence_weight,
@@ -123,7 +136,7 @@ class VAEPromptGenerator(PromptGenerator):
         lwf_weight: of the difference from what the last task's generator makes; 0: none.
 
     Raises:
-        ValueError: a negative weight, or prompts that do not fit the backbone.
+        ValueError: a negative weight, no width, or prompts that do not fit the backbone.
     """
 
     reads_tokens = False
@@ -140,12 +153,13 @@ class VAEPromptGenerator(PromptGenerator):
         lwf_weight: float = 0.0,
     ) -> None:
         super().__init__(
+            width=width,
+            latent=latent,
             reconstruction_weight=reconstruction_weight,
             divergence_weight=divergence_weight,
             lwf_weight=lwf_weight,
         )
         self.length, self.image_size = length, image_size
-        self.width, self.latent = width, latent
 
     def network(self, host: Host) -> PromptAutoencoder:
         """An autoencoder of images in the size of the prompts."""
@@ -182,7 +196,7 @@ class ClsPromptGenerator(PromptGenerator):
         lwf_weight: of the difference from what the last task's generator makes; 0: none.
 
     Raises:
-        ValueError: a negative weight, or a query that the backbone cannot give.
+        ValueError: a negative weight, no width or length, or a query that the backbone cannot give.
     """
 
     def __init__(
@@ -197,6 +211,8 @@ class ClsPromptGenerator(PromptGenerator):
         lwf_weight: float = 0.0,
     ) -> None:
         super().__init__(
+            width=width,
+            latent=latent,
             reconstruction_weight=reconstruction_weight,
             divergence_weight=divergence_weight,
             lwf_weight=lwf_weight,
@@ -205,7 +221,6 @@ class ClsPromptGenerator(PromptGenerator):
         if length < 1:
             raise ValueError(f'ClsPromptGenerator(length={length}): give at least one token')
         self.num_tokens, self.query = length, query
-        self.width, self.latent = width, latent
 
     def network(self, host: Host) -> PromptAutoencoder:
         """An autoencoder of vectors."""
@@ -228,20 +243,22 @@ class PooledPromptGenerator(InputPrompts):
         generator: config of a generator, with its type.
 
     Raises:
-        ValueError: another type of generator, or options that do not fit.
+        ValueError: another type of pool or generator, or options that do not fit.
     """
 
     def __init__(self, pool: dict[str, Any], generator: dict[str, Any]) -> None:
         super().__init__()
-        kind = generator.get('type')
-        kind = MODELS.get(kind) if isinstance(kind, str) else kind
-        if not (isinstance(kind, type) and issubclass(kind, PromptGenerator)):
+        if not isinstance(pool, dict) or pool.get('type', 'PromptPool') != 'PromptPool':
             raise ValueError(
-                f'PooledPromptGenerator(generator={generator}): its type is VAEPromptGenerator or '
-                f'ClsPromptGenerator'
+                f'PooledPromptGenerator(pool={pool!r}): give options of PromptPool, dict(size=10)'
             )
         self.pool = build_tuning(dict(pool, type='PromptPool'))
         self.generator = build_tuning(generator)
+        if not isinstance(self.generator, PromptGenerator):
+            raise ValueError(
+                f'PooledPromptGenerator(generator={generator!r}): its type is VAEPromptGenerator '
+                f'or ClsPromptGenerator'
+            )
 
     def build(self, host: Host) -> None:
         """Both."""

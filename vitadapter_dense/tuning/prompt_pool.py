@@ -78,8 +78,11 @@ class PromptPool(InputPrompts):
         check_query(self, query)
         if start not in _STARTS:
             raise ValueError(f'PromptPool(start={start!r}): it is one of {", ".join(_STARTS)}')
-        if top_k < 1 or (length is not None and length < 1):
-            raise ValueError(f'PromptPool(top_k={top_k}, length={length}): both are at least 1')
+        if top_k < 1 or key_weight < 0:
+            raise ValueError(
+                f'PromptPool(top_k={top_k}, key_weight={key_weight}): an image gets one prompt at '
+                f'least, and the weight is 0 or more'
+            )
         among = size if slots_per_task is None else slots_per_task
         if not top_k <= among <= size:
             what = f'size={size}' + ('' if among == size else f', slots_per_task={among}')
@@ -168,12 +171,14 @@ class PromptPool(InputPrompts):
             images: ``(3, H, W)`` each, one for each slot.
 
         Raises:
-            ValueError: another number of images, or a pool that does not start so.
+            ValueError: other images, or a pool that does not start so.
         """
-        if self.start != 'images' or len(images) != self.size:
+        colours = {len(image) for image in images}
+        if self.start != 'images' or len(images) != self.size or colours != {3}:
             raise ValueError(
                 f'PromptPool(size={self.size}, start={self.start!r}) was given {len(images)} '
-                f"images: with start='images' it takes one for each of its slots"
+                f"images of {colours} colours: with start='images' it takes one of three colours "
+                f'for each of its slots'
             )
         pixels = self.shape.of_images(images).to(self.prompts.own)
         self.prompts.put(pixels.reshape(self.size, *self.shape.stored), self.task)
