@@ -39,7 +39,8 @@ class Objects:
     @cached_property
     def name(self) -> str:
         """Tells objects and folds from others."""
-        text = repr([self.classes, self.files, self.boxes.tolist(), self.folds.tolist()])
+        files = [Path(file).name for file in self.files]  # wherever they lie
+        text = repr([self.classes, files, self.boxes.tolist(), self.folds.tolist()])
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
