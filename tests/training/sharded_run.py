@@ -301,6 +301,20 @@ class Reaching(TinyModel):
         return dict(loss=loss)
 
 
+class LeftOut(TinyModel):
+    """A toy with a neck that the first process alone uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.neck = nn.Linear(8, 8)
+
+    def forward(self, inputs: Tensor, label: Tensor, mode: str = 'loss'):
+        features = self.backbone(inputs)
+        if os.environ['RANK'] == '0':
+            features = features + self.neck(features)
+        return dict(loss=(self.head(features).squeeze(-1) - label).square().mean())
+
+
 def refusals(folder: Path) -> dict[str, Any]:
     """What bad input gets, by name: the message and the seconds."""
     found: dict[str, Any] = {}
@@ -330,10 +344,13 @@ def refusals(folder: Path) -> dict[str, Any]:
     with refused('reaching', SettingsError):
         go('reaching', Reaching)
     go('together', Reaching, wrapper=dict(keep_together=['head']), length=1)
+    go('left out', LeftOut, wrapper=dict(find_unused_parameters=True), length=1)
     with refused('precision', SettingsError):
         go('precision', wrapper=dict(param_dtype='bfloat16'))
-    with refused('with_cp', SettingsError):
+    with refused('with_cp', ValueError):
         go('with_cp', wrapper=dict(with_cp=True))
+    with refused('argument', ValueError):
+        go('argument', wrapper=dict(parm_dtype='bfloat16'))
     version = torch.__version__
     with refused('versions', RuntimeError):
         torch.__version__ = '2.0.0' if rank else version

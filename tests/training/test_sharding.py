@@ -24,6 +24,7 @@ REFUSED = dict(
     reaching='uses weights of another .*keep_together',
     precision='needs autocast .*--amp bfloat16',
     with_cp='this model has none',
+    argument='parm_dtype: FullySharded takes param_dtype, ',
     versions=r'process 1 on \S+ has torch 2.0.0, process 0 ',
     **{
         'no folder': 'is not beside it: keep the two together',

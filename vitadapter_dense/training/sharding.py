@@ -9,6 +9,7 @@ encoder's blocks, the interactions, stages of other backbones, necks and heads; 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -60,13 +61,13 @@ class FullySharded(nn.Module):
         reshard_after_forward: let go of blocks' weights between forward and backward pass. Heads
             keep theirs: the backward pass begins with them.
         with_cp: recompute units in the backward pass: switches on every ``with_cp`` of the model.
-        find_unused_parameters: parts may be left out by one process and used by another; what none
-            uses then has a gradient of zero.
+        find_unused_parameters: heads, or parts of them, may be used by one process and left out by
+            another; necks and heads are no units then, and what none uses has a gradient of zero.
         keep_together: names of modules that are no units of their own, because others use their
             weights.
 
     Raises:
-        SettingsError: a part that cannot be sharded, or a setting that fits nothing.
+        ValueError: a setting that is unknown or fits nothing.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class FullySharded(nn.Module):
     ) -> None:
         super().__init__()
         if param_dtype not in (None, 'bfloat16') or reduce_dtype not in ('float32', 'bfloat16'):
-            raise SettingsError(
+            raise ValueError(
                 f'param_dtype={param_dtype!r} reduce_dtype={reduce_dtype!r}: FullySharded takes '
                 "None or 'bfloat16' for the weights, and 'float32' or 'bfloat16' for the gradients"
             )
@@ -118,6 +119,9 @@ class FullySharded(nn.Module):
         warnings.filterwarnings('ignore', r'FSDP2-wrapped module \(FSDPInteraction\) returned')
         model, device = self._bare(), get_device()
         units = dict(units_of(model, keep_together=self.keep_together))
+        heads = set(heads_of(model))
+        if self.find_unused_parameters:  # a process that leaves one out would not gather it
+            units = {name: unit for name, unit in units.items() if unit not in heads}
         check_parts(model, units)
         self.mesh = init_device_mesh(device, (torch.distributed.get_world_size(),))
         exact = MixedPrecisionPolicy(reduce_dtype=getattr(torch, self.reduce_dtype))
@@ -125,7 +129,7 @@ class FullySharded(nn.Module):
         if self.param_dtype is not None:
             types = dict(param_dtype=getattr(torch, self.param_dtype), output_dtype=torch.float32)
             mixed = dataclasses.replace(exact, **types)
-        heads, blocks = set(heads_of(model)), set(blocks_of(units))
+        blocks = set(blocks_of(units))
         for unit in (*units.values(), model):
             _share_first(unit, device)
             fully_shard(
@@ -245,7 +249,7 @@ def _share_first(unit: nn.Module, device: str) -> None:
 def _recompute(model: nn.Module) -> None:
     modules = [module for module in model.modules() if hasattr(module, 'with_cp')]
     if not modules:
-        raise SettingsError(
+        raise ValueError(
             'with_cp=True of FullySharded switches on the with_cp of encoders and interactions, '
             'and this model has none; leave it out'
         )
@@ -299,7 +303,14 @@ def wrap_sharded(
         wrapper: the wrapper's configuration.
         sync_bn: whose synchronised batch norm takes the place of batch norm, on a GPU.
         find_unused_parameters: as the configuration of the run says.
+
+    Raises:
+        ValueError: an unknown argument in the configuration.
     """
+    known = list(inspect.signature(FullySharded).parameters)[1:]
+    for name in wrapper:
+        if name not in ('type', *known):
+            raise ValueError(f'model_wrapper_cfg.{name}: FullySharded takes {", ".join(known)}')
     if get_device() == 'cpu':
         model = without_sync_bn(model, sync_bn)
     elif sync_bn is not None:
