@@ -96,19 +96,16 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 
 @pytest.mark.slow
 def test_a_segmentor_that_slides(segmentor, tmp_path):
-    """All sizes; the copied predictor finds what `Predictor` finds; gathers find it too."""
+    """All sizes; the copied predictor finds what `Predictor` finds."""
     needs_onnx()
     import onnx
 
     config, checkpoint, images = segmentor
     out = tmp_path / 'seg.onnx'
-    _, said = run_tool(
-        'export.py', config, checkpoint, '--out', out, '--size', 'dynamic', '--gather'
-    )
+    _, said = run_tool('export.py', config, checkpoint, '--out', out, '--size', 'dynamic')
     assert said.count('logits') == 4
     nodes = onnx.load(out).graph.node
     assert {node.domain for node in nodes} == {''}
-    assert 'GridSample' not in {node.op_type for node in nodes}
 
     from vitadapter_dense.inference.exported import ExportedPredictor
 
@@ -144,23 +141,15 @@ def test_a_detector(tiny_task, tmp_path):
     assert found.masks.shape == expected.masks.shape
 
 
-@pytest.mark.slow
-def test_a_package_keeps_the_operators(segmentor, tmp_path):
-    config, checkpoint, _ = segmentor
-    out = tmp_path / 'seg.pt2'
-    run_tool('export.py', config, checkpoint, '--out', out, '--format', 'pt2')
-    about = json.loads((tmp_path / 'seg.pt2.json').read_text())
-    assert about['needs'] == ['msda', 'torchvision']
-    assert about['input']['size'] == about['window']['size'] == [64, 64]
-    program = torch.export.load(out)
-    assert any('ms_deform_attn_fused' in str(node.target) for node in program.graph.nodes)
-
-
 def test_a_file_that_computes_something_else_is_not_left(segmentor, tmp_path, monkeypatch):
     from vitadapter_dense.export import exporter
 
     config, checkpoint, _ = segmentor
-    graphs = []
+    graphs, sizes = [], []
+
+    def trace(graph, inputs, given, *, apart):
+        graphs.append(graph)
+        sizes.append(given.fixed)
 
     def runner_of(kind, path):
         assert path.read_text() == kind
@@ -168,12 +157,13 @@ def test_a_file_that_computes_something_else_is_not_left(segmentor, tmp_path, mo
             lambda inputs: [1.01 * graphs[0](torch.from_numpy(inputs['images']))[0].numpy()]
         )
 
-    monkeypatch.setattr(exporter, 'trace', lambda graph, *args, **options: graphs.append(graph))
+    monkeypatch.setattr(exporter, 'trace', trace)
     monkeypatch.setattr(exporter, 'write', lambda kind, program, path, graph: path.write_text(kind))
     monkeypatch.setattr(exporter, 'runner_of', runner_of)
     out = tmp_path / 'seg.pt2'
     with pytest.raises(SystemExit, match='does not compute what the model does:\n  logits '):
         run_tool('export.py', config, checkpoint, '--out', out, '--format', 'pt2')
+    assert sizes == [(64, 64)]  # the window's, unless another one is given
     assert not list(tmp_path.glob('seg*'))
 
 

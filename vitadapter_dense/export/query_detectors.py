@@ -81,8 +81,13 @@ class DINOGraph(nn.Module):
             level_start_index=None,
             valid_ratios=ratios,
         )
-        classes, boxes = model.bbox_head(**decoded)
-        return self._chosen(classes[-1][0], boxes[-1][0], image_size)
+        classes, boxes = self._last(**decoded)
+        return self._chosen(classes, boxes, image_size)
+
+    def _last(self, hidden_states: Tensor, references: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """What the last layer says: logits `(Q, C)` and boxes `(Q, 4)`."""
+        classes, boxes = self.model.bbox_head(hidden_states, references)
+        return classes[-1][0], boxes[-1][0]
 
     def _encoded(
         self,
@@ -173,6 +178,15 @@ class DeformableDETRGraph(DINOGraph):
     """
 
     head, decoder = 'DeformableDETRHead', 'DeformableDetrTransformerDecoder'
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        expect('with_box_refine', model.with_box_refine, (True,))
+
+    def _last(self, hidden_states: Tensor, references: list[Tensor]) -> tuple[Tensor, Tensor]:
+        # The head would compute the decoder's boxes again, which ONNX's optimiser breaks on.
+        classes = self.model.bbox_head.cls_branches[len(hidden_states) - 1]
+        return classes(hidden_states[-1])[0], references[-1][0]
 
     def _promise(self, classes: Tensor) -> Tensor:
         return classes[..., 0]  # the only channel that its first stage trains
