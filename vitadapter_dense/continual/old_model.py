@@ -111,7 +111,7 @@ class OldModel:
             )
             masked = ~self._mask.to(scores.device)[:, None, None]
             sure, found = scores[0].masked_fill(masked, -torch.inf).softmax(dim=0).max(dim=0)
-            takes = (labels[0] == other) & (sure > threshold) & (found != other)
+            takes = (labels[0] == other) & (sure > threshold)
             height, width = sample.metainfo.get('img_shape', takes.shape)[:2]
             takes[height:] = False  # padding
             takes[:, width:] = False
