@@ -111,11 +111,12 @@ from vitadapter_dense.command_line.arguments import errors_as_message
 from vitadapter_dense.command_line.console import quiet_imports
 from vitadapter_dense.command_line.machine import this_machine
 from vitadapter_dense.command_line.own_config import config_text, default_config
-from vitadapter_dense.command_line.run_files import last_checkpoint, scalar_files
+from vitadapter_dense.command_line.run_files import last_checkpoint
 from vitadapter_dense.command_line.run_size import fit_run
 from vitadapter_dense.datasets.own_data import prepare
 from vitadapter_dense.datasets.own_request import Request
 from vitadapter_dense.reports.output_files import check_outputs, write_output
+from vitadapter_dense.reports.run_logs import scalar_files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
