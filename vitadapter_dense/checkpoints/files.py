@@ -83,10 +83,19 @@ def remove_partial_files(folder: str | Path) -> list[Path]:
 
 def remove_shards(path: str | Path, *, keep: str | None = None) -> None:
     """Removes the folders that belong to a checkpoint file, all or all others than ``keep``."""
-    path = Path(path)
-    for folder in path.parent.glob(f'{glob.escape(path.stem)}.????????{SHARDS_ENDING}'):
+    for folder in _shards_of(Path(path)):
         if folder.name != keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def size_of(path: str | Path) -> int:
+    """Bytes of a checkpoint, with the folder of a sharded one."""
+    files = [Path(path), *(file for folder in _shards_of(Path(path)) for file in folder.iterdir())]
+    return sum(file.stat().st_size for file in files)
+
+
+def _shards_of(path: Path) -> list[Path]:
+    return list(path.parent.glob(f'{glob.escape(path.stem)}.????????{SHARDS_ENDING}'))
 
 
 def is_local(path: str | Path, backend_args: dict[str, Any] | None = None) -> bool:

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
 from vitadapter_dense.checkpoints.checked_loading import WeightsError, hash_of, read_checkpoint
-from vitadapter_dense.checkpoints.files import is_local, write_checkpoint
+from vitadapter_dense.checkpoints.files import is_local, size_of, write_checkpoint
 from vitadapter_dense.training.hooks import AtomicCheckpointHook
 from vitadapter_dense.tuning.delta import (
     BASE,
@@ -94,7 +94,7 @@ class TunedCheckpointHook(AtomicCheckpointHook):
         )
         twin = _twin(path)
         write_checkpoint(delta, twin)
-        sizes = [Path(file).stat().st_size / 2**20 for file in (twin, path)]
+        sizes = [size_of(file) / 2**20 for file in (twin, path)]
         print_log(
             f'{twin}: {sizes[0]:.1f} MiB with what was tuned, of {sizes[1]:.1f} MiB',
             logger='current',
