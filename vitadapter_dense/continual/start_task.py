@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from vitadapter_dense.continual.errors import ScheduleError
+
 
 def start_task(model: nn.Module, index: int, *, keep: bool = False) -> None:
     """Calls ``start_task(index)`` of every module that has it.
@@ -30,7 +32,13 @@ def check_tasks(model: nn.Module, count: int) -> None:
     Args:
         model: without its wrappers.
         count: of all tasks of the sequence.
+
+    Raises:
+        ScheduleError: it is not.
     """
     for module in model.modules():
         if hasattr(module, 'check_tasks'):
-            module.check_tasks(count)
+            try:
+                module.check_tasks(count)
+            except ValueError as error:
+                raise ScheduleError(str(error)) from error
