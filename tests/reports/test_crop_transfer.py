@@ -59,6 +59,7 @@ def test_limits() -> None:
     one, other = Folds(np.array([10.0, 20.0])), Folds(np.array([24.0, 26.0]))
     assert difference(other, one) == '+10.0'
     assert difference(Folds(np.array([23.0, 25.0])), one) == 'none (+9.0)'
+    assert difference(Folds(np.array([90.0])), Folds(np.array([10.0]))) == '(+80.0)'
 
 
 def test_rate_of_the_highest_accuracy_then_the_lowest_loss() -> None:

@@ -141,6 +141,8 @@ def crop_rows(results: Mapping[Run, Result], *, reference: str = 'full') -> list
 def difference(own: Folds, base: Folds) -> str:
     """The means' difference; `none` where it is below the larger range of the folds."""
     found = own.mean - base.mean
+    if len(own.values) < 2:  # which tells nothing of how far folds are apart
+        return f'({found:+.1f})'
     told = abs(found) >= max(own.range, base.range)
     return f'{found:+.1f}' if told else f'none ({found:+.1f})'
 
