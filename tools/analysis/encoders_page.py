@@ -45,6 +45,8 @@ ENCODERS = (
     ('vit_tiny_patch16_224.augreg_in21k_ft_in1k', 'AugReg, ImageNet-21k', '*_t_augreg.py'),
     ('vit_small_patch16_384.augreg_in21k_ft_in1k', 'AugReg, ImageNet-21k', '*_s_augreg.py'),
     ('vit_base_patch16_384.augreg_in21k_ft_in1k', 'AugReg, ImageNet-21k', '*_b_augreg.py'),
+    ('vit_base_patch16_224.orig_in21k', 'ViT, ImageNet-21k', 'classifier_vit_b_in21k_*.py'),
+    ('vit_base_patch16_224.augreg_in21k', 'AugReg, ImageNet-21k', '*_vit_b_cifar100_10*.py'),
     ('vit_large_patch16_224.augreg_in21k', 'AugReg, ImageNet-21k', 'setr_pup_vit_l_*.py'),
     ('vit_large_patch16_384.augreg_in21k_ft_in1k', 'AugReg, ImageNet-21k', '*_l.py'),
     ('vit_base_patch16_224.mae', 'MAE, ImageNet-1k', '*_b_mae.py'),

@@ -1,12 +1,30 @@
 """Draws what a task sees under each protocol of continual segmentation, by what does it.
 
-python tools/pictures/continual_protocols.py docs/images/continual_protocols.png
+python tools/pictures/continual_protocols.py continual_protocols.png
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+
+# A checkout that is not installed works too; an installed package goes first.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
+
+from new_file import new_file
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('out', type=new_file, help='PNG to write')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -74,9 +92,7 @@ def draw(path: Path) -> None:
 
 def main() -> None:
     """Draws the picture."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('out', type=Path)
-    draw(parser.parse_args().out)
+    draw(parse_args().out)
 
 
 if __name__ == '__main__':
