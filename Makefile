@@ -31,7 +31,7 @@ help:
 	@echo '               CONFIG=configs/...py  another config'
 	@echo "               ARGS='...'            further arguments of tools/train.py, e.g. --data-root"
 	@echo 'make test      set up, lint, fast tests; TEST_JOBS=4 runs them in four processes (default: 2)'
-	@echo 'make test-all  set up, lint, all tests, the slow ones included (30 minutes on 2 cores)'
+	@echo 'make test-all  set up, lint, all tests, the slow ones included (20 minutes on 2 cores)'
 	@echo 'make env       set up only: .venv with everything pinned (first time: some minutes);'
 	@echo '               PYTHON=python3.12 chooses the interpreter, MMCV_OPS=compiled compiles'
 	@echo "               mmcv's own operators (10 minutes more)"
@@ -63,7 +63,7 @@ test: lint
 	@$(RUN) -m pytest -n $(TEST_JOBS) --dist loadfile -m 'not slow'
 
 test-all: lint
-	@echo '[make] all tests, the slow ones included (30 minutes at most on 2 cores)'
+	@echo '[make] all tests, the slow ones included (20 minutes on 2 cores)'
 	@$(RUN) -m pytest -n $(TEST_JOBS) --dist loadfile
 
 docs: env
