@@ -82,7 +82,7 @@ def test_every_size_of_a_tuned_segmentor_with_the_default_back_end():
 def _segmentor() -> nn.Module:
     models = pytest.importorskip('mmseg.models')
     head = dict(
-        type='FCNHead',
+        type='mmseg.FCNHead',  # whatever scope a test before has left
         in_channels=32,
         channels=8,
         num_classes=3,
