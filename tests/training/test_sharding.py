@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.fileio import LocalBackend
 
+from tests.training.toys import build_runner
 from vitadapter_dense.checkpoints.checked_loading import WeightsError, read_checkpoint
 from vitadapter_dense.checkpoints.sharded_tensors import SHARDS
+from vitadapter_dense.training.hooks import AtomicCheckpointHook
 
 ROOT = Path(__file__).parents[2]
 REFUSED = dict(
@@ -79,9 +82,42 @@ def test_shards_train_as_ddp_and_go_on_elsewhere(tmp_path):
 def test_a_table_of_contents_is_no_program(tmp_path):
     folder = tmp_path / 'epoch_1.0.shards'
     folder.mkdir()
-    call = pickle.dumps(os.getcwd)  # any function
-    (folder / '.metadata').write_bytes(call)
     path = tmp_path / 'epoch_1.pth'
     torch.save({SHARDS: dict(folder=folder.name, processes=2)}, path)
-    with pytest.raises(WeightsError, match='is refused.*getcwd'):
-        read_checkpoint(path)
+    of_class = b'cpathlib\nPosixPath\n(N}Vname\nVevil\nstb.'  # sets an attribute of all paths
+    for content, message in (
+        (pickle.dumps(os.getcwd), 'asks for posix.getcwd'),  # any function
+        (of_class, 'changes PosixPath'),
+        (pickle.dumps([1]), 'it is a list'),
+        (b'', 'EOFError'),
+    ):
+        (folder / '.metadata').write_bytes(content)
+        with pytest.raises(WeightsError, match=f'is refused.*{message}'):
+            read_checkpoint(path)
+    assert folder.name == 'epoch_1.0.shards'
+    for name in ('../elsewhere.shards', '/etc', None):
+        torch.save({SHARDS: dict(folder=name)}, path)
+        with pytest.raises(WeightsError, match='is no name of one'):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ('wrapper', 'message'),
+    [
+        (dict(type='FulySharded'), "type='FulySharded': there is no such .*'FullySharded'"),
+        (dict(type='FullySharded', parm_dtype='bfloat16'), 'parm_dtype: FullySharded takes '),
+    ],
+)
+def test_one_process_refuses_what_several_would(tmp_path, wrapper, message):
+    with pytest.raises(ValueError, match=message):
+        build_runner(tmp_path, cfg=dict(model_wrapper_cfg=wrapper))
+
+
+def test_what_a_sharded_run_left_is_removed(tmp_path):
+    hook = AtomicCheckpointHook(max_keep_ckpts=1)
+    hook.out_dir, hook.file_backend = str(tmp_path), LocalBackend()
+    folders = [tmp_path / f'epoch_{epoch}.01234567.shards' for epoch in (1, 11)]
+    for folder in folders:
+        folder.mkdir()
+    hook._remove(str(tmp_path / 'epoch_1.pth'))  # killed after the file, before its folder
+    assert [folder.exists() for folder in folders] == [False, True]

@@ -84,6 +84,11 @@ def plans(cfg: Config, args: argparse.Namespace) -> Iterator[tuple[str, tuple[Pa
                 step = planned_step(model.backbone, shape, bfloat16=args.amp)
             except (NotImplementedError, RuntimeError, TypeError) as error:
                 line = str(error).splitlines()[0]
+                if 'overflow' in line:
+                    raise ValueError(
+                        f'--batch {args.batch} of --side {args.side} are more than torch can '
+                        f'count ({line}): give less'
+                    ) from error
                 raise ValueError(
                     f'the backbone of {args.config} gives no maps without memory ({line}): such a '
                     'one, as that of EoMT, whose blocks its head runs, is not planned'

@@ -14,6 +14,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any, BinaryIO
 
 import torch
@@ -74,6 +75,9 @@ def write_shards(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
     Returns:
         The checkpoint with placeholders: what the first process writes to ``path``.
+
+    Raises:
+        OSError: in every process, if one of them cannot write, or does not see what was written.
     """
     tensors = dict(_sharded(checkpoint))
     first = torch.distributed.get_rank() == 0
@@ -93,10 +97,16 @@ def write_shards(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
         dcp.save(tensors, storage_writer=dcp.FileSystemWriter(_partial(folder)))
         if first:
             _partial(folder).rename(folder)
-    except BaseException:
+    except BaseException as error:
         if first:
             shutil.rmtree(_partial(folder), ignore_errors=True)
-        raise
+        if not isinstance(error, dcp.CheckpointException):  # which is no Exception
+            raise
+        rank, (cause, _) = next(iter(error.failures.items()))
+        raise OSError(
+            f'{str(path)!r} is not written, process {rank} cannot write its part: {cause}. Earlier '
+            'checkpoints stay'
+        ) from error
     _check_all_see(folder)
     names = {id(tensor): key for key, tensor in tensors.items()}
 
@@ -143,11 +153,11 @@ def with_shards(
     Raises:
         WeightsError: the folder is not there, not whole, or another checkpoint's.
     """
-    folder = path.with_name(checkpoint[SHARDS]['folder'])
+    folder = _named_folder(checkpoint[SHARDS], path)
     wanted = {k: v for k, v in checkpoint.items() if entries is None or k in entries}
     wanted.pop(SHARDS, None)
     reader = _Reader(folder)
-    saved = _contents(reader, folder, path)
+    saved: Mapping[str, Any] = {}
     tensors: dict[str, Tensor] = {}
 
     def make_room(place: Mapping[str, Any]) -> Tensor:
@@ -166,13 +176,33 @@ def with_shards(
             tensors[name] = empty(*shape, dtype=dtype, device_mesh=mesh, placements=[Shard(0)])
         return tensors[name]
 
-    filled = _replaced(wanted, make_room)
     try:
+        saved = _contents(reader, folder, path)
+        filled = _replaced(wanted, make_room)
         dcp.load(tensors, storage_reader=reader, no_dist=True)
-    except (dcp.CheckpointException, OSError, RuntimeError, ValueError, KeyError) as error:
-        line = str(error).strip().splitlines()[-1]
-        raise WeightsError(f'{str(folder)!r} cannot be read ({line}). Copy it again') from error
+    except WeightsError:
+        raise
+    except (dcp.CheckpointException, Exception) as error:  # of bytes that anyone may have changed
+        raise WeightsError(
+            f'{str(path)!r} and its folder {folder.name!r} cannot be read ({_line_of(error)}). '
+            'Copy both again'
+        ) from error
     return filled
+
+
+def _line_of(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
+def _named_folder(note: Mapping[str, Any], path: Path) -> Path:
+    """The folder beside a checkpoint that its note names, and no other place."""
+    name = note.get('folder')
+    if not isinstance(name, str) or Path(name).name != name or not name.endswith(SHARDS_ENDING):
+        raise WeightsError(
+            f'{str(path)!r} names {name!r} as the folder of its tensors, which is no name of one. '
+            'Copy the checkpoint again'
+        )
+    return path.with_name(name)
 
 
 def _contents(reader: _Reader, folder: Path, path: Path) -> Mapping[str, Any]:
@@ -209,19 +239,31 @@ class _Reader(dcp.FileSystemReader):
         try:
             with (self.folder / '.metadata').open('rb') as file:
                 metadata = _Unpickler(file).load()
-        except (pickle.UnpicklingError, EOFError, AttributeError, ValueError, IndexError) as error:
+            if not isinstance(metadata, Metadata):
+                raise pickle.UnpicklingError(f'it is a {type(metadata).__name__}')
+        except Exception as error:  # bytes of strangers may raise any
             raise WeightsError(
                 f'{str(self.folder)!r} is refused: its table of contents cannot be read as one '
-                f'({error}). Copy the folder again'
+                f'({_line_of(error)}). Copy the folder again'
             ) from error
         metadata.storage_meta = metadata.storage_meta or StorageMeta()
         metadata.storage_meta.load_id = self.load_id
         return metadata
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # the one in C lets nobody look at single steps
+    dispatch = pickle._Unpickler.dispatch.copy()
+
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
+
+    def load_build(self) -> None:
+        """Sets the attributes of what has been made, never those of a class or function."""
+        if isinstance(self.stack[-2], (type, FunctionType)):
+            raise pickle.UnpicklingError(f'it changes {self.stack[-2].__name__}')
+        super().load_build()
+
+    dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module: str, name: str) -> Any:
         """What may be made: entries of a table of contents, and types of numbers."""

@@ -24,6 +24,7 @@ from vitadapter_dense.checkpoints.files import (
     write_pointer,
 )
 from vitadapter_dense.checkpoints.gathering import gather_checkpoint
+from vitadapter_dense.training.errors import SettingsError
 
 
 @HOOKS.register_module()
@@ -39,6 +40,12 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_train(self, runner: Any) -> None:
         """Prepares the folder; what killed writes have left in it is removed."""
         super().before_train(runner)
+        if getattr(runner, 'mesh', None) is not None and not is_local(
+            self.out_dir, self.backend_args
+        ):
+            raise SettingsError(
+                f'a sharded run writes its checkpoints to folders only, not to {self.out_dir}'
+            )
         if self.save_best:
             best = self._best_paths().items()
             self._set_best_paths({key: path and self._moved(path) for key, path in best})
@@ -136,10 +143,12 @@ class AtomicCheckpointHook(CheckpointHook):
         return os.path.abspath(os.path.dirname(path)) == os.path.abspath(self.out_dir)
 
     def _remove(self, path: str) -> None:
-        if self._is_own(path) and self.file_backend.isfile(path):
+        if not self._is_own(path):
+            return
+        if self.file_backend.isfile(path):
             self.file_backend.remove(path)
-            if is_local(path, self.backend_args):
-                remove_shards(path)
+        if is_local(path, self.backend_args):  # killed between the two, the folder alone is left
+            remove_shards(path)
 
     def after_train(self, runner: Any) -> None:
         """Publishes; of a sharded run the last checkpoint and the best ones become plain files."""
@@ -148,6 +157,8 @@ class AtomicCheckpointHook(CheckpointHook):
             return
         best = self._best_paths().values() if self.save_best else ()
         for path in {getattr(self, 'last_ckpt', None), *best} - {None}:
+            if not (self._is_own(path) and Path(path).is_file()):  # a resumed run's, elsewhere
+                continue
             target = Path(path).with_stem(f'{Path(path).stem}_whole')
             gather_checkpoint(path, target)
             print_log(f'{target}: the weights of {path} as one file', logger='current')

@@ -28,7 +28,12 @@ from vitadapter_dense.training.optimizer_state import name_parameters, wrappers_
 from vitadapter_dense.training.prompt_start import PromptStartHook
 from vitadapter_dense.training.resuming_runner import ResumingRunner
 from vitadapter_dense.training.schedule_check import ScheduleCheckHook
-from vitadapter_dense.training.sharding import FullySharded, ScatterHook, wrap_sharded
+from vitadapter_dense.training.sharding import (
+    FullySharded,
+    ScatterHook,
+    asks_to_shard,
+    wrap_sharded,
+)
 
 
 @RUNNERS.register_module()
@@ -57,7 +62,7 @@ class DenseRunner(ResumingRunner):
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Wraps the model for the processes of the launcher."""
-        to_shard = (model_wrapper_cfg or {}).get('type') in (FullySharded, FullySharded.__name__)
+        to_shard = asks_to_shard(model_wrapper_cfg)
         if to_shard and not self.distributed:
             self.logger.info('FullySharded has nothing to do in a single process')
         as_upstream = not self.distributed or is_model_wrapper(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,6 @@ class SavingRunner(LoadingRunner):
         checkpoint: dict[str, Any] = {}
         path = join_path(out_dir, filename, backend_args=backend_args)
         sharded = self.mesh is not None
-        if sharded and not is_local(path, backend_args):
-            raise ValueError(f'a sharded run writes its checkpoints to folders only, not to {path}')
         if is_main_process() or sharded:
             checkpoint = checkpoint_of(
                 self,
@@ -106,6 +105,12 @@ class SavingRunner(LoadingRunner):
 
             checkpoint = shards.write_shards(checkpoint, Path(path))
         if is_main_process():
-            write_checkpoint(to_plain(checkpoint), path, backend_args=backend_args)
-            if sharded:
-                remove_shards(path, keep=checkpoint[SHARDS]['folder'])
+            folder = checkpoint[SHARDS]['folder'] if sharded else None
+            try:
+                write_checkpoint(to_plain(checkpoint), path, backend_args=backend_args)
+            except BaseException:
+                if sharded:  # nothing will ever name it
+                    shutil.rmtree(Path(path).with_name(folder), ignore_errors=True)
+                raise
+            if is_local(path, backend_args):  # a run that is not sharded may have been before
+                remove_shards(path, keep=folder)

@@ -289,6 +289,28 @@ def copy_of_shards(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.
     return copied
 
 
+def asks_to_shard(wrapper: dict[str, Any] | None) -> bool:
+    """Whether a configuration of a wrapper is one of ``FullySharded``.
+
+    Raises:
+        ValueError: there is no such wrapper, or ``FullySharded`` takes no such argument.
+    """
+    kind = (wrapper or {}).get('type', 'MMDistributedDataParallel')
+    found = MODEL_WRAPPERS.get(kind) if isinstance(kind, str) else kind
+    if found is None:
+        raise ValueError(
+            f'model_wrapper_cfg.type={kind!r}: there is no such wrapper, take one of '
+            f'{sorted(MODEL_WRAPPERS.module_dict)}'
+        )
+    if found is not FullySharded:
+        return False
+    known = list(inspect.signature(FullySharded).parameters)[1:]
+    for name in wrapper:
+        if name not in ('type', *known):
+            raise ValueError(f'model_wrapper_cfg.{name}: FullySharded takes {", ".join(known)}')
+    return True
+
+
 def wrap_sharded(
     model: nn.Module,
     wrapper: dict[str, Any],
@@ -303,14 +325,7 @@ def wrap_sharded(
         wrapper: the wrapper's configuration.
         sync_bn: whose synchronised batch norm takes the place of batch norm, on a GPU.
         find_unused_parameters: as the configuration of the run says.
-
-    Raises:
-        ValueError: an unknown argument in the configuration.
     """
-    known = list(inspect.signature(FullySharded).parameters)[1:]
-    for name in wrapper:
-        if name not in ('type', *known):
-            raise ValueError(f'model_wrapper_cfg.{name}: FullySharded takes {", ".join(known)}')
     if get_device() == 'cpu':
         model = without_sync_bn(model, sync_bn)
     elif sync_bn is not None:
