@@ -21,6 +21,7 @@ from pycocotools import mask as coco_mask
 from tiny_detection import TinyTask
 
 from vitadapter_dense import Predictor
+from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.reports.output_files import OutputError
 
 
@@ -60,7 +61,7 @@ def test_one_image_is_one_prediction_however_it_is_given(predictor, tiny_task, t
         Thread(target=server.serve_forever, daemon=True).start()
         address = f'http://127.0.0.1:{server.server_port}'
         assert same(predictor(f'{address}/val_0.jpg'), found)
-        with pytest.raises(OSError, match='404'):
+        with pytest.raises(DatasetError, match=f'{address}/missing.jpg: .*404'):
             predictor(f'{address}/missing.jpg')
         server.shutdown()
 

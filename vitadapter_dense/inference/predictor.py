@@ -36,6 +36,7 @@ from vitadapter_dense.command_line.config import iter_datasets
 from vitadapter_dense.command_line.console import quiet_imports
 from vitadapter_dense.command_line.run_files import find_checkpoint
 from vitadapter_dense.command_line.work_dirs import config_of
+from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.datasets.loading import value_range_of
 from vitadapter_dense.inference.devices import checked_device, checked_precision
 from vitadapter_dense.inference.large_images import bound_memory
@@ -166,8 +167,7 @@ class Predictor:
                 pipeline in one size; others would be padded, and predicted on otherwise.
 
         Raises:
-            DatasetError: an image that cannot be read.
-            OSError: an address that cannot be reached.
+            DatasetError: an image that cannot be read, or fetched from its address.
             ValueError: an array of another type or shape.
         """
         if not isinstance(images, (list, tuple)):
@@ -210,7 +210,10 @@ class Predictor:
             return np.asarray(turned)[..., ::-1].copy()
         if is_address(image):
             with tempfile.TemporaryDirectory() as folder:
-                return self.read(download(str(image), Path(folder, 'image')))
+                try:
+                    return self.read(download(str(image), Path(folder, 'image')))
+                except (DatasetError, OSError) as error:
+                    raise DatasetError(f'no image comes from {image}: {error}') from error
         array = self._load_file(dict(img_path=str(image), img_id=0))['img']
         return array if array.dtype == np.uint8 else array.round().clip(0, 255).astype(np.uint8)
 
