@@ -12,6 +12,7 @@ from mmengine.dataset import ConcatDataset, RepeatDataset
 
 from vitadapter_dense.continual import ContinualSettings, TaskSet
 from vitadapter_dense.continual.check_tasks import check_tasks
+from vitadapter_dense.continual.class_presence import class_presence
 from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.datasets.classification import ClassificationDataset, labels_of
 
@@ -105,6 +106,14 @@ def test_objects_of_other_tasks_are_background(tmp_path: Path) -> None:
         assert [one['bbox_label'] for one in wrapped[index]['instances']] == [1]
         assert wrapped.get_cat_ids(index) == [1]
         assert [one['bbox_label'] for one in wrapped.get_data_info(index)['instances']] == [1]
+
+
+def test_labels_that_were_written_since_are_read_again(tmp_path: Path) -> None:
+    kept, dataset = tmp_path / 'classes.npz', segmentation(tmp_path)
+    for _ in range(2):
+        assert not class_presence(dataset, cache=kept)[5, 3]
+    cv2.imwrite(str(tmp_path / 'maps/5.png'), np.full((8, 8), 3, np.uint8))
+    assert class_presence(dataset, cache=kept)[5, 3]
 
 
 class Numbered(ClassificationDataset):

@@ -159,6 +159,17 @@ def test_a_stopped_sequence_repeats_an_uninterrupted_one(
     assert (whole / 'seed_0/before_0/task_02').is_dir()
     assert state_of(whole, 2)['head.fc.weight'].equal(last)
 
+    two = ['--work-dir', whole, '--seeds', 0, 1]
+    with pytest.raises(SystemExit, match='task 0 of seed 1 is not done yet'):
+        run_tool('train_continual.py', config, *two, '--from-task', 1)
+    assert (whole / 'seed_0/task_02/scores.json').is_file()  # of no seed is anything moved
+    start = ['--load-from', last_checkpoint(whole / 'seed_0/task_00')]
+    with pytest.raises(SystemExit, match='load_from: not set in the checkpoint'):
+        run_tool('train_continual.py', config, *two, '--resume', *start)
+    later = ['--cfg-options', 'continual.later.randomness.seed=3']
+    with pytest.raises(SystemExit, match=r'continual\.later changes randomness'):
+        run_tool('train_continual.py', config, *two, '--resume', *later)
+
     config.write_text(config.read_text().replace("'2-1'", "'1-1'"))
     with pytest.raises(SystemExit, match=r"(?s)groups: '2-1', now '1-1'.*Mend"):
         run_tool('train_continual.py', config, '--work-dir', whole, '--resume')

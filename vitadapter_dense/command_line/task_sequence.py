@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import gc
+import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,12 +29,14 @@ from vitadapter_dense.continual.scores import NAMES, group_means, scores_by_clas
 from vitadapter_dense.continual.settings import read_settings
 from vitadapter_dense.continual.task_config import cache_of, task_config
 from vitadapter_dense.continual.task_hook import RECORD
-from vitadapter_dense.training.resume_settings import changes, listed
+from vitadapter_dense.training.resume_settings import changes, changes_of_start, listed
 from vitadapter_dense.training.resuming_runner import go_on_from
 from vitadapter_dense.training.stopping import stops_on_signals
 
 PLAN, CONFIG = 'schedule.json', 'config.py'  # of a sequence
 TRAINED, SCORES = 'trained.json', 'scores.json'  # of a task
+# what `later` cannot change
+_OF_THE_SEQUENCE = ('continual', 'experiment_name', 'load_from', 'randomness', 'resume', 'work_dir')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,8 +222,12 @@ class TaskSequence:
 
     def _compare_config(self, before: str) -> None:
         """Lets pass what a resumed training takes over; says it, since tasks that are done stay."""
-        found = changes(before, self.cfg.pretty_text)
+        now = self.cfg.pretty_text
+        found = changes(before, now)
         stopping = [change for change in found if change.effect == 'stops']
+        begun = {path.parent.name for path in self.folder.glob('seed_*/task_00')}
+        if begun and any(self._seed_folder(seed).name not in begun for seed in self.seeds):
+            stopping += changes_of_start(before, now)  # a new seed would start from others
         if stopping:
             raise ScheduleError(
                 f'{self.folder} holds a sequence with other settings:\n{listed(stopping)}\nMend: '
@@ -235,13 +242,13 @@ class TaskSequence:
                 f'--from-task {first}: the last of {len(self.schedule)} tasks is '
                 f'{len(self.schedule) - 1}'
             )
+        for seed, task in itertools.product(self.seeds, range(first)):
+            if not (self._task_folder(seed, task) / SCORES).is_file():
+                raise ScheduleError(
+                    f'--from-task {first}: task {task} of seed {seed} is not done yet. Mend: '
+                    f'--resume, or --from-task {task}'
+                )
         for seed in self.seeds:
-            for task in range(first):
-                if not (self._task_folder(seed, task) / SCORES).is_file():
-                    raise ScheduleError(
-                        f'--from-task {first}: task {task} of seed {seed} is not done yet. Mend: '
-                        f'--resume, or --from-task {task}'
-                    )
             aside = next(
                 path
                 for number in range(1000)
@@ -255,7 +262,16 @@ class TaskSequence:
 
 
 def _check_later(cfg: Config, later: Mapping[str, Any]) -> None:
-    """Raises for changes of what the configuration does not have: MMEngine would add them."""
+    """Raises for changes of what the sequence sets itself, or the configuration does not have.
+
+    MMEngine would add what is not there.
+    """
+    own = [key for key in later if str(key).partition('.')[0] in _OF_THE_SEQUENCE]
+    if own:
+        raise ScheduleError(
+            f'continual.later changes {own[0]}, which is the same in all tasks or set by the '
+            'sequence for each. Mend: leave it out'
+        )
     unknown = [key for key in later if str(key).partition('.')[0] not in cfg]
     if unknown:
         near = difflib.get_close_matches(unknown[0], list(cfg), n=1)

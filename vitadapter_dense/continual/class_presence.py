@@ -43,7 +43,7 @@ def class_presence(dataset: Any, *, cache: str | Path | None = None) -> np.ndarr
     Args:
         dataset: built, of any of the three toolboxes.
         cache: a file that keeps it, since all label maps are read; it is made again for other
-            samples.
+            samples, for label maps that were written since, and where they are read otherwise.
 
     Raises:
         ScheduleError: as `kind_of`.
@@ -87,6 +87,9 @@ def _object_labels(info: dict[str, Any]) -> np.ndarray:
     return np.unique(np.array([one['bbox_label'] for one in objects], np.int64))
 
 
-def _place(info: dict[str, Any]) -> list[str]:
-    """What tells a sample from others, wherever the data folder lies."""
-    return [Path(str(info.get(key))).name for key in ('img_path', 'seg_map_path')]
+def _place(info: dict[str, Any]) -> list[Any]:
+    """What tells a sample, its labels and how they are read from others, wherever the data lie."""
+    names = [Path(str(info.get(key))).name for key in ('img_path', 'seg_map_path')]
+    labels = Path(str(info.get('seg_map_path')))
+    written = labels.stat().st_mtime_ns if labels.is_file() else None
+    return [*names, written, info.get('reduce_zero_label'), info.get('label_map')]

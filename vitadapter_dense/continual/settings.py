@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -113,8 +114,20 @@ def read_settings(cfg: Mapping[str, Any]) -> ContinualSettings:
         choices, value = get_args(hints[name]), getattr(settings, name)
         if value not in choices:
             raise ScheduleError(f'continual.{name}={value!r}: choose of {", ".join(choices)}')
+    for name in ('freeze_rest', 'joint'):
+        if not isinstance(getattr(settings, name), bool):
+            raise ScheduleError(
+                f'continual.{name}={getattr(settings, name)!r}: it is True or False'
+            )
     _check_looking_back(settings)
     return settings
+
+
+_MEANT = dict(
+    weight=('of 0 or more', lambda value: 0 <= value < math.inf),
+    temperature=('above 0', lambda value: 0 < value < math.inf),
+    threshold=('from 0 to below 1', lambda value: 0 <= value < 1),
+)
 
 
 def _check_looking_back(settings: ContinualSettings) -> None:
@@ -125,6 +138,11 @@ def _check_looking_back(settings: ContinualSettings) -> None:
             raise ScheduleError(
                 f'continual.{name}={given!r}: it is dict({"=, ".join(sorted(keys))}=)'
             )
+        for key, value in (given or {}).items():
+            meant, fits = _MEANT[key]
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not (number and fits(value)):
+                raise ScheduleError(f'continual.{name}.{key}={value!r}: it is a number {meant}')
     labels_old = settings.protocol == 'sequential' or settings.pseudo_labels is not None
     if settings.logits == 'task' and labels_old:
         what = 'pseudo_labels' if settings.pseudo_labels else "protocol='sequential'"

@@ -58,6 +58,7 @@ class TaskHook(Hook):
         """Prepares the model, which has the weights of the last task or of a resumed checkpoint."""
         model = runner.bare_model
         check_tasks(model, len(self.schedule.groups))
+        self._check_smoothing(model)
         if self.settings.looks_back and self.task > 0:
             self._old = OldModel(
                 model,
@@ -124,6 +125,19 @@ class TaskHook(Hook):
             if self.settings.rows == 'task' and self.task > 0:
                 frozen[number:] = True  # the row of no object is the background's
             self._rows.append(ClassRows(name, layer, frozen=frozen, **masks))
+
+    def _check_smoothing(self, model: nn.Module) -> None:
+        """Raises for a loss that gives every class a share: a hidden row's is beyond all others."""
+        number = len(self.schedule.classes)
+        if len(self.settings.trained_logits(self.schedule, self.task)) == number:
+            return
+        for name, module in model.named_modules():
+            if getattr(module, 'label_smooth_val', 0):
+                raise ScheduleError(
+                    f'{name} smooths labels by {module.label_smooth_val} over {number} classes, '
+                    f'of which logits={self.settings.logits!r} hides some. Mend: '
+                    "loss=dict(type='CrossEntropyLoss'), or continual.logits='all'"
+                )
 
     def _look(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         if kwargs.get('mode') != 'loss':

@@ -37,6 +37,13 @@ class Row:
     default: Any = None
 
 
+_START = Row(
+    'where pre-trained weights are',
+    ('model.*pretrained', 'model.*init_cfg*', 'load_from'),
+    'no effect',
+    "all weights are the checkpoint's",
+)
+
 # The first row with a pattern that fits a key is the key's.
 ROWS = (
     Row('length of the run', ('train_cfg.max_*',), 'taken over', 'past its end: an error'),
@@ -100,12 +107,7 @@ ROWS = (
         ),
         'no effect',
     ),
-    Row(
-        'where pre-trained weights are',
-        ('model.*pretrained', 'model.*init_cfg*', 'load_from'),
-        'no effect',
-        "all weights are the checkpoint's",
-    ),
+    _START,
     Row('how the model predicts', ('model.test_cfg*', 'tta_model.*'), 'taken over'),
     Row('the rest of the model', ('model', 'model.*', 'data_preprocessor.*', 'sync_bn'), 'stops'),
     Row(
@@ -235,15 +237,30 @@ def changes(before: str, now: str) -> list[Change]:
     Raises:
         ValueError: a text is no config.
     """
+    return [change for change in _differences(before, now) if change.effect != 'no effect']
+
+
+def changes_of_start(before: str, now: str) -> list[Change]:
+    """What differs between two configs in the weights that a new run starts from.
+
+    Args:
+        before: text of one config.
+        now: text of the other.
+
+    Raises:
+        ValueError: a text is no config.
+    """
+    return [change for change in _differences(before, now) if row_of(change.key) is _START]
+
+
+def _differences(before: str, now: str) -> Iterator[Change]:
     old, new = (_comparable(read_config_text(text)) for text in (before, now))
-    found = []
     for key in sorted(old.keys() | new.keys()):
         row = row_of(key)
         default = None if row is None else row.default
         change = Change(key, old.get(key, default), new.get(key, default))
-        if change.before != change.now and change.effect != 'no effect':
-            found.append(change)
-    return found
+        if change.before != change.now:
+            yield change
 
 
 def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
