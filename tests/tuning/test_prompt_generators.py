@@ -14,6 +14,7 @@ from torch import nn
 
 from tests.tuning.toys import build, images
 from vitadapter_dense.training.gradient_check import GradientCheck, randomise
+from vitadapter_dense.tuning.prompt_autoencoders import VectorAutoencoder
 
 VAE = dict(type='VAEPromptGenerator', length=3, width=4, latent=4)
 CLS = dict(type='ClsPromptGenerator', length=2, query='mean', width=8, latent=4)
@@ -135,3 +136,13 @@ def test_what_does_not_fit_is_said_when_the_model_is_built(case: str) -> None:
     options, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         build('vitadapter', options)
+
+
+def test_divergence_is_not_rounded_to_16_bits() -> None:
+    """``exp(v) - 1 - v`` of small v is nothing but rounding in bfloat16."""
+    network, seen = VectorAutoencoder(8, (2, 8), 16, 64).eval(), torch.randn(16, 8)
+    for parameter in network.down[-1].parameters():
+        torch.nn.init.uniform_(parameter, -0.01, 0.01)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = network(seen).divergence
+    assert found.item() == pytest.approx(network(seen).divergence.item(), rel=0.1)

@@ -55,7 +55,8 @@ class PromptAutoencoder(nn.Module):
     def forward(self, x: Tensor) -> Generated:
         """Prompts and losses; in training the latent is drawn."""
         x = self.prepare(x)
-        mean, log_variance = self.encode(x).chunk(2, dim=-1)
+        # not in 16 bits under autocast, where the divergence of a small variance is but rounding
+        mean, log_variance = self.encode(x).to(x.dtype).chunk(2, dim=-1)
         latent = mean
         if self.training:
             latent = mean + (log_variance / 2).exp() * torch.randn_like(mean)
