@@ -92,6 +92,7 @@ def test_masks_are_pasted_as_mmdet_does():
         (dict(format='x'), 'describes no exported model'),
         (dict(mean=[1, 2]), "'mean'"),
         (dict(std=[1, 0, 1]), "'std'"),
+        (dict(std=[1, 1e-300, 1]), "'std'"),  # 0 as float32
         (dict(window=dict(size=[64], stride=[1, 1])), "'window'"),
         (dict(window=dict(size=[64, 64], stride=[64, 65])), "'window'"),  # pixels in none
         (dict(task=['semantic']), "'task'"),
@@ -109,6 +110,13 @@ def test_a_description_is_checked(tmp_path, change, said):
     assert exported.read_description(path) == ABOUT
     path.write_text(json.dumps(ABOUT | change))
     with pytest.raises(exported.DescriptionError, match=said):
+        exported.read_description(path)
+
+
+def test_a_number_without_end_is_no_description(tmp_path):
+    path = tmp_path / 'model.json'
+    path.write_text('9' * 5000)
+    with pytest.raises(exported.DescriptionError, match='is no JSON'):
         exported.read_description(path)
 
 

@@ -15,6 +15,7 @@ import torch
 from mmengine.fileio import LocalBackend
 
 from tests.training.toys import build_runner
+from tools.convert import gather_checkpoint
 from vitadapter_dense.checkpoints.checked_loading import WeightsError, read_checkpoint
 from vitadapter_dense.checkpoints.sharded_tensors import SHARDS
 from vitadapter_dense.training.hooks import AtomicCheckpointHook
@@ -99,6 +100,15 @@ def test_a_table_of_contents_is_no_program(tmp_path):
         torch.save({SHARDS: dict(folder=name)}, path)
         with pytest.raises(WeightsError, match='is no name of one'):
             read_checkpoint(path)
+
+
+def test_gathering_ends_with_a_message(tmp_path):
+    torch.save(dict(meta={}), tmp_path / 'a.pth')
+    (tmp_path / 'mine.pth').touch()
+    for out, message in (('a', 'is what is read'), ('mine', 'not written over'), ('new', 'lacks')):
+        with pytest.raises(SystemExit, match=f'error: .*{message}'):
+            gather_checkpoint.main([str(tmp_path / 'a.pth'), str(tmp_path / f'{out}.pth')])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.pth', 'mine.pth']
 
 
 @pytest.mark.parametrize(

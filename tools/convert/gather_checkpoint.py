@@ -31,7 +31,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # what the command line shows to be wrong ends here, before the slow imports
 
-from vitadapter_dense.checkpoints.errors import WeightsError
 from vitadapter_dense.checkpoints.gathering import gather_checkpoint
 from vitadapter_dense.command_line.arguments import errors_as_message
 from vitadapter_dense.reports.output_files import check_outputs, write_output
@@ -42,7 +41,7 @@ COMMAND = 'gather_checkpoint'
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool; returns the exit status."""
     args = parse_args(argv)
-    with errors_as_message(WeightsError):
+    with errors_as_message():
         check_outputs([args.out], command=COMMAND, inputs=[args.checkpoint])
         with write_output(args.out, command=COMMAND) as partial:
             count = gather_checkpoint(args.checkpoint, partial)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import uuid
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -179,7 +180,9 @@ def with_shards(
     try:
         saved = _contents(reader, folder, path)
         filled = _replaced(wanted, make_room)
-        dcp.load(tensors, storage_reader=reader, no_dist=True)
+        with warnings.catch_warnings():  # it suspects that the processes were forgotten
+            warnings.filterwarnings('ignore', 'torch.distributed is disabled')
+            dcp.load(tensors, storage_reader=reader, no_dist=True)
     except WeightsError:
         raise
     except (dcp.CheckpointException, Exception) as error:  # of bytes that anyone may have changed

@@ -243,7 +243,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
     """
     try:
         about = json.loads(Path(path).read_text(encoding='utf-8'))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number without end
         raise DescriptionError(f'{path} is no JSON: {error}') from error
     if not isinstance(about, dict) or about.get('format') != FORMAT:
         raise DescriptionError(f'{path} describes no exported model: "format" is not {FORMAT!r}')
@@ -290,7 +290,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
         'model_sha256': lambda value: isinstance(value, str) and len(value) == 64,
         'input': is_input,
         'mean': is_triple,
-        'std': lambda value: is_triple(value) and all(n > 0 for n in value),
+        'std': lambda value: is_triple(value) and all(n > 1e-6 for n in value),
         'channel_order': lambda value: value in ('rgb', 'bgr'),
         'pad_value': is_number,
         'resize': is_resize,
