@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from tests.training.toys import build_runner
 from tools.convert import gather_checkpoint
 from vitadapter_dense.checkpoints.checked_loading import WeightsError, read_checkpoint
 from vitadapter_dense.checkpoints.sharded_tensors import SHARDS
+from vitadapter_dense.continual.errors import ScheduleError
+from vitadapter_dense.continual.task_hook import TaskHook
 from vitadapter_dense.training.hooks import AtomicCheckpointHook
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +124,11 @@ def test_gathering_ends_with_a_message(tmp_path):
 def test_one_process_refuses_what_several_would(tmp_path, wrapper, message):
     with pytest.raises(ValueError, match=message):
         build_runner(tmp_path, cfg=dict(model_wrapper_cfg=wrapper))
+
+
+def test_what_needs_whole_weights_is_refused():
+    with pytest.raises(ScheduleError, match='puts single rows .* leave model_wrapper_cfg out'):
+        TaskHook(0).before_run(SimpleNamespace(mesh=object()))
 
 
 def test_what_a_sharded_run_left_is_removed(tmp_path):

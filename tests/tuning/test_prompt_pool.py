@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from tests.tuning.toys import VIT, build, images
 from vitadapter_dense import TokenReadOut
 from vitadapter_dense.continual.start_task import check_tasks
+from vitadapter_dense.training.errors import SettingsError
+from vitadapter_dense.training.prompt_start import PromptStartHook
 from vitadapter_dense.tuning.prompt_choice import PromptChoice
 
 FIGURES = np.load(Path(__file__).parents[1] / 'data' / 'l2p_prompt_pool.npz')
@@ -197,6 +200,8 @@ def test_prompts_start_as_images(
         with pytest.raises(ValueError, match=f'given {len(wrong)} images of .*of three colours'):
             pool.start_from(wrong)
     assert pool.images_needed == 6
+    with pytest.raises(SettingsError, match="start='uniform', or leave model_wrapper_cfg out"):
+        PromptStartHook().before_train(SimpleNamespace(model=model, mesh=object()))
     pool.start_from(given)
     assert pool.images_needed == 0
     expected = nn.functional.interpolate(given[2][None], size, mode='bilinear', antialias=True)

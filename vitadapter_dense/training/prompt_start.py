@@ -27,7 +27,8 @@ class PromptStartHook(Hook):
     notice. `DenseRunner` registers it by itself.
 
     Raises:
-        SettingsError: the training data has fewer images than a pool has slots.
+        SettingsError: the training data has fewer images than a pool has slots, or the model is
+            sharded.
     """
 
     def before_train(self, runner: Any) -> None:
@@ -37,6 +38,11 @@ class PromptStartHook(Hook):
             model = model.module
         for name, pool in model.named_modules():
             if isinstance(pool, PromptPool) and pool.images_needed:
+                if getattr(runner, 'mesh', None) is not None:
+                    raise SettingsError(
+                        f"{name}: prompts that start='images' are set whole, and FullySharded "
+                        "holds parts of them; set start='uniform', or leave model_wrapper_cfg out"
+                    )
                 dataset = runner.train_dataloader.dataset
                 images = training_images(model, dataset, pool.images_needed, seed=runner.seed)
                 pool.start_from(images)
