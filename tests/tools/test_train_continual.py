@@ -170,6 +170,10 @@ def test_a_stopped_sequence_repeats_an_uninterrupted_one(
     with pytest.raises(SystemExit, match=r'continual\.later changes randomness'):
         run_tool('train_continual.py', config, *two, '--resume', *later)
 
+    sharded = ['--cfg-options', 'model_wrapper_cfg.type=FullySharded']
+    with pytest.raises(SystemExit, match='which no process of FullySharded has whole'):
+        run_tool('train_continual.py', config, '--work-dir', tmp_path / 'other', *sharded)
+
     config.write_text(config.read_text().replace("'2-1'", "'1-1'"))
     with pytest.raises(SystemExit, match=r"(?s)groups: '2-1', now '1-1'.*Mend"):
         run_tool('train_continual.py', config, '--work-dir', whole, '--resume')

@@ -31,6 +31,7 @@ from vitadapter_dense.continual.task_config import cache_of, task_config
 from vitadapter_dense.continual.task_hook import RECORD
 from vitadapter_dense.training.resume_settings import changes, changes_of_start, listed
 from vitadapter_dense.training.resuming_runner import go_on_from
+from vitadapter_dense.training.sharding import FullySharded
 from vitadapter_dense.training.stopping import stops_on_signals
 
 PLAN, CONFIG = 'schedule.json', 'config.py'  # of a sequence
@@ -66,6 +67,11 @@ class TaskSequence:
         self.folder = Path(cfg.work_dir)
         self.settings = read_settings(cfg)
         _check_later(cfg, self.settings.later)
+        if (cfg.get('model_wrapper_cfg') or {}).get('type') == FullySharded.__name__:
+            raise ScheduleError(
+                'a sequence of tasks holds rows of classifiers, which no process of FullySharded '
+                'has whole. Mend: leave model_wrapper_cfg out; the processes then use DDP'
+            )
         dataset = build_set(cfg, 'train')
         self.groups = self.settings.schedule(dataset.metainfo['classes'])
         self.schedule = self.groups.joint() if self.settings.joint else self.groups
