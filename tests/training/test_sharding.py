@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.fileio import LocalBackend
+from torch import nn
 
 from tests.training.toys import build_runner
 from tools.convert import gather_checkpoint
@@ -21,7 +22,9 @@ from vitadapter_dense.checkpoints.checked_loading import WeightsError, read_chec
 from vitadapter_dense.checkpoints.sharded_tensors import SHARDS
 from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.continual.task_hook import TaskHook
+from vitadapter_dense.training.errors import SettingsError
 from vitadapter_dense.training.hooks import AtomicCheckpointHook
+from vitadapter_dense.training.shard_units import check_parts
 
 ROOT = Path(__file__).parents[2]
 REFUSED = dict(
@@ -127,6 +130,9 @@ def test_one_process_refuses_what_several_would(tmp_path, wrapper, message):
 
 
 def test_what_needs_whole_weights_is_refused():
+    model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    with pytest.raises(SettingsError, match=r'weight cannot be sharded, .*\(27, 1, 9, 3\)'):
+        check_parts(model, {})
     with pytest.raises(ScheduleError, match='puts single rows .* leave model_wrapper_cfg out'):
         TaskHook(0).before_run(SimpleNamespace(mesh=object()))
 

@@ -84,6 +84,12 @@ def check_parts(model: nn.Module, units: dict[str, nn.Module]) -> None:
                 f'the parameter {name} cannot be sharded, its shape is {shape}. Make it a tensor '
                 "of one dimension, or train without model_wrapper_cfg.type='FullySharded'"
             )
+        if not parameter.is_contiguous():
+            raise SettingsError(
+                f'the parameter {name} cannot be sharded, its numbers do not lie one after another '
+                f'(strides {parameter.stride()}). Build the model without memory_format or '
+                'transposed weights'
+            )
         unit = next((unit for unit in units if name.startswith(f'{unit}.')), 'the rest')
         other, owner = owners.setdefault(id(parameter), (name, unit))
         if owner != unit:
