@@ -167,7 +167,8 @@ def tell_how_to_go_on(args: argparse.Namespace, cfg: Config) -> None:
         seeds = ' '.join(['', '--seeds', *map(str, args.seeds)]) if args.seeds else ''
         print(
             f'Training stopped. Continue with: python tools/train_continual.py {args.config} '
-            f'--work-dir {cfg.work_dir}{seeds} --resume (and the other options as before)',
+            f'--work-dir {cfg.work_dir}{seeds} --resume (and the other options as before'
+            + (', without --from-task)' if args.from_task is not None else ')'),
             file=sys.stderr,
         )
 
