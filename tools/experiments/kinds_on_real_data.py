@@ -38,11 +38,11 @@ SCALES = {  # of the multi-scale pipeline: both branches and the sizes before it
     for step in ('0.0', '1.0', '1.2')
 }
 TESTED = {f'{part}_dataloader.dataset.pipeline.1.scale': (256, SIDE) for part in ('val', 'test')}
-ADAPTER = {
+SHALLOW = {
     'model.backbone.encoder.depth': 4,
     'model.backbone.encoder.window_sizes': [4, None, 4, None],
-    'model.backbone.deform_num_heads': 3,
 }
+ADAPTER = SHALLOW | {'model.backbone.deform_num_heads': 3}
 EPOCH = {
     'train_cfg.max_epochs': 1,
     'train_dataloader.batch_size': 2,
@@ -129,7 +129,7 @@ KINDS: dict[str, tuple[str, dict[str, object]]] = {
     'sparse_rcnn': ('coco/sparse_rcnn_vitadapter_s', ONE_STAGE | FPN),
     'liteadapter': (
         'coco/mask_rcnn_liteadapter_s',
-        EPOCH | SCALES | TESTED | FPN | {'model.backbone.encoder.depth': 4},
+        EPOCH | SCALES | TESTED | FPN | SHALLOW | {'model.backbone.out_indices': [1, 2, 3]},
     ),
     'pmt_instance': ('coco/pmt_s_dinov3_frozen_instance', OBJECTS | pmt('panoptic_head')),
     'eomt_instance': ('coco/eomt_s_dinov3_instance', OBJECTS | eomt('panoptic_head')),
