@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,8 +19,6 @@ from tests.training.toys import build_runner
 from tools.convert import gather_checkpoint
 from vitadapter_dense.checkpoints.checked_loading import WeightsError, read_checkpoint
 from vitadapter_dense.checkpoints.sharded_tensors import SHARDS
-from vitadapter_dense.continual.errors import ScheduleError
-from vitadapter_dense.continual.task_hook import TaskHook
 from vitadapter_dense.training.errors import SettingsError
 from vitadapter_dense.training.hooks import AtomicCheckpointHook
 from vitadapter_dense.training.shard_units import check_parts
@@ -129,12 +126,10 @@ def test_one_process_refuses_what_several_would(tmp_path, wrapper, message):
         build_runner(tmp_path, cfg=dict(model_wrapper_cfg=wrapper))
 
 
-def test_what_needs_whole_weights_is_refused():
+def test_a_parameter_that_is_not_contiguous():
     model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
     with pytest.raises(SettingsError, match=r'weight cannot be sharded, .*\(27, 1, 9, 3\)'):
         check_parts(model, {})
-    with pytest.raises(ScheduleError, match='puts single rows .* leave model_wrapper_cfg out'):
-        TaskHook(0).before_run(SimpleNamespace(mesh=object()))
 
 
 def test_what_a_sharded_run_left_is_removed(tmp_path):

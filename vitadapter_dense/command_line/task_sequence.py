@@ -31,7 +31,7 @@ from vitadapter_dense.continual.task_config import cache_of, task_config
 from vitadapter_dense.continual.task_hook import RECORD
 from vitadapter_dense.training.resume_settings import changes, changes_of_start, listed
 from vitadapter_dense.training.resuming_runner import go_on_from
-from vitadapter_dense.training.sharding import FullySharded
+from vitadapter_dense.training.sharding import asks_to_shard
 from vitadapter_dense.training.stopping import stops_on_signals
 
 PLAN, CONFIG = 'schedule.json', 'config.py'  # of a sequence
@@ -67,7 +67,7 @@ class TaskSequence:
         self.folder = Path(cfg.work_dir)
         self.settings = read_settings(cfg)
         _check_later(cfg, self.settings.later)
-        if (cfg.get('model_wrapper_cfg') or {}).get('type') == FullySharded.__name__:
+        if asks_to_shard(cfg.get('model_wrapper_cfg')):
             raise ScheduleError(
                 'a sequence of tasks holds rows of classifiers, which no process of FullySharded '
                 'has whole. Mend: leave model_wrapper_cfg out; the processes then use DDP'

@@ -48,16 +48,7 @@ class TaskHook(Hook):
         self._old_logits: Tensor
 
     def before_run(self, runner: Any) -> None:
-        """Reads the schedule.
-
-        Raises:
-            ScheduleError: the model is sharded.
-        """
-        if getattr(runner, 'mesh', None) is not None:
-            raise ScheduleError(
-                'a sequence of tasks puts single rows of classifiers back and copies its model, '
-                "which FullySharded's parts do not allow. Mend: leave model_wrapper_cfg out"
-            )
+        """Reads the schedule."""
         loader = runner.train_dataloader if _trains(runner) else runner.test_dataloader
         self.settings = read_settings(runner.cfg)
         schedule = self.settings.schedule(loader.dataset.metainfo['classes'])
