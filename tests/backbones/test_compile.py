@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 import vitadapter_dense  # noqa: F401  (registers)
@@ -82,7 +82,7 @@ def test_every_size_of_a_tuned_segmentor_with_the_default_back_end():
 def _segmentor() -> nn.Module:
     models = pytest.importorskip('mmseg.models')
     head = dict(
-        type='mmseg.FCNHead',  # whatever scope a test before has left
+        type='FCNHead',
         in_channels=32,
         channels=8,
         num_classes=3,
@@ -93,4 +93,7 @@ def _segmentor() -> nn.Module:
     plain = dict(type='PlainViT', encoder={**SMALL, **ENCODERS['vit']})
     methods = [dict(type='Mona', hidden=4), dict(type='VisualPromptTuning', num_tokens=2)]
     backbone = dict(type='TunedBackbone', backbone=plain, tuning=methods)
-    return models.EncoderDecoder(backbone=backbone, decode_head=head, test_cfg=dict(mode='whole'))
+    with DefaultScope.overwrite_default_scope('mmseg'):  # a test before may have left another
+        return models.EncoderDecoder(
+            backbone=backbone, decode_head=head, test_cfg=dict(mode='whole')
+        )
