@@ -3,22 +3,10 @@
 All of it trains; IMAGE_SET chooses the data set.
 """
 
-_base_ = [
-    '../_base_/models/classifier.py',
-    '../_base_/datasets/{{$IMAGE_SET:cifar100}}.py',
-    '../_base_/schedules/adamw_classifier.py',
-    '../_base_/runtime/classification.py',
-]
+_base_ = './classifier_r50_full.py'
 
 model = dict(
-    backbone=dict(
-        type='TunedBackbone',
-        backbone=dict(type='TimmReadOut', model_name='regnetx_320.pycls_in1k', pretrained=True),
-        tuning=dict(type='FullTuning'),
-    ),
+    backbone=dict(backbone=dict(model_name='regnetx_320.pycls_in1k')),
     neck=dict(in_channels=2520),
-    head=dict(num_classes=_base_.num_classes, in_channels=2520),
+    head=dict(in_channels=2520),
 )
-
-# Beside every checkpoint a small one with what was tuned.
-default_hooks = dict(checkpoint=dict(type='TunedCheckpointHook'))

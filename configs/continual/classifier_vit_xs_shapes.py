@@ -8,7 +8,7 @@ What the other files of this folder change is in them.
 """
 
 _base_ = [
-    '../_base_/models/classifier.py',
+    '../_base_/models/classifier_xs.py',
     '../_base_/datasets/single_shapes.py',
     '../_base_/runtime/classification.py',
 ]
@@ -16,23 +16,7 @@ _base_ = [
 continual = dict(groups='2-2')
 load_from = 'work_dirs/continual/classifier_vit_xs_shapes_pretrain/epoch_30.pth'
 
-model = dict(
-    backbone=dict(
-        type='TokenReadOut',
-        source='average',
-        encoder=dict(
-            type='TimmViT',
-            model_name='vit_tiny_patch16_224',
-            img_size=64,
-            patch_size=8,
-            embed_dim=96,
-            depth=4,
-            num_heads=3,
-        ),
-    ),
-    neck=dict(in_channels=96),
-    head=dict(num_classes=10, in_channels=96),
-)
+model = dict(backbone=dict(source='average'), head=dict(num_classes=10))
 
 max_epochs = 8
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs)

@@ -1,28 +1,12 @@
 """A small classifier on the generated shapes' objects, from random weights (ours)."""
 
 _base_ = [
-    '../_base_/models/classifier.py',
+    '../_base_/models/classifier_xs.py',
     '../_base_/datasets/shapes_crops.py',
     '../_base_/runtime/classification.py',
 ]
 
-model = dict(
-    backbone=dict(
-        type='TokenReadOut',
-        source='cls',
-        encoder=dict(
-            type='TimmViT',
-            model_name='vit_tiny_patch16_224',
-            img_size=64,
-            patch_size=8,
-            embed_dim=96,
-            depth=4,
-            num_heads=3,
-        ),
-    ),
-    neck=dict(in_channels=96),
-    head=dict(num_classes=5, in_channels=96),
-)
+model = dict(backbone=dict(source='cls'), head=dict(num_classes=5))
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=4, val_interval=1)
 val_cfg = dict(type='ValLoop')
