@@ -11,10 +11,11 @@ from mmengine.registry import DATASETS
 from vitadapter_dense.continual.class_presence import class_presence, kind_of
 from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.continual.task_labels import TaskLabels
+from vitadapter_dense.datasets.chosen_samples import ChosenSamples
 
 
 @DATASETS.register_module()
-class TaskSet:
+class TaskSet(ChosenSamples):
     """Wraps any data set of MMDetection, MMSegmentation or MMPretrain, wrapped ones too.
 
     Labels keep their numbers. `TaskLabels` is put into the pipelines of the data sets inside, which
@@ -44,23 +45,18 @@ class TaskSet:
         cache: str | None = None,
         lazy_init: bool = False,
     ) -> None:
-        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.labels = TaskLabels(labelled, having=having, without=without, background=background)
         self.cache = cache
-        self._chosen: np.ndarray | None = None
-        if not lazy_init:
-            self.full_init()
+        super().__init__(dataset, lazy_init=lazy_init)
 
-    def full_init(self) -> None:
-        """Chooses the samples, once."""
-        if self._chosen is not None:
-            return
+    def choose(self) -> np.ndarray:
+        """Those that the task may see; their pipelines are given its labels."""
         kind = kind_of(self.dataset)
         if self.labels.having is None and not self.labels.without:
-            self._chosen = np.arange(len(self.dataset))
+            chosen = np.arange(len(self.dataset))
         else:
-            self._chosen = self.labels.chosen(class_presence(self.dataset, cache=self.cache))
-        if not self._chosen.size:
+            chosen = self.labels.chosen(class_presence(self.dataset, cache=self.cache))
+        if not chosen.size:
             names = [self.metainfo['classes'][label] for label in sorted(self.labels.having or ())]
             raise ScheduleError(
                 f'no sample of {type(self.dataset).__name__} has one of {", ".join(names)} and no '
@@ -69,17 +65,11 @@ class TaskSet:
         for leaf in _leaves(self.dataset):
             steps = leaf.pipeline.transforms
             steps.insert(_place(steps, type(leaf)) if kind == 'segmentation' else 0, self.labels)
-
-    def __len__(self) -> int:
-        self.full_init()
-        return len(self._chosen)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[self._inner(index)]
+        return chosen
 
     def get_data_info(self, index: int) -> dict[str, Any]:
         """What the set says of a sample before it is read; objects of other tasks are left out."""
-        info = dict(self.dataset.get_data_info(self._inner(index)), sample_idx=index)
+        info = super().get_data_info(index)
         return self.labels(info) if 'instances' in info else info
 
     def get_cat_ids(self, index: int) -> list[int]:
@@ -87,11 +77,7 @@ class TaskSet:
         info = self.get_data_info(index)
         if 'instances' in info:
             return [one['bbox_label'] for one in info['instances']]
-        return self.dataset.get_cat_ids(self._inner(index))
-
-    def _inner(self, index: int) -> int:
-        self.full_init()
-        return int(self._chosen[index])
+        return super().get_cat_ids(index)
 
     def _labels_of_images(self) -> np.ndarray:
         self.full_init()

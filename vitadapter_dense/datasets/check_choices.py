@@ -12,6 +12,7 @@ from typing import Any
 
 from vitadapter_dense.datasets.check_queries import PYRAMIDS, find_levels
 from vitadapter_dense.datasets.coco_summary import CocoSummary
+from vitadapter_dense.datasets.dataset_configs import kind
 
 _TWO_STAGES = ('DINO', 'DeformableDETR')  # queries begin at the cells that promise most
 _FINEST = 4  # pixels under a cell of a backbone's first map
@@ -62,21 +63,21 @@ def find_few_results(model_cfg: Mapping[str, Any]) -> list[str]:
 
 def _asked(model_cfg: Mapping[str, Any]) -> Iterator[tuple[Any, tuple[str, Any], Any]]:
     """Queries, the number of results with its name, classes; None for what is not said."""
-    test, kind = model_cfg.get('test_cfg') or {}, _bare(model_cfg)
-    if kind in _TWO_STAGES:
+    test, model = model_cfg.get('test_cfg') or {}, kind(model_cfg)
+    if model in _TWO_STAGES:
         classes = (model_cfg.get('bbox_head') or {}).get('num_classes')
         yield (
             model_cfg.get('num_queries'),
             ('model.test_cfg.max_per_img', test.get('max_per_img')),
             classes,
         )
-    elif kind == 'SparseRCNN':
+    elif model == 'SparseRCNN':
         heads = (model_cfg.get('roi_head') or {}).get('bbox_head') or {}
         last = heads[-1] if isinstance(heads, (list, tuple)) else heads
         wanted = (test.get('rcnn') or {}).get('max_per_img')
         proposals = (model_cfg.get('rpn_head') or {}).get('num_proposals')
         yield proposals, ('model.test_cfg.rcnn.max_per_img', wanted), last.get('num_classes')
-    elif kind == 'Mask2Former' and test.get('instance_on', True):
+    elif model == 'Mask2Former' and test.get('instance_on', True):
         head = model_cfg.get('panoptic_head') or {}
         wanted = test.get('max_per_image', 100)  # the default of MMDetection
         things = head.get('num_things_classes')
@@ -85,9 +86,9 @@ def _asked(model_cfg: Mapping[str, Any]) -> Iterator[tuple[Any, tuple[str, Any],
 
 def _strides(model_cfg: Mapping[str, Any]) -> list[int]:
     """Of the levels whose cells are chosen from; none where it cannot be told."""
-    if _bare(model_cfg) not in _TWO_STAGES or not model_cfg.get('as_two_stage', True):
+    if kind(model_cfg) not in _TWO_STAGES or not model_cfg.get('as_two_stage', True):
         return []
-    if _bare(model_cfg.get('backbone') or {}) not in PYRAMIDS:
+    if kind(model_cfg.get('backbone') or {}) not in PYRAMIDS:
         return []
     neck = model_cfg.get('neck') or {}
     start = neck.get('start_level', 0) if isinstance(neck, Mapping) else 0
@@ -97,17 +98,17 @@ def _strides(model_cfg: Mapping[str, Any]) -> list[int]:
 def _last_sizes(steps: Any) -> list[tuple[tuple[float, float], bool]]:
     """The scales of the last step that resizes, and whether it keeps the ratio of the sides."""
     for step in reversed(steps or ()):
-        kind = _bare(step)
-        if kind in _CUTS:
+        name = kind(step)
+        if name in _CUTS:
             return []
-        if kind == 'RandomChoice':
+        if name == 'RandomChoice':
             found = [_last_sizes(branch) for branch in step['transforms']]
             return [size for sizes in found for size in sizes] if all(found) else []
         scales = step.get('scales') or [step.get('scale')]
-        if kind in ('Resize', 'RandomChoiceResize', 'RandomResize'):
+        if name in ('Resize', 'RandomChoiceResize', 'RandomResize'):
             least = min(step.get('ratio_range', (1.0,)))
             usable = [scale for scale in scales if isinstance(scale, (tuple, list))]
-            keeps = step.get('keep_ratio', kind == 'RandomResize')
+            keeps = step.get('keep_ratio', name == 'RandomResize')
             return [((least * a, least * b), keeps) for a, b in usable]
     return []
 
@@ -123,8 +124,3 @@ def _resized(
 
 def _cells(shape: tuple[int, int], strides: Sequence[int]) -> int:
     return sum(ceil(shape[0] / stride) * ceil(shape[1] / stride) for stride in strides)
-
-
-def _bare(cfg: Mapping[str, Any]) -> str:
-    """The type without the toolbox in front."""
-    return str(cfg.get('type')).rpartition('.')[2]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vitadapter_dense.datasets.coco_summary import CocoSummary
+from vitadapter_dense.datasets.dataset_configs import kind
 
 #: where each kind of detector says how many objects it can find
 _QUERIES = (('panoptic_head', 'num_queries'), ('', 'num_queries'), ('rpn_head', 'num_proposals'))
@@ -43,7 +44,7 @@ def find_other_levels(model_cfg: Mapping[str, Any]) -> list[str]:
     for neck in necks:
         taken = neck.get('in_channels')
         fits = not isinstance(taken, (list, tuple)) or len(taken) == 4
-        if backbone.get('type') in PYRAMIDS and _bare(neck) in _NECKS and not fits:
+        if backbone.get('type') in PYRAMIDS and kind(neck) in _NECKS and not fits:
             found.append(
                 f'the backbone ({backbone["type"]}) gives 4 maps, but in_channels={list(taken)} of '
                 f'model.neck ({neck["type"]}) is of {len(taken)}. Mend: its width four times; '
@@ -69,7 +70,7 @@ def find_levels(model_cfg: Mapping[str, Any]) -> int:
 def _levels(model_cfg: Mapping[str, Any], neck: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """Each place that says a number of levels, and the number."""
     inner = neck.get('neck') or neck
-    if _bare(neck) in _NECKS and 'in_channels' in neck:
+    if kind(neck) in _NECKS and 'in_channels' in neck:
         given = len(neck['in_channels']) - neck.get('start_level', 0)
         path = 'model.neck.neck.num_outs' if inner is not neck else 'model.neck.num_outs'
         yield path, inner.get('num_outs', given) + neck.get('num_pooled', 0)
@@ -78,8 +79,3 @@ def _levels(model_cfg: Mapping[str, Any], neck: Mapping[str, Any]) -> Iterator[t
         layer = (model_cfg.get(part) or {}).get('layer_cfg') or {}
         number = (layer.get(attention) or {}).get('num_levels', _DEFAULT_LEVELS)
         yield f'model.{part}.layer_cfg.{attention}.num_levels', number
-
-
-def _bare(neck: Mapping[str, Any]) -> str:
-    """The type without the toolbox in front."""
-    return str(neck.get('type')).rpartition('.')[2]

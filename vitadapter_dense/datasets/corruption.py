@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from mmengine.registry import TRANSFORMS
 
+from .dataset_configs import kind
 from .errors import DatasetError
 
 CORRUPTIONS = (
@@ -145,8 +146,7 @@ def add_corruption(dataset: Any) -> int:
     if not isinstance(dataset, Mapping):
         return 0
     pipeline = dataset.get('pipeline') or []
-    kinds = [str(step.get('type')).rpartition('.')[2] for step in pipeline]
-    places = [i for i, kind in enumerate(kinds) if kind.startswith('LoadImage')]
+    places = [i for i, step in enumerate(pipeline) if kind(step).startswith('LoadImage')]
     if places:
         pipeline.insert(places[0] + 1, dict(type=SeededCorruption.__name__))
     return len(places[:1]) + sum(add_corruption(dataset.get(k)) for k in ('dataset', 'datasets'))

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from mmengine.registry import DATASETS
 
+from .chosen_samples import ChosenSamples
 from .classification import count_labels, labels_of
 from .errors import DatasetError
 
 
 @DATASETS.register_module()
-class LongTailed:
+class LongTailed(ChosenSamples):
     """Images of another classification set: class i of C keeps n * imbalance ** (-i / (C - 1)).
 
     n is the number of images of the largest class. Which images a class keeps is drawn with a seed,
@@ -41,21 +42,16 @@ class LongTailed:
                 f'imbalance={imbalance}: it is the first class to the last, 1 or more; usual are '
                 '10, 50 and 100'
             )
-        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.imbalance, self.seed = imbalance, seed
-        self._chosen: np.ndarray | None = None
-        if not lazy_init:
-            self.full_init()
+        super().__init__(dataset, lazy_init=lazy_init)
 
     @property
     def metainfo(self) -> dict[str, Any]:
         """The set's own."""
         return self.dataset.metainfo
 
-    def full_init(self) -> None:
-        """Draws the images, once."""
-        if self._chosen is not None:
-            return
+    def choose(self) -> np.ndarray:
+        """Draws the images."""
         labels = labels_of(self.dataset)
         counts = count_labels(self.dataset, labels)
         kept = profile(int(counts.max(initial=0)), len(counts), self.imbalance)
@@ -70,32 +66,14 @@ class LongTailed:
         generator = np.random.default_rng(self.seed)
         of_class = [np.flatnonzero(labels == label) for label in range(len(counts))]
         drawn = [generator.permutation(own)[:keep] for own, keep in zip(of_class, kept)]
-        self._chosen = np.sort(np.concatenate(drawn))
-        self._labels = labels[self._chosen]
-
-    def __len__(self) -> int:
-        self.full_init()
-        return len(self._chosen)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[self._inner(index)]
-
-    def get_data_info(self, index: int) -> dict[str, Any]:
-        """What the set says of an image before it is read."""
-        return dict(self.dataset.get_data_info(self._inner(index)), sample_idx=index)
-
-    def get_cat_ids(self, index: int) -> list[int]:
-        """The label of an image, as a list."""
-        return self.dataset.get_cat_ids(self._inner(index))
+        chosen = np.sort(np.concatenate(drawn))
+        self._labels = labels[chosen]
+        return chosen
 
     def get_gt_labels(self) -> np.ndarray:
         """(N,) int64, the labels of all images."""
         self.full_init()
         return self._labels
-
-    def _inner(self, index: int) -> int:
-        self.full_init()
-        return int(self._chosen[index])
 
 
 def profile(most: int, num_classes: int, imbalance: float) -> np.ndarray:
