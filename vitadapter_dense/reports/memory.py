@@ -21,6 +21,11 @@ class Stored(NamedTuple):
     training: int
 
     @property
+    def weights(self) -> int:
+        """Frozen and trained ones."""
+        return self.frozen + self.trained
+
+    @property
     def total(self) -> int:
         """All of them."""
         return sum(self)
@@ -62,13 +67,21 @@ def peak_of(call: Callable[[], object], device: torch.device) -> int:
     return int(lines['VmHWM'].split()[0]) * 1024
 
 
+def run_passes(backbone: nn.Module, images: torch.Tensor, *, bfloat16: bool = False) -> None:
+    """The forward pass on a sum of the maps, and the backward pass where something trains."""
+    with torch.autocast('cpu', torch.bfloat16, enabled=bfloat16):
+        loss = sum(feature_map.float().mean() for feature_map in backbone(images))
+    if loss.requires_grad:
+        loss.backward()
+
+
 def training_step(backbone: nn.Module, images: torch.Tensor) -> Callable[[], None]:
     """One step of AdamW on a sum of the maps, its averages included."""
     trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-6)
 
     def step() -> None:
-        sum(feature_map.float().mean() for feature_map in backbone(images)).backward()
+        run_passes(backbone, images)
         optimizer.step()
         optimizer.zero_grad()
 

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vitadapter_dense.reports.memory import stored
+from vitadapter_dense.reports.memory import run_passes, stored
 
 KINDS = ('plain', 'DDP', 'sharded')
 
@@ -127,14 +127,6 @@ def counted_step(backbone: nn.Module, images: Tensor, *, bfloat16: bool = False)
     return Step(of_passes, counted.peak)
 
 
-def run_passes(backbone: nn.Module, images: Tensor, *, bfloat16: bool = False) -> None:
-    """The forward pass, and the backward pass where something trains."""
-    with torch.autocast('cpu', torch.bfloat16, enabled=bfloat16):
-        loss = sum(feature_map.float().mean() for feature_map in backbone(images))
-    if loss.requires_grad:
-        loss.backward()
-
-
 def parts_of(
     model: nn.Module, units: Sequence[nn.Module], step: Step, *, kind: str, processes: int
 ) -> tuple[Parts, Parts]:
@@ -147,8 +139,9 @@ def parts_of(
         kind: one of ``KINDS``.
         processes: how many there are.
     """
-    held, gradients, of_backbone = stored(model), _gradients(model), _gradients(model.backbone)
-    weights, moments = held.frozen + held.trained, held.training - gradients
+    held, of_backbone = stored(model), stored(model.backbone).trained
+    weights, gradients = held.weights, held.trained  # a gradient is as large as its weight
+    moments = held.training - gradients
     # heads have their gradients when the backward pass comes to the backbone
     there = gradients - of_backbone + step.passes[1]
     activations = step.passes[0] - step.passes[1]
@@ -156,11 +149,13 @@ def parts_of(
     aside = step.update[0] - step.update[1]
     aside = aside * gradients // of_backbone if of_backbone else gradients
     if kind == 'sharded':
-        sizes = sorted((_weights(unit) for unit in units), reverse=True)
+        of_units = [stored(unit) for unit in units]
+        sizes = sorted((unit.weights for unit in of_units), reverse=True)
         # one unit computes, the next is on its way, and what is in none is there
         gathered = weights - sum(sizes[2:])
-        of_units = sorted((_gradients(unit) for unit in units), reverse=True)
-        unsharded = gradients - sum(of_units) + 2 * sum(of_units[:1])  # and one is being reduced
+        trained = [unit.trained for unit in of_units]
+        # and one is being reduced
+        unsharded = gradients - sum(trained) + 2 * max(trained, default=0)
         share = Parts(weights, gradients, moments, aside)._asdict().values()
         own = Parts(*(part // processes for part in share))
         during = Parts(
@@ -172,11 +167,3 @@ def parts_of(
         Parts(weights, there + buckets, moments, activations),
         Parts(weights, gradients + buckets, moments, aside),
     )
-
-
-def _weights(module: nn.Module) -> int:
-    return sum(parameter.nbytes for parameter in module.parameters())
-
-
-def _gradients(module: nn.Module) -> int:
-    return sum(p.nbytes for p in module.parameters() if p.requires_grad)
