@@ -21,15 +21,13 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
 
-from vitadapter_cli import add_launcher_argument, config_parser, parse, positive
+from vitadapter_cli import add_training_arguments, config_parser, parse, positive
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = config_parser('Train a detector or a segmentor.')
-    parser.add_argument(
-        '--work-dir', help='where results go (default: work_dirs/<data set>/<config name>)'
-    )
+    add_training_arguments(parser)
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
         '--resume',
@@ -45,13 +43,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='resume although model, optimiser type, batch, seed or data differ (docs/resume.md)',
     )
     parser.add_argument(
-        '--amp',
-        nargs='?',
-        const='bfloat16',
-        choices=('float16', 'bfloat16'),
-        help='automatic mixed precision (default type: bfloat16), on the CPU too',
-    )
-    parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate with the total batch size',
@@ -64,7 +55,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'hundredth of the run, at most 50)',
     )
     parser.add_argument('--seed', type=int, help='seed of every random generator')
-    add_launcher_argument(parser)
     return parse(parser, argv)
 
 
@@ -79,15 +69,9 @@ from vitadapter_dense.command_line.arguments import (
     build_runner,
     errors_as_message,
     is_first_process,
-    prepare_launch,
-    read_config,
+    read_training_config,
 )
-from vitadapter_dense.command_line.config import (
-    add_hook,
-    apply_amp,
-    enable_auto_scale_lr,
-    set_work_dir,
-)
+from vitadapter_dense.command_line.config import enable_auto_scale_lr
 from vitadapter_dense.command_line.run_files import (
     checkpoint_to_resume,
     last_checkpoint,
@@ -98,7 +82,6 @@ from vitadapter_dense.datasets.check_coco import check_config_datasets, log_rema
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.encoders.image_statistics import find_other_statistics
 from vitadapter_dense.inference.large_images import LargeImagesHook
-from vitadapter_dense.reports.progress import ProgressBarHook
 from vitadapter_dense.reports.summary import RunSummaryHook
 from vitadapter_dense.training.distributed import closed_in_order
 from vitadapter_dense.training.errors import SettingsError
@@ -109,22 +92,13 @@ from vitadapter_dense.training.stopping import Stopped, stops_on_signals
 
 def configure(args: argparse.Namespace) -> Config:
     """Makes the configuration that the command line asks for."""
-    cfg = read_config(args)
-    if cfg.get('train_dataloader') is None:
-        raise ValueError(f'{args.config} has no train_dataloader: it describes nothing to train.')
-    set_work_dir(cfg, args.config, work_dir=args.work_dir)
-    if args.amp:
-        apply_amp(cfg, args.amp)
+    cfg = read_training_config(args)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
     if args.log_interval:
         cfg.merge_from_dict({'default_hooks.logger.interval': args.log_interval})
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
-    if args.load_from:
-        cfg.load_from = args.load_from
-    prepare_launch(cfg, args.launcher)
-    add_hook(cfg, dict(type=ProgressBarHook.__name__))
     return cfg
 
 

@@ -19,15 +19,13 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'ops'))
 
-from vitadapter_cli import add_launcher_argument, config_parser, not_negative, parse
+from vitadapter_cli import add_training_arguments, config_parser, not_negative, parse
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = config_parser('Train the tasks of a sequence, and evaluate after each.')
-    parser.add_argument(
-        '--work-dir', help='where results go (default: work_dirs/<data set>/<config name>)'
-    )
+    add_training_arguments(parser)
     parser.add_argument(
         '--seeds',
         nargs='+',
@@ -50,14 +48,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'is moved aside',
     )
     parser.add_argument('--load-from', metavar='CHECKPOINT', help='start the first task from it')
-    parser.add_argument(
-        '--amp',
-        nargs='?',
-        const='bfloat16',
-        choices=('float16', 'bfloat16'),
-        help='automatic mixed precision (default type: bfloat16), on the CPU too',
-    )
-    add_launcher_argument(parser)
     return parse(parser, argv)
 
 
@@ -68,12 +58,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 
 from vitadapter_dense.checkpoints.checked_loading import WeightsError
-from vitadapter_dense.command_line.arguments import (
-    errors_as_message,
-    prepare_launch,
-    read_config,
-)
-from vitadapter_dense.command_line.config import add_hook, apply_amp, set_work_dir
+from vitadapter_dense.command_line.arguments import errors_as_message, read_training_config
 from vitadapter_dense.command_line.task_sequence import Stage, TaskSequence
 from vitadapter_dense.command_line.work_dirs import check_work_dir, hold_work_dir
 from vitadapter_dense.continual.errors import ScheduleError
@@ -82,27 +67,10 @@ from vitadapter_dense.continual.settings import read_settings
 from vitadapter_dense.datasets.check_coco import check_config_datasets
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.reports.output_files import OutputError
-from vitadapter_dense.reports.progress import ProgressBarHook
 from vitadapter_dense.training.distributed import closed_in_order, join_processes
 from vitadapter_dense.training.errors import SettingsError
 from vitadapter_dense.training.finite import NotFiniteError
 from vitadapter_dense.training.stopping import Stopped
-
-
-def configure(args: argparse.Namespace) -> Config:
-    """Makes the configuration that the command line asks for."""
-    cfg = read_config(args)
-    if cfg.get('train_dataloader') is None:
-        raise ValueError(f'{args.config} has no train_dataloader: it describes nothing to train.')
-    read_settings(cfg)
-    set_work_dir(cfg, args.config, work_dir=args.work_dir)
-    if args.amp:
-        apply_amp(cfg, args.amp)
-    if args.load_from:
-        cfg.load_from = args.load_from
-    prepare_launch(cfg, args.launcher)
-    add_hook(cfg, dict(type=ProgressBarHook.__name__))
-    return cfg
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -119,7 +87,8 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
         held: takes what is to be let go of at the end.
     """
     with errors_as_message():
-        cfg = configure(args)
+        cfg = read_training_config(args)
+        read_settings(cfg)  # an error of these needs no other process
         join_processes(cfg)
         seeds = args.seeds or [int((cfg.get('randomness') or {}).get('seed') or 0)]
         if is_main_process():

@@ -56,6 +56,21 @@ def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what every training takes; `read_training_config` reads it, and `load_from`."""
+    parser.add_argument(
+        '--work-dir', help='where results go (default: work_dirs/<data set>/<config name>)'
+    )
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bfloat16',
+        choices=('float16', 'bfloat16'),
+        help='automatic mixed precision (default type: bfloat16), on the CPU too',
+    )
+    add_launcher_argument(parser)
+
+
 def add_launcher_argument(parser: argparse.ArgumentParser) -> None:
     """Adds `--launcher`, which the distributed scripts set."""
     parser.add_argument(

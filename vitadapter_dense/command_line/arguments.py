@@ -17,10 +17,17 @@ from mmengine.runner import Runner
 from vitadapter_cli import config_path, load_config
 from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.command_line.check_names import check_names
-from vitadapter_dense.command_line.config import auto_backend, override_data_root
+from vitadapter_dense.command_line.config import (
+    add_hook,
+    apply_amp,
+    auto_backend,
+    override_data_root,
+    set_work_dir,
+)
 from vitadapter_dense.command_line.console import quiet, quiet_imports
 from vitadapter_dense.command_line.environment import TOOLBOXES, require_openmmlab
 from vitadapter_dense.command_line.run_files import write_config
+from vitadapter_dense.reports.progress import ProgressBarHook
 
 RANK_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 
@@ -46,6 +53,27 @@ def read_config(args: argparse.Namespace) -> Config:
     check_names(cfg, args.cfg_options or ())
     if args.data_root:
         override_data_root(cfg, args.data_root)
+    return cfg
+
+
+def read_training_config(args: argparse.Namespace) -> Config:
+    """Reads the configuration of a training, with what `add_training_arguments` has added.
+
+    Raises:
+        OSError: as `read_config`.
+        ValueError: as `read_config` and `prepare_launch`, and for a configuration that describes
+            nothing to train.
+    """
+    cfg = read_config(args)
+    if cfg.get('train_dataloader') is None:
+        raise ValueError(f'{args.config} has no train_dataloader: it describes nothing to train.')
+    set_work_dir(cfg, args.config, work_dir=args.work_dir)
+    if args.amp:
+        apply_amp(cfg, args.amp)
+    if args.load_from:
+        cfg.load_from = args.load_from
+    prepare_launch(cfg, args.launcher)
+    add_hook(cfg, dict(type=ProgressBarHook.__name__))
     return cfg
 
 
