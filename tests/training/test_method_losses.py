@@ -19,6 +19,7 @@ from tests.training.toys import LossRecorder, NoisyPoints, build_runner
 from tests.tuning.toys import VIT, build
 from vitadapter_dense.checkpoints.checked_loading import read_checkpoint
 from vitadapter_dense.training.errors import SettingsError
+from vitadapter_dense.training.loading_runner import LoadingRunner
 from vitadapter_dense.training.method_losses import MethodLossesHook
 
 POOL = dict(type='PromptPool', size=4, length=3, top_k=2, query='mean')
@@ -60,7 +61,7 @@ class Names(LossRecorder):
 
 def collecting(model: nn.Module) -> nn.Module:
     class Runner:
-        pass
+        bare_model = LoadingRunner.bare_model
 
     runner = Runner()
     runner.model = model

@@ -201,7 +201,7 @@ def test_prompts_start_as_images(
             pool.start_from(wrong)
     assert pool.images_needed == 6
     with pytest.raises(SettingsError, match="start='uniform', or leave model_wrapper_cfg out"):
-        PromptStartHook().before_train(SimpleNamespace(model=model, mesh=object()))
+        PromptStartHook().before_train(SimpleNamespace(bare_model=model, mesh=object()))
     pool.start_from(given)
     assert pool.images_needed == 0
     expected = nn.functional.interpolate(given[2][None], size, mode='bilinear', antialias=True)

@@ -17,12 +17,12 @@ def start_task(model: nn.Module, index: int, *, keep: bool = False) -> None:
             and what it does to anything else stays.
     """
     modules = [module for module in model.modules() if hasattr(module, 'start_task')]
-    if not modules:
-        return
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = {}
+    if keep and modules:
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     for module in modules:
         module.start_task(index)
-    if keep:
+    if before:
         model.load_state_dict(before)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -34,9 +33,7 @@ class MethodLossesHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Begins to collect, if a method is there."""
-        model = runner.model
-        while is_model_wrapper(model):
-            model = model.module
+        model = runner.bare_model
         if any(True for _ in tuned_backbones(model)):
             self._handles = [
                 model.register_forward_pre_hook(_drop_old),

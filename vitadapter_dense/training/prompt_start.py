@@ -9,7 +9,6 @@ from mmengine.dataset import pseudo_collate
 from mmengine.dist import broadcast
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
@@ -33,12 +32,10 @@ class PromptStartHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Fills the pools that wait for images."""
-        model = runner.model
-        while is_model_wrapper(model):
-            model = model.module
+        model = runner.bare_model
         for name, pool in model.named_modules():
             if isinstance(pool, PromptPool) and pool.images_needed:
-                if getattr(runner, 'mesh', None) is not None:
+                if runner.mesh is not None:
                     raise SettingsError(
                         f"{name}: prompts that start='images' are set whole, and FullySharded "
                         "holds parts of them; set start='uniform', or leave model_wrapper_cfg out"
