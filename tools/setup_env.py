@@ -160,8 +160,8 @@ def compile_as(standard: str, folder: Path) -> dict[str, str]:
     return {'CXX': str(script), 'NVCC_APPEND_FLAGS': of_nvcc}
 
 
-def check_machine(version: tuple[int, int], folder: Path) -> None:
-    """Raises `StepError` for a Python without pins, unknown kinds of operators, or a full disk."""
+def check_machine(version: tuple[int, int]) -> None:
+    """Raises `StepError` for a Python without pins, or unknown kinds of operators."""
     if not (3, 11) <= version <= (3, 12):
         raise StepError(
             f'Python {version[0]}.{version[1]} does not fit: 3.11 or 3.12 is needed. Mend: install '
@@ -170,6 +170,10 @@ def check_machine(version: tuple[int, int], folder: Path) -> None:
     wanted = os.environ.get('MMCV_OPS', '')
     if wanted not in ('', 'compiled'):
         raise StepError(f'MMCV_OPS={wanted} is not known. Mend: MMCV_OPS=compiled, or none.')
+
+
+def check_space(folder: Path) -> None:
+    """Raises `StepError` where an environment without torch has no room to grow."""
     free = shutil.disk_usage(folder.parent).free / 1e9
     if free < DISK_GB and not any(folder.glob('lib/python3*/site-packages/torch/version.py')):
         raise StepError(
@@ -188,13 +192,14 @@ def main() -> None:
     # as Ctrl-C: the pip that runs must end too, before a further set-up starts one
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        check_machine(sys.version_info[:2], folder)
+        check_machine(sys.version_info[:2])
         with folder.with_name(f'{folder.name}.lock').open('w') as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 say(f'environment: another set-up of {folder.name} runs, and is waited for')
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            check_space(folder)
             Environment(folder, ROOT / 'requirements.txt', *args.pins).build()
     except StepError as error:
         stop(error)
