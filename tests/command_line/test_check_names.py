@@ -23,6 +23,7 @@ SHAPES = 'configs/shapes/mask_rcnn_vitadapter_xs.py'
         ({'model.backbone.conv_inplanes': 3}, 'conv_inplanes is no argument of ViTAdapter'),
         ({'optim_wrapper.optimizer.wieght_decay': 0}, 'wieght_decay is no .*mean weight_decay'),
         ({'model.roi_head.bbox_head.loss_cls.type': 'CrosEntropyLoss'}, 'mean CrossEntropyLoss'),
+        ({'model.backbone.tuning': dict(_delete_=True)}, 'tuning has `_delete_`.*leave it out'),
     ],
 )
 def test_near_misses_are_named_with_what_is_near(option, message):

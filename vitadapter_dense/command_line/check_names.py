@@ -73,6 +73,8 @@ def _slips(
     value: Any, place: str, known: Mapping[str, list[Any]], given: tuple[str, ...]
 ) -> Iterator[str]:
     if isinstance(value, Mapping):
+        if '_delete_' in value:  # MMEngine takes it out where it has something to replace
+            yield f'{place} has `_delete_`, and no base configuration has {place}: leave it out'
         kind = value.get('type')
         if isinstance(kind, str):
             yield from _of_type(value, kind, place, known, given)
