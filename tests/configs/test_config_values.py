@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from mmengine.config import Config
 
 from vitadapter_dense.datasets.check_queries import find_other_levels
 
@@ -108,6 +109,22 @@ def test_cascade_heads(read_config):
         assert head.bbox_coder.target_stds[0] == spread
 
 
+def keeps_its_workers(cfg):
+    for part in ('train', 'val', 'test'):
+        loader = cfg.get(f'{part}_dataloader')
+        if loader is None:
+            continue
+        assert bool(loader.get('persistent_workers')) == (loader.num_workers > 0), part
+        assert 'pin_memory' not in loader, 'the runner knows whether there is a GPU'
+
+
+def test_every_data_set_keeps_its_workers(configs_root):
+    files = sorted((configs_root / '_base_' / 'datasets').glob('*.py'))
+    assert len(files) > 40
+    for file in files:
+        keeps_its_workers(Config.fromfile(file))
+
+
 def test_runtime(config, read_config):
     cfg = read_config(config)
     assert 'vitadapter_dense' in cfg.custom_imports.imports
@@ -123,4 +140,5 @@ def test_runtime(config, read_config):
     assert cfg.load_from is None
     assert cfg.resume is False
     assert find_other_levels(cfg.model) == []
+    keeps_its_workers(cfg)
     assert 'presets' not in cfg, 'those of other sizes and tasks would go into work directories'

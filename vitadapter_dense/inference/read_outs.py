@@ -9,7 +9,6 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
-from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
@@ -17,6 +16,7 @@ from vitadapter_dense.checkpoints.checked_loading import load_checked, read_chec
 from vitadapter_dense.datasets.classification import labels_of
 from vitadapter_dense.inference.predictor import build_model
 from vitadapter_dense.reports.progress import track
+from vitadapter_dense.training.runner import DenseRunner
 from vitadapter_dense.tuning.delta import complete_state_dict
 
 
@@ -58,7 +58,7 @@ def build_images(cfg: Config, *, most: int, seed: int = 0) -> DataLoader:
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     number = len(labels_of(dataset))
     chosen = np.sort(np.random.default_rng(seed).permutation(number)[:most])
-    return Runner.build_dataloader(
+    return DenseRunner.build_dataloader(
         dict(cfg.test_dataloader, dataset=Subset(dataset, chosen.tolist()))
     )
 

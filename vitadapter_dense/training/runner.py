@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.device import get_device
@@ -10,6 +11,7 @@ from mmengine.hooks import EarlyStoppingHook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from torch import nn
+from torch.utils.data import DataLoader
 
 from vitadapter_dense.training.accumulation import accumulated_batches
 from vitadapter_dense.training.distributed import (
@@ -34,6 +36,7 @@ from vitadapter_dense.training.sharding import (
     asks_to_shard,
     wrap_sharded,
 )
+from vitadapter_dense.training.worker_failures import tell_failures
 
 
 @RUNNERS.register_module()
@@ -51,6 +54,8 @@ class DenseRunner(ResumingRunner):
     - A schedule that does not fit the run's length is said before the first step.
     - Pre-trained encoder weights are not fetched when a checkpoint is about to replace them.
     - Without an accelerator, launchers work over gloo.
+    - Batches come through pinned memory where there is a GPU; a batch that a data worker cannot
+      hand over is an error.
     """
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
@@ -107,6 +112,20 @@ class DenseRunner(ResumingRunner):
             self.hooks.remove(hook)  # it has to count before a best checkpoint is saved
             self.register_hook(hook, priority='LOW')
             self.register_hook(EarlyStoppingStateHook(hook))
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict[str, Any],
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+    ) -> DataLoader:
+        """Builds a loader. With a GPU its batches lie in pinned memory, unless it says otherwise.
+
+        A worker that cannot hand a batch over ends the run.
+        """
+        if isinstance(dataloader, Mapping):
+            dataloader = {'pin_memory': get_device() == 'cuda', **dataloader}
+        return tell_failures(ResumingRunner.build_dataloader(dataloader, seed, diff_rank_seed))
 
     def build_train_loop(self, loop: Any) -> Any:
         """Builds the loop; MMEngine's own loops become the resumable ones."""
