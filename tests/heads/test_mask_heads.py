@@ -245,6 +245,19 @@ def test_masks_of_an_odd_size_are_compared_where_they_are():
     assert (inside != target[0]).float().mean() < 0.01
 
 
+def test_scores_are_of_the_window_or_of_the_padded_image():
+    """MMSegmentation's slide leaves `pad_shape` that of the image, whatever the window is."""
+    head = plain_head().eval()
+    features = maps(1, hw=(3, 5))  # of 48 x 80 pixels
+    window = dict(img_shape=(40, 70), pad_shape=(64, 160))
+    padded = dict(img_shape=(30, 70), pad_shape=(48, 80))
+    with torch.no_grad():
+        slid = head.predict(features, [window], dict(mode='slide'))
+        whole = head.predict(features, [padded], dict(mode='whole'))
+    assert whole.shape[-2:] == (48, 80)
+    torch.testing.assert_close(slid, whole[..., :40, :70])
+
+
 def test_losses_are_those_of_float32_under_autocast():
     """Logits as large as trained ones, in 16 bits: costs and losses don't become 16 bits, too."""
     head = plain_head(queries=3)

@@ -117,7 +117,10 @@ class SemanticMaskHead(MaskHead):
     ) -> Tensor:
         """``(B, num_classes, H, W)`` scores, the masks of all queries times their classes."""
         meta = batch_img_metas[0]
-        height, width = meta.get('pad_shape', meta['img_shape'])[:2]
+        size = meta['img_shape']  # of a window, where MMSegmentation slides
+        if (test_cfg or {}).get('mode') != 'slide':
+            size = meta.get('pad_shape', size)
+        height, width = size[:2]
         classes, masks, covered = self.class_masks(features)
         masks = F.interpolate(masks, covered, mode='bilinear')[:, :, :height, :width]
         return torch.einsum('bqc,bqhw->bchw', classes, masks.sigmoid())
