@@ -173,6 +173,13 @@ def test_box_detector_trains_and_predicts(name, read_config, monkeypatch):
     detr = 'num_queries' in cfg.model
     assert calls == ([cfg.num_levels] * 2 if detr else []), 'one layer each in encoder and decoder'
 
+    data = batch(1)
+    sample = data['data_samples'][0]
+    sample.gt_instances = sample.gt_instances[:0]  # as random crops may leave it
+    with torch.no_grad():
+        losses = model(**model.data_preprocessor(data, training=True), mode='loss')
+    assert model.parse_losses(losses)[0] < total, 'of all boxes, wherever they are'
+
     model.eval()
     with torch.no_grad():
         (prediction,) = model.test_step(batch(1))

@@ -9,6 +9,7 @@ from vitadapter_dense.heads.logit_adjustment import LogitAdjustedLoss
 from vitadapter_dense.heads.mask_heads import ObjectMaskHead, SemanticMaskHead
 from vitadapter_dense.heads.mask_losses import MaskLosses, MaskTarget
 from vitadapter_dense.heads.mask_predictor import MaskPrediction
+from vitadapter_dense.heads.per_object_loss import PerObjectLoss
 from vitadapter_dense.heads.pixel_cross_entropy import PixelCrossEntropyLoss
 from vitadapter_dense.heads.plain_mask_decoder import PlainMaskDecoder
 from vitadapter_dense.heads.read_out import ReadOut
@@ -22,6 +23,7 @@ __all__ = [
     'MaskPrediction',
     'MaskTarget',
     'ObjectMaskHead',
+    'PerObjectLoss',
     'PixelCrossEntropyLoss',
     'PlainMaskDecoder',
     'ReadOut',

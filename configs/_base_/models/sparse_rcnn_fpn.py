@@ -60,8 +60,11 @@ model = dict(
                     target_means=[0.0, 0.0, 0.0, 0.0],
                     target_stds=[0.5, 0.5, 1.0, 1.0],
                 ),
-                loss_cls=dict(
-                    type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0
+                loss_cls=dict(  # a batch without objects would cost millions
+                    type='PerObjectLoss',
+                    loss=dict(
+                        type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0
+                    ),
                 ),
                 loss_bbox=dict(type='L1Loss', loss_weight=5.0),
                 loss_iou=dict(type='GIoULoss', loss_weight=2.0),
