@@ -237,7 +237,7 @@ def test_masks_of_an_odd_size_are_compared_where_they_are():
     masks[:, :, :5, :8] = 20
     classes = torch.zeros(1, 1, CLASSES + 1)
     head.decoder.forward = lambda features: [MaskPrediction(classes, masks)]
-    losses = head._losses(None, [MaskTarget(torch.tensor([1]), target)])
+    losses = head._losses(None, [MaskTarget(torch.tensor([1]), target)], (40, 70))
     assert losses['loss_dice'] < 0.5
     _, predicted = head._predict(None, (40, 70))
     inside = predicted[0, 0] > 0
@@ -362,6 +362,9 @@ def test_wrong_numbers_are_named_with_their_mend():
         encoder_only_head(3, width=32)(begun)
     with pytest.raises(ValueError, match='a.jpg has 5 objects for 4 queries.*num_queries=5'):
         plain_head(queries=4).loss(maps(), semantic_samples((64, 80)), None)
+    for stride in (14, 32):
+        with pytest.raises(ValueError, match=rf'stride={stride}, so .* have 64 x 80: set st'):
+            plain_head(stride=stride).loss(maps(), semantic_samples((64, 80)), None)
     with pytest.raises(ValueError, match='open_blocks=5 must lie between 1 and 4'):
         MODELS.build(dict(type='OpenViT', encoder=encoder(), open_blocks=5))
     windows = encoder(window_sizes=[None, 2, 2, None])

@@ -47,10 +47,27 @@ class MaskHead(BaseModule):
         """Predictions of the decoder from what the backbone gives; the last one is what counts."""
         return self.decoder(features)
 
-    def _losses(self, features: Any, targets: Sequence[MaskTarget]) -> dict[str, Tensor]:
+    def _losses(
+        self, features: Any, targets: Sequence[MaskTarget], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """Losses of a batch whose images have a size.
+
+        Raises:
+            ValueError: the decoder's map has another stride than it was told.
+        """
         predictions = self.decoder(features)
-        size = self._covered(predictions[-1].masks)
-        return self.losses(predictions, [t._replace(masks=_padded(t.masks, size)) for t in targets])
+        covered = self._covered(predictions[-1].masks)
+        stride = self.decoder.stride
+        if any(not 0 <= own - side < stride for own, side in zip(covered, size, strict=True)):
+            raise ValueError(
+                f'{type(self.decoder).__name__} has stride={stride}, so that its map would be of '
+                f'{covered[0]} x {covered[1]} pixels, but the images have {size[0]} x {size[1]}: '
+                f'set stride to the pixels of a cell of the map, the patch size of a plain ViT '
+                f'(and in_strides, where the backbone gives maps of several strides)'
+            )
+        return self.losses(
+            predictions, [t._replace(masks=_padded(t.masks, covered)) for t in targets]
+        )
 
     def _predict(self, features: Any, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Logits of classes and, for images of a size, of masks."""
@@ -104,7 +121,9 @@ class SemanticMaskHead(MaskHead):
 
     def loss(self, features: Any, data_samples: Sequence[Any], train_cfg: Any) -> dict[str, Tensor]:
         """Losses of a batch, as ``EncoderDecoder`` asks for them."""
-        return self._losses(features, [self._target(sample) for sample in data_samples])
+        targets = [self._target(sample) for sample in data_samples]
+        height, width = targets[0].masks.shape[-2:]  # padded with the images
+        return self._losses(features, targets, (height, width))
 
     def _target(self, sample: Any) -> MaskTarget:
         labels = sample.gt_sem_seg.data.squeeze(0)  # (H, W)
@@ -171,7 +190,9 @@ class ObjectMaskHead(MaskHead):
 
     def loss(self, features: Any, data_samples: Sequence[Any]) -> dict[str, Tensor]:
         """Losses of a batch, as ``Mask2Former`` asks for them."""
-        return self._losses(features, [self._target(sample) for sample in data_samples])
+        targets = [self._target(sample) for sample in data_samples]
+        size = tuple(data_samples[0].metainfo['batch_input_shape'])
+        return self._losses(features, targets, size)
 
     def _target(self, sample: Any) -> MaskTarget:
         objects = sample.gt_instances
