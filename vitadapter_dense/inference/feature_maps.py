@@ -69,9 +69,17 @@ def feature_maps(predictor: Predictor, image: np.ndarray) -> tuple[list[Tensor],
     Args:
         predictor: of the trained model.
         image: ``(H, W, 3)`` uint8, BGR.
+
+    Raises:
+        ValueError: the backbone gives no maps.
     """
     inputs, shape = _prepared(predictor, image)
-    maps = list(predictor.model.backbone(inputs))
+    maps = predictor.model.backbone(inputs)
+    if not isinstance(maps, (list, tuple)) or any(each.ndim != 4 for each in maps):
+        raise ValueError(
+            f'{type(predictor.model.backbone).__name__} gives no maps (B, C, H, W) to draw, but '
+            f'what its head goes on with: name a model with another backbone'
+        )
     strides = [round(inputs.shape[-1] / each.shape[-1]) for each in maps]
     return [_cropped(each, inputs, shape) for each in maps], strides
 
