@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from vitadapter_dense.backbones import ViTAdapter
+from vitadapter_dense.backbones import OpenViT, PlainViT, ViTAdapter
+from vitadapter_dense.reports.memory import training_step
 from vitadapter_dense.reports.memory_plan import Step, parts_of, planned_step, run_passes
 
 
@@ -41,6 +42,21 @@ def test_a_step_without_memory_takes_as_much_as_one_with(frozen, with_cp):
     trained = sum(p.nbytes for p in backbone.parameters() if p.requires_grad)
     assert planned.update[1] == trained
     assert planned.update[0] > 1.5 * trained  # gradients, and what AdamW holds beside them
+
+
+def test_a_step_of_backbones_of_mask_heads():
+    """EoMT's leaves its last blocks to the head, and nothing of PMT's trains."""
+    encoder = dict(type='TimmViT', model_name='vit_tiny_patch16_224', embed_dim=24, depth=2)
+    encoder.update(num_heads=3)
+    images = torch.rand(1, 3, 32, 32)
+    backbone = OpenViT(encoder, open_blocks=1).train()
+    before = [parameter.clone() for parameter in backbone.parameters()]
+    training_step(backbone, images)()
+    assert not any(map(torch.equal, before, backbone.parameters()))
+    frozen = PlainViT(encoder | dict(frozen=True)).train()
+    before = [parameter.clone() for parameter in frozen.parameters()]
+    training_step(frozen, images)()
+    assert all(map(torch.equal, before, frozen.parameters()))
 
 
 def test_parts_of_many_processes():

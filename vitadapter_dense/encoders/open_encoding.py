@@ -33,3 +33,7 @@ class OpenEncoding:
     def run(self, tokens: Tokens, index: int) -> Tokens:
         """Runs the open block ``index``, from 0 on."""
         return self.run_blocks(tokens, self.first + index, self.first + index + 1)
+
+    def finish(self) -> Tokens:
+        """Runs the open blocks without a head's tokens."""
+        return self.run_blocks(self.tokens, self.first, self.first + self.open_blocks)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from vitadapter_dense.encoders import OpenEncoding
+
 GRADIENT_AND_ADAM = 12  # bytes a trained value: gradient and two averages, all float32
 
 
@@ -68,17 +70,23 @@ def peak_of(call: Callable[[], object], device: torch.device) -> int:
 
 
 def run_passes(backbone: nn.Module, images: torch.Tensor, *, bfloat16: bool = False) -> None:
-    """The forward pass on a sum of the maps, and the backward pass where something trains."""
+    """The forward pass on a sum of the maps, and the backward pass where something trains.
+
+    Blocks that are left to the head run without it.
+    """
     with torch.autocast('cpu', torch.bfloat16, enabled=bfloat16):
-        loss = sum(feature_map.float().mean() for feature_map in backbone(images))
+        maps = backbone(images)
+        if isinstance(maps, OpenEncoding):
+            maps = [maps.finish().x]
+        loss = sum(feature_map.float().mean() for feature_map in maps)
     if loss.requires_grad:
         loss.backward()
 
 
 def training_step(backbone: nn.Module, images: torch.Tensor) -> Callable[[], None]:
-    """One step of AdamW on a sum of the maps, its averages included."""
+    """One step of AdamW on a sum of the maps, its averages included; of what trains, if any."""
     trained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-6)
+    optimizer = torch.optim.AdamW([dict(params=trained)], lr=1e-6)  # a group may be empty
 
     def step() -> None:
         run_passes(backbone, images)
