@@ -62,6 +62,19 @@ def test_merged_weights_are_the_plain_models(tmp_path):
             assert (without - other).abs().max() > 0.1
 
 
+def test_a_frozen_encoder_in_16_bits_is_told_of(tmp_path, capsys):
+    encoder = dict(type='TimmViT', model_name='deit_tiny_patch16_224', embed_dim=24, depth=4)
+    encoder.update(num_heads=3, frozen=True, dtype='bfloat16')
+    backbone = dict(type='ViTAdapter', encoder=encoder, deform_num_heads=3)
+    path = tmp_path / 'toy.py'
+    tuned = dict(backbone, tuning=dict(type='LoRA', rank=2))
+    Config(dict(model=dict(type='OnlyABackbone', backbone=tuned))).dump(path)
+    model = MODELS.build(Config.fromfile(path).model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'tuned.pth')
+    assert load_tool().main([str(path), str(tmp_path / 'tuned.pth'), str(tmp_path / 'o.pth')]) == 0
+    assert "without tuning and without dtype='bfloat16'" in capsys.readouterr().out
+
+
 def test_what_cannot_be_merged_is_told(tmp_path):
     path = config(tmp_path, dict(type='ProTuning'))
     model = MODELS.build(Config.fromfile(path).model)

@@ -32,6 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # what the command line shows to be wrong ends here, before the slow imports
 
+import torch
 from mmengine.model import revert_sync_batchnorm
 
 from vitadapter_dense.checkpoints.checked_loading import WeightsError, load_checked, read_checkpoint
@@ -78,7 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise SystemExit(f'error: {error}') from error
     with write_output(args.out, command=COMMAND) as partial:
         write_checkpoint(merged, partial)
-    print(f'{args.out}: {len(merged["state_dict"])} tensors, for the model without tuning')
+    also = ''
+    if any(t.dtype == torch.bfloat16 for t in merged['state_dict'].values()):
+        also = " and without dtype='bfloat16' of the encoder, which would round what was folded in"
+    print(f'{args.out}: {len(merged["state_dict"])} tensors, for the model without tuning{also}')
     return 0
 
 
