@@ -27,6 +27,7 @@ from .check_overlap import find_shared_images
 from .check_panoptic import inspect_used_panoptic
 from .check_queries import find_few_queries
 from .check_segmentation import check_pairs, list_split
+from .check_stuff_maps import find_stuff_faults
 from .coco_summary import CocoSummary
 from .dataset_configs import (
     UsedDataset,
@@ -173,6 +174,7 @@ def check_config_datasets(
         problems += find_few_cells(model, steps, result.summary, name=used.name)
         if used.trained:
             problems += find_few_queries(model, result.summary)
+            problems += find_stuff_faults(model, used, result.summary)
     if problems:
         raise DatasetError('\n'.join(problems))
     shared = find_shared_images((used, result.files) for used, result in checked)
