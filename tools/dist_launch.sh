@@ -16,6 +16,9 @@ launch() {
             --master_port "${PORT:-29500}"
         )
     fi
+    if (( ${MAX_RESTARTS:-0} )); then
+        rendezvous+=(--max-restarts "$MAX_RESTARTS")
+    fi
     local tools
     tools=$(dirname "${BASH_SOURCE[0]}")
     exec "${PYTHON:-python}" "$tools/dist_launch.py" "${rendezvous[@]}" \
@@ -29,6 +32,8 @@ Environment:
   NNODES       number of machines (default 1)
   NODE_RANK    number of this machine, from 0 (default 0)
   MASTER_ADDR  address of machine 0 (default 127.0.0.1)
+  MAX_RESTARTS how often all processes are started again when one dies; a training then goes on from
+               its last checkpoint (default 0)
   PORT         port of machine 0 (default: a free one on one machine, 29500 on several)
   PYTHON       interpreter (default python)
 TEXT

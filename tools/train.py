@@ -12,6 +12,7 @@ import argparse
 import logging
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -83,11 +84,17 @@ from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.encoders.image_statistics import find_other_statistics
 from vitadapter_dense.inference.large_images import LargeImagesHook
 from vitadapter_dense.reports.summary import RunSummaryHook
-from vitadapter_dense.training.distributed import closed_in_order
-from vitadapter_dense.training.errors import SettingsError
+from vitadapter_dense.training.distributed import closed_in_order, times_started_again
+from vitadapter_dense.training.errors import LostProcessError, NotSavedError, SettingsError
 from vitadapter_dense.training.finite import NotFiniteError
 from vitadapter_dense.training.resuming_runner import go_on_from
 from vitadapter_dense.training.stopping import Stopped, stops_on_signals
+
+# what ends a training with a message alone
+ENDINGS = (
+    *(DatasetError, LostProcessError, NotFiniteError, NotSavedError),
+    *(SettingsError, WeightsError),
+)
 
 
 def configure(args: argparse.Namespace) -> Config:
@@ -117,8 +124,13 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
     """
     with errors_as_message():
         cfg, remarks = configure(args), []
-        start = checkpoint_to_resume(cfg.work_dir, args.resume)
-        if start is None and args.resume:
+        again = times_started_again(args.launcher) > 0
+        start = checkpoint_to_resume(cfg.work_dir, args.resume, again=again)
+        if again and is_first_process(args.launcher):
+            print(
+                f'The launcher starts this run again: it goes on from {start or "the beginning"}.'
+            )
+        elif start is None and args.resume:
             print(
                 f'No checkpoint to resume from in {cfg.work_dir}: '
                 'the run starts from the beginning.'
@@ -136,13 +148,16 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
         if start is not None:
             go_on_from(runner, start, accept_changes=args.accept_changes)
     log_remarks(remarks, logger=runner.logger)
-    with errors_as_message(DatasetError, NotFiniteError, SettingsError, WeightsError):
+    with errors_as_message(*ENDINGS):
         try:
             with stops_on_signals(runner):
                 runner.train()
         except (SettingsError, WeightsError):  # nothing was trained
             raise
         except Stopped as stop:
+            # all processes end now: the launcher that sees the first one go need not end the others
+            for number in (signal.SIGTERM, signal.SIGUSR1):
+                signal.signal(number, signal.SIG_IGN)
             tell_how_to_go_on(args, cfg)
             raise SystemExit(128 + stop.number) from None
         except BaseException:

@@ -67,8 +67,12 @@ from vitadapter_dense.continual.settings import read_settings
 from vitadapter_dense.datasets.check_coco import check_config_datasets
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.reports.output_files import OutputError
-from vitadapter_dense.training.distributed import closed_in_order, join_processes
-from vitadapter_dense.training.errors import SettingsError
+from vitadapter_dense.training.distributed import (
+    closed_in_order,
+    join_processes,
+    times_started_again,
+)
+from vitadapter_dense.training.errors import LostProcessError, NotSavedError, SettingsError
 from vitadapter_dense.training.finite import NotFiniteError
 from vitadapter_dense.training.stopping import Stopped
 
@@ -89,19 +93,23 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
     with errors_as_message():
         cfg = read_training_config(args)
         read_settings(cfg)  # an error of these needs no other process
-        join_processes(cfg)
+        join_processes(cfg.launcher, cfg.get('env_cfg'))
         seeds = args.seeds or [int((cfg.get('randomness') or {}).get('seed') or 0)]
         if is_main_process():
             check_work_dir(cfg.work_dir, args.config)
             check_config_datasets(cfg, loaders=('train', 'val', 'test'))
             held.enter_context(hold_work_dir(cfg.work_dir, args.config))
             sequence = TaskSequence(cfg, seeds, verbose=args.verbose)
-            goes_on = args.goes_on or args.from_task is not None
-            sequence.begin(goes_on=goes_on, from_task=args.from_task)
+            again = times_started_again(args.launcher) > 0
+            goes_on = again or args.goes_on or args.from_task is not None
+            sequence.begin(goes_on=goes_on, from_task=None if again else args.from_task)
         barrier()
         if not is_main_process():  # which classes the images have is written by now
             sequence = TaskSequence(cfg, seeds, verbose=args.verbose)
-    kinds = (DatasetError, NotFiniteError, OutputError, SettingsError, WeightsError, ScheduleError)
+    kinds = (
+        *(DatasetError, LostProcessError, NotFiniteError, NotSavedError, OutputError),
+        *(SettingsError, WeightsError, ScheduleError),
+    )
     try:
         with errors_as_message(*kinds):
             for stage in sequence.run():

@@ -6,8 +6,10 @@ import importlib
 import io
 import logging
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -246,11 +248,55 @@ def test_slurm_script_starts_a_task_for_each_gpu(tmp_path: Path) -> None:
     assert said[-4:] == ['c.py', '--launcher', 'slurm', '--resume']
 
 
-def fake_program(path: Path) -> Path:
-    """A program that prints its arguments, one a line."""
-    path.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+@pytest.mark.parametrize(
+    ('ends', 'seconds_left', 'queued'),
+    [
+        ('exit 138', 9999, True),  # the tasks were sent SIGUSR1
+        (
+            'kill -USR1 $PPID; trap "exit 1" USR1; while :; do sleep .1; done',
+            9999,
+            True,
+        ),  # the shell was
+        (
+            'kill -TERM $PPID; trap "exit 143" TERM; while :; do sleep .1; done',
+            9999,
+            False,
+        ),  # scancel
+        (
+            'kill -TERM $PPID; trap "exit 143" TERM; while :; do sleep .1; done',
+            60,
+            True,
+        ),  # the time limit
+        (
+            'kill -USR1 $PPID; trap "exit 0" USR1; while :; do sleep .1; done',
+            60,
+            False,
+        ),  # it was done
+        ('exit 1', 60, False),
+    ],
+)
+def test_a_job_that_is_warned_is_queued_again(
+    tmp_path: Path, ends: str, seconds_left: int, queued: bool
+) -> None:
+    fake_program(tmp_path / 'srun', ends)
+    fake_program(tmp_path / 'scontrol')
+    path = f'{tmp_path}{os.pathsep}{os.environ["PATH"]}'
+    command = [ROOT / 'tools' / 'slurm_train.sh', 'part', 'job', 'c.py']
+    end = str(int(time.time()) + seconds_left)
+    ran = run_script(*command, check=False, PATH=path, SLURM_JOB_ID='7', SLURM_JOB_END_TIME=end)
+    said = ran.stdout.splitlines()
+    assert said[said.index('c.py') + 1 :][:2] == ['--launcher', 'slurm']
+    assert (said[-2:] == ['requeue', '7']) == queued
+    done = queued or 'exit 0' in ends
+    assert ran.returncode == (0 if done else int(re.search(r'exit (\d+)', ends)[1]))
+
+
+def fake_program(path: Path, ends: str = '') -> Path:
+    """A program that prints its arguments, one a line, and then does what it is told."""
+    path.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@"\n{ends}\n')
     path.chmod(0o755)
-    assert subprocess.run([path, 'x'], capture_output=True, text=True).stdout == 'x\n'
+    if not ends:
+        assert subprocess.run([path, 'x'], capture_output=True, text=True).stdout == 'x\n'
     return path
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.toys import LossRecorder, build_runner, evaluation
+from tests.training.toys import LossRecorder, TinyModel, build_runner, evaluation
 from vitadapter_dense.checkpoints.checked_loading import read_checkpoint
 from vitadapter_dense.checkpoints.files import latest_checkpoint
+from vitadapter_dense.command_line.run_files import checkpoint_to_resume
+from vitadapter_dense.training.errors import NotSavedError
 
 # Trains; the second checkpoint's write stops half-way and waits to be killed.
 SLOW_WRITER = """
@@ -93,20 +95,43 @@ def test_the_old_checkpoint_outlives_the_writing_of_the_new_one(tmp_path, monkey
     assert names(tmp_path) == {'epoch_4.pth'}
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
-    save = torch.save
+class FillsTheDisk(LossRecorder):
+    """From the second epoch on nothing more can be written of a checkpoint."""
 
-    def failing_save(checkpoint, file):
-        if checkpoint['meta']['epoch'] == 2:
-            file.write(b'half')
-            raise OSError('No space left on device')
-        save(checkpoint, file)
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == 4:
+            Path(runner.work_dir, '.epoch_2.pth.partial').symlink_to('/dev/full')
 
-    monkeypatch.setattr(torch, 'save', failing_save)
-    with pytest.raises(OSError, match='No space left'):
-        build_runner(tmp_path, length=3, checkpoint=dict(max_keep_ckpts=1)).train()
+
+@pytest.mark.parametrize('width', [8, 9000])  # it shows at the end, or while torch writes
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, width):
+    runner = build_runner(
+        tmp_path,
+        model=dict(type=TinyModel, width=width),
+        length=3,
+        checkpoint=dict(max_keep_ckpts=1),
+        recorder=FillsTheDisk(),
+    )
+    with pytest.raises(
+        NotSavedError, match=r'epoch_2\.pth is not written: No space left on device'
+    ):
+        runner.train()
     assert names(tmp_path) == {'epoch_1.pth'}
     assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
+
+
+def test_a_run_that_is_started_again_goes_on_from_its_own_last_checkpoint(tmp_path):
+    options = dict(length=3, checkpoint=dict(max_keep_ckpts=3))
+    build_runner(tmp_path, **options).train()
+    first, last = (str(tmp_path / f'epoch_{epoch}.pth') for epoch in (1, 3))
+    assert checkpoint_to_resume(str(tmp_path / 'new'), None, again=True) is None
+    assert checkpoint_to_resume(str(tmp_path), None) is None  # never by surprise
+    assert checkpoint_to_resume(str(tmp_path), None, again=True) == last
+    # Killed before it has one, a run that began at an older checkpoint begins there again.
+    recorder = LossRecorder(stop_before=5)
+    with pytest.raises(InterruptedError):
+        build_runner(tmp_path, **options, recorder=recorder, resume=True, load_from=first).train()
+    assert checkpoint_to_resume(str(tmp_path), first, again=True) == first
 
 
 @pytest.mark.parametrize('save_best', ['score', ['score']])

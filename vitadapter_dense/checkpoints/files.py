@@ -112,11 +112,19 @@ def write_checkpoint(
         checkpoint: tensors and plain containers.
         path: local path, or a URI of a storage backend of MMEngine.
         backend_args: arguments of that storage backend.
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
     """
     if is_local(path, backend_args):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            torch.save(checkpoint, file)
+        try:
+            with atomic_write(path) as file:
+                torch.save(checkpoint, file)
+        except RuntimeError as error:  # torch's writer says where it stood, not that it had no room
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
         return
     buffer = io.BytesIO()
     torch.save(checkpoint, buffer)

@@ -100,15 +100,23 @@ def _newest(folder: Path, *patterns: str) -> Path | None:
     return max(files, key=lambda file: file.stat().st_mtime, default=None)
 
 
-def checkpoint_to_resume(work_dir: str, resume: str | None) -> str | None:
-    """The checkpoint that the command line wants to go on from; None starts from the beginning.
+def checkpoint_to_resume(work_dir: str, resume: str | None, *, again: bool = False) -> str | None:
+    """The checkpoint that a run goes on from; None starts from the beginning.
 
     It stays out of the configuration, which is written to the work directory: a new run of that
     file must be a new run.
 
+    Args:
+        work_dir: of the run.
+        resume: what the command line wants.
+        again: the launcher has started this run before. It goes on from its last checkpoint then,
+            once it has one, whatever the command line wanted at first.
+
     Raises:
         FileNotFoundError: when the checkpoint is not there.
     """
+    if again and (last := last_checkpoint(work_dir)):
+        return str(last)
     if not resume:
         return None
     source = last_checkpoint(work_dir) if resume == 'auto' else Path(resume)

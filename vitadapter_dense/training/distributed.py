@@ -12,7 +12,7 @@ import logging
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,13 +20,13 @@ import mmengine
 import numpy
 import timm
 import torch.distributed
-from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
+from torch.distributed import PrefixStore, TCPStore
 
 from vitadapter_dense.checkpoints.errors import WeightsError
 
@@ -37,6 +37,28 @@ _VARIABLES = {
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
     'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
 }
+# How often each launcher has started a run again: torchrun's workers, Slurm's requeued jobs.
+_COUNTS = {'pytorch': 'TORCHELASTIC_RESTART_COUNT', 'slurm': 'SLURM_RESTART_COUNT'}
+
+
+def times_started_again(launcher: str) -> int:
+    """How often the launcher has started this run before, with the same command line."""
+    count = os.environ.get(_COUNTS.get(launcher, ''), '0')
+    return int(count) if count.isdigit() else 0
+
+
+def store_of_restart(launcher: str) -> dict[str, Any]:
+    """Arguments of ``init_process_group`` with which processes that torchrun has restarted meet.
+
+    Its store outlives them (torch 2.14, pytorch #135712), and in it the addresses of those that are
+    dead: each start has names of its own.
+    """
+    count = times_started_again(launcher)
+    if launcher != 'pytorch' or not count or os.environ['TORCHELASTIC_USE_AGENT_STORE'] != 'True':
+        return {}
+    store = TCPStore(os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT']), is_master=False)
+    places = dict(rank=int(os.environ['RANK']), world_size=int(os.environ['WORLD_SIZE']))
+    return dict(store=PrefixStore(f'start_{count}', store), **places)
 
 
 def join_cpu_processes(launcher: str, *, timeout: float | None = None) -> None:
@@ -67,22 +89,24 @@ def join_cpu_processes(launcher: str, *, timeout: float | None = None) -> None:
         os.environ['MASTER_ADDR'] = subprocess.check_output(nodes, text=True).split()[0]
     os.environ.setdefault('MASTER_PORT', '29500')
     options = {} if timeout is None else dict(timeout=datetime.timedelta(seconds=timeout))
+    options.update(store_of_restart(launcher))
     torch.distributed.init_process_group(backend='gloo', **options)
 
 
-def join_processes(cfg: Config) -> None:
-    """Joins the processes before a runner does, for what they have to agree on earlier.
+def join_processes(launcher: str, env_cfg: Mapping[str, Any] | None) -> None:
+    """Joins the processes of a launcher, over gloo without an accelerator, once.
 
     Args:
-        cfg: with `launcher`, and `env_cfg` as `prepare_launch` has left it.
+        launcher: as a configuration names it, ``'none'`` for a single process.
+        env_cfg: of the configuration.
     """
-    options = dict((cfg.get('env_cfg') or {}).get('dist_cfg') or {})
-    if cfg.launcher == 'none' or is_distributed():
+    options = dict((env_cfg or {}).get('dist_cfg') or {})
+    if launcher == 'none' or is_distributed():
         return
     if get_device() == 'cpu':
-        join_cpu_processes(cfg.launcher, timeout=options.get('timeout'))
+        join_cpu_processes(launcher, timeout=options.get('timeout'))
     else:
-        init_dist(cfg.launcher, **options)
+        init_dist(launcher, **options, **store_of_restart(launcher))
 
 
 def raise_together(error: Exception | None) -> None:
@@ -115,6 +139,23 @@ def check_same_software() -> None:
                     f'process {rank} on {node} has {name} {version}, process 0 on {first_node} has '
                     f'{first[name]}: install the same versions on all machines'
                 )
+
+
+def check_same_start(checkpoint: str | None) -> None:
+    """Raises WeightsError, in every process, where one would start from another file.
+
+    Args:
+        checkpoint: what this process starts from; None from the beginning.
+    """
+    gathered = all_gather_object((checkpoint, platform.node()))
+    first, first_node = gathered[0]
+    for rank, (own, node) in enumerate(gathered):
+        if own != first:
+            raise WeightsError(
+                f'process {rank} on {node} starts from {own or "the beginning"}, process 0 on '
+                f'{first_node} from {first or "the beginning"}: put the work directory on a file '
+                'system that all machines share, and give all the same command line'
+            )
 
 
 @contextmanager

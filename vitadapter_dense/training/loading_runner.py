@@ -21,7 +21,7 @@ from vitadapter_dense.checkpoints.checked_loading import (
     state_dict_of,
 )
 from vitadapter_dense.checkpoints.files import latest_checkpoint
-from vitadapter_dense.training.distributed import raise_together
+from vitadapter_dense.training.distributed import check_same_start, raise_together
 from vitadapter_dense.tuning.delta import BASE, complete_state_dict, is_delta, needs_pretrained
 
 
@@ -97,6 +97,7 @@ class LoadingRunner(Runner):
         if self._has_loaded:
             return
         checkpoint = self._checkpoint_to_read()
+        check_same_start(checkpoint)
         if checkpoint is None:
             if self._resume:
                 self.logger.info(

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import is_main_process
 from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from vitadapter_dense.checkpoints.checked_loading import load_checked, state_dict_of
+from vitadapter_dense.checkpoints.files import write_pointer
 from vitadapter_dense.checkpoints.plain_data import hub_from_plain
 from vitadapter_dense.training.accumulation import continue_steps
 from vitadapter_dense.training.optimizer_state import load_moments
@@ -120,6 +122,8 @@ class ResumingRunner(SavingRunner):
                 epoch=self.epoch,
                 epoch_length=len(self.train_dataloader),
             )
+        if is_main_process() and Path(filename).absolute().parent == Path(self.work_dir).absolute():
+            write_pointer(self.work_dir, str(filename))  # a run started again begins here as well
         self._has_loaded = True
         self.logger.info(f'resumed {filename} at epoch {self.epoch}, iteration {self.iter}')
 

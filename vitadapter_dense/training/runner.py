@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.device import get_device
-from mmengine.dist import is_distributed
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
@@ -16,14 +15,16 @@ from torch.utils.data import DataLoader
 from vitadapter_dense.training.accumulation import accumulated_batches
 from vitadapter_dense.training.distributed import (
     check_same_software,
-    join_cpu_processes,
+    join_processes,
     wrap_for_cpu,
 )
 from vitadapter_dense.training.early_stopping import EarlyStoppingStateHook
 from vitadapter_dense.training.float32_predictions import Float32PredictionsHook
+from vitadapter_dense.training.full_disk import full_disk_named
 from vitadapter_dense.training.hooks import EvaluationRandomStateHook
 from vitadapter_dense.training.idle_parameters import IdleParametersHook
 from vitadapter_dense.training.loops import resumable
+from vitadapter_dense.training.lost_processes import lost_processes_named
 from vitadapter_dense.training.method_losses import MethodLossesHook
 from vitadapter_dense.training.normalised_values import NormalisedValuesHook
 from vitadapter_dense.training.optimizer_state import name_parameters, wrappers_of
@@ -60,8 +61,7 @@ class DenseRunner(ResumingRunner):
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """Joins the processes, over gloo without an accelerator; the rest is set up as upstream."""
-        if self.distributed and not is_distributed() and get_device() == 'cpu':
-            join_cpu_processes(self.launcher, timeout=env_cfg.get('dist_cfg', {}).get('timeout'))
+        join_processes(self.launcher, env_cfg)
         super().setup_env(env_cfg)
         check_same_software()
 
@@ -86,7 +86,8 @@ class DenseRunner(ResumingRunner):
         if isinstance(self.model, FullySharded) and self.mesh is None:
             self._init_model_weights()
             self.model.shard()
-        return super().train()
+        with lost_processes_named(self.timestamp), full_disk_named():
+            return super().train()
 
     def _init_model_weights(self) -> None:
         if self.mesh is None:

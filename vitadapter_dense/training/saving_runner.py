@@ -16,6 +16,7 @@ from vitadapter_dense.checkpoints.sharded_tensors import SHARDS
 from vitadapter_dense.training.accumulation import begun_steps
 from vitadapter_dense.training.checkpoint_content import checkpoint_of
 from vitadapter_dense.training.finite import refuse_broken
+from vitadapter_dense.training.full_disk import said_together
 from vitadapter_dense.training.loading_runner import LoadingRunner
 from vitadapter_dense.training.random_state import random_state, set_random_state
 
@@ -72,6 +73,8 @@ class SavingRunner(LoadingRunner):
 
         Raises:
             NotFiniteError: weights are NaN or infinite; nothing is written, in no process.
+            NotSavedError: in every process, where one cannot write; the file of that name that was
+                there stays.
         """
         if file_client_args is not None:
             raise ValueError(
@@ -100,17 +103,19 @@ class SavingRunner(LoadingRunner):
             )
             self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         refuse_broken(checkpoint.get('state_dict', {}), self.bare_model, path)
-        if sharded:
-            from vitadapter_dense.checkpoints import shards  # slow to import
+        with said_together(path):
+            folder = None
+            if sharded:
+                from vitadapter_dense.checkpoints import shards  # slow to import
 
-            checkpoint = shards.write_shards(checkpoint, Path(path))
-        if is_main_process():
-            folder = checkpoint[SHARDS]['folder'] if sharded else None
-            try:
-                write_checkpoint(to_plain(checkpoint), path, backend_args=backend_args)
-            except BaseException:
-                if sharded:  # nothing will ever name it
-                    shutil.rmtree(Path(path).with_name(folder), ignore_errors=True)
-                raise
-            if is_local(path, backend_args):  # a run that is not sharded may have been before
-                remove_shards(path, keep=folder)
+                checkpoint = shards.write_shards(checkpoint, Path(path))
+                folder = checkpoint[SHARDS]['folder']
+            if is_main_process():
+                try:
+                    write_checkpoint(to_plain(checkpoint), path, backend_args=backend_args)
+                except BaseException:
+                    if sharded:  # nothing will ever name it
+                        shutil.rmtree(Path(path).with_name(folder), ignore_errors=True)
+                    raise
+                if is_local(path, backend_args):  # a run that is not sharded may have been before
+                    remove_shards(path, keep=folder)

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,12 @@ from torch.utils.data import DataLoader
 from vitadapter_dense.checkpoints.files import write_pointer
 from vitadapter_dense.training.worker_signals import keep_workers
 
-# what ends a program at once
-AT_ONCE = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+# what ends a program at once; Slurm warns with SIGUSR1
+AT_ONCE = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGUSR1: signal.SIG_DFL,
+}
 
 
 class Stopped(KeyboardInterrupt):
@@ -59,7 +64,9 @@ class StopHook(Hook):
             if isinstance(getattr(loop, 'dataloader', None), DataLoader):
                 keep_workers(loop.dataloader)
         if get_world_size() > 1:
-            self._group = torch.distributed.new_group(backend='gloo')
+            options = (runner.cfg.get('env_cfg') or {}).get('dist_cfg') or {}
+            limit = timedelta(seconds=options['timeout']) if options.get('timeout') else None
+            self._group = torch.distributed.new_group(backend='gloo', timeout=limit)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -94,7 +101,7 @@ class StopHook(Hook):
 
 @contextmanager
 def stops_on_signals(runner: Runner) -> Iterator[None]:
-    """Has the training in the block stop after an iteration on SIGINT (Ctrl-C) and SIGTERM.
+    """Has the training in the block stop after an iteration on SIGINT (Ctrl-C), SIGTERM, SIGUSR1.
 
     A second signal ends it at once.
 

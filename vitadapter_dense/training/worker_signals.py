@@ -1,6 +1,6 @@
-"""Data workers that outlast a SIGTERM to the whole group of processes.
+"""Data workers that outlast a SIGTERM or SIGUSR1 to the whole group of processes.
 
-Schedulers, service managers and `timeout` send it to every process of a job. The training then
+Schedulers, service managers and `timeout` send them to every process of a job. The training then
 finishes its iteration, for which it needs its workers; torch's own handler ends them at once, and
 the training with an error.
 """
@@ -17,6 +17,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+_LEFT_TO_PARENT = {signal.SIGTERM, signal.SIGUSR1}
+
 
 def keep_workers(loader: DataLoader) -> None:
     """Has the workers that a loader is going to start end by their parent alone."""
@@ -28,11 +30,11 @@ def keep_workers(loader: DataLoader) -> None:
 
 
 class EnduringProcess(ForkProcess):
-    """A process that begins with SIGTERM blocked, before torch starts threads in it."""
+    """A process that begins with these signals blocked, before torch starts threads in it."""
 
     def start(self) -> None:
         """Starts it; what its parent is sent meanwhile arrives afterwards."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
         try:
             super().start()
         finally:
@@ -46,7 +48,7 @@ class EnduringContext(ForkContext):
 
 
 class EnduringStart:
-    """What a worker does first: it leaves SIGTERM to its parent, which may still send one.
+    """What a worker does first: it leaves signals to its parent, which may still send a SIGTERM.
 
     Args:
         start: what it does then.
@@ -57,7 +59,7 @@ class EnduringStart:
 
     def __call__(self, worker: int) -> None:
         # blocked here and so in all threads that follow, of which one waits for it
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         if self.start is not None:
             self.start(worker)
