@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import pytest
 from coco_files import coco_content, write_coco
+from mmengine.registry import DATASETS
 
-from vitadapter_dense.datasets import DatasetError
+from vitadapter_dense.datasets import DatasetError, LoadPanopticChecked, check_dataset_config
 from vitadapter_dense.datasets.panoptic_files import decode_panoptic, read_panoptic_file
 from vitadapter_dense.datasets.panoptic_from_instances import make_panoptic
 from vitadapter_dense.datasets.semantic_from_instances import frequent_classes, make_semantic
@@ -78,6 +79,22 @@ def test_semantic_maps_of_some_classes(instances) -> None:
             refused()
 
 
+def test_images_of_any_ending_find_their_map(instances) -> None:
+    """MMDetection makes a map's name of the image's, and knows of .jpg alone."""
+    root, content = instances.parent, json.loads(instances.read_text())
+    content['images'][0]['file_name'] = '0.JPG'
+    write_coco(root, 'val', content)
+    instances.write_text(json.dumps(content))
+    make_panoptic(instances, root / 'p.json', root / 'p', stuff=['sky'], rest='sky')
+    things = ('cat', 'dog')
+    meta = dict(classes=(*things, 'sky'), thing_classes=things, stuff_classes=('sky',))
+    cfg = dict(type='CocoPanopticDataset', data_root=str(root), ann_file='p.json', metainfo=meta)
+    cfg.update(data_prefix=dict(img='val', seg='p'), filter_cfg=None)
+    check_dataset_config(dict(cfg, pipeline=[]))
+    (sample,) = DATASETS.build(dict(cfg, type=f'mmdet.{cfg["type"]}', pipeline=[]))
+    assert LoadPanopticChecked()(dict(sample, ori_shape=(80, 100)))['gt_seg_map'].max() == 2
+
+
 def test_without_a_rest_pixels_are_void(instances) -> None:
     root = instances.parent
     make_panoptic(instances, root / 'p.json', root / 'p')
@@ -97,6 +114,19 @@ def test_what_cannot_be_made_is_refused(instances) -> None:
     with pytest.raises(DatasetError, match='was not made from instances: nothing was written'):
         make_panoptic(instances, root / 'p.json', root / 'p')
     content = json.loads(instances.read_text())
+    for change, said in (
+        (lambda c: c['categories'][0].update(id=0), 'category id 0 does not fit a map of bytes'),
+        (lambda c: c['annotations'][1].update(category_id=7), 'annotation 2 .* unknown category 7'),
+        (lambda c: c['annotations'][1].pop('area'), "an entry of 'annotations' has no area"),
+    ):
+        changed = json.loads(json.dumps(content))
+        changed['annotations'][0]['category_id'] = changed['categories'][0]['id']
+        change(changed)
+        for annotation in changed['annotations'][::2]:
+            annotation['category_id'] = changed['categories'][0]['id']
+        instances.write_text(json.dumps(changed))
+        with pytest.raises(DatasetError, match=said):
+            make_panoptic(instances, root / 'q.json', root / 'p', label_dir=root / 'l')
     del content['annotations'][0]['segmentation']
     instances.write_text(json.dumps(content))
     with pytest.raises(DatasetError, match=r'1 annotations have no mask.*first id 1'):

@@ -17,7 +17,13 @@ from .check_coco_content import check_categories, check_images
 from .coco_summary import CocoSummary, key_of, short, some
 from .dataset_configs import UsedDataset, folders, locate_coco, meta_of
 from .errors import DatasetError
-from .panoptic_files import MAX_ID, compare_ids, decode_panoptic, load_panoptic_json
+from .panoptic_files import (
+    MAX_ID,
+    compare_ids,
+    decode_panoptic,
+    load_panoptic_json,
+    map_name,
+)
 from .problems import Problems
 
 _SAMPLED_MAPS = 16
@@ -160,7 +166,7 @@ def _check_maps(
     """Every PNG must be there; about `number` of them are read, spread over the split."""
     images = summary.images
     files = [map_dir / map_name(image['file_name']) for image in images]
-    there = {path for folder in {path.parent for path in files} for path in folder.glob('*.png')}
+    there = {path for folder in {path.parent for path in files} for path in folder.glob('*')}
     missing = [str(path) for path in files if path not in there]
     if missing:
         summary.problems.say(
@@ -174,11 +180,6 @@ def _check_maps(
             kind, text = inspect_map(path, image, of_image)
             if kind:
                 summary.problems.add(kind, text)
-
-
-def map_name(image_name: str) -> str:
-    """The name of an image's PNG, as MMDetection makes it."""
-    return str(image_name).replace('.jpg', '.png')
 
 
 def inspect_map(

@@ -72,6 +72,11 @@ def encode_panoptic(ids: np.ndarray) -> bytes:
     return data.tobytes()
 
 
+def map_name(image_name: str) -> str:
+    """The name of an image's PNG, as MMDetection makes it: of all but .jpg the image's own."""
+    return str(image_name).replace('.jpg', '.png')
+
+
 def compare_ids(ids: np.ndarray, segments: Mapping[int, Any], *, name: str) -> str:
     """Why a map does not hold the segments that its JSON lists, with the mend; empty if it does.
 

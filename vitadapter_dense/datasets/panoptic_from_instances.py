@@ -19,9 +19,14 @@ import numpy as np
 
 from .errors import DatasetError
 from .load_seg_map import IGNORED
-from .panoptic_files import VOID, encode_panoptic
+from .panoptic_files import VOID, encode_panoptic, map_name
 
 _MADE = 'made from instances'
+_NEEDED = dict(
+    images={'id', 'file_name', 'height', 'width'},
+    annotations={'image_id', 'category_id', 'area'},
+    categories={'id', 'name'},
+)
 
 
 def make_panoptic(
@@ -56,10 +61,11 @@ def make_panoptic(
     ids = {category['name']: category['id'] for category in categories}
     if rest is not None and rest not in stuff:
         raise DatasetError(f'rest={rest!r} is none of the stuff classes {list(stuff)}: name one')
-    if label_dir is not None and max(ids.values()) > IGNORED:
+    unfit = [number for number in ids.values() if not 1 <= number <= IGNORED]
+    if label_dir is not None and unfit:
         raise DatasetError(
-            f'{instances_file}: category id {max(ids.values())} does not fit a map of bytes. Mend: '
-            'number the categories from 1'
+            f'{instances_file}: category id {unfit[0]} does not fit a map of bytes. Mend: number '
+            'the categories from 1'
         )
     of_image = defaultdict(list)
     for annotation in content['annotations']:
@@ -68,10 +74,11 @@ def make_panoptic(
     for number, image in enumerate(content['images'], start=1):
         shape = (image['height'], image['width'])
         painted, segments = paint(of_image[image['id']], shape, rest=ids.get(rest))
-        name = os.path.splitext(image['file_name'])[0] + '.png'
+        name = map_name(image['file_name'])
         write_whole(map_dir / name, encode_panoptic(painted))
         if label_dir is not None:
-            write_whole(Path(label_dir) / name, _encode_labels(painted, segments))
+            labels = os.path.splitext(image['file_name'])[0] + '.png'
+            write_whole(Path(label_dir) / labels, _encode_labels(painted, segments))
         entries.append(dict(image_id=image['id'], file_name=name, segments_info=segments))
         if progress is not None:
             progress(number, len(content['images']))
@@ -174,9 +181,25 @@ def read_instances(path: Path) -> dict[str, Any]:
         raise DatasetError(
             f'{path} cannot be read ({error}). Mend: name a JSON file of COCO instances'
         ) from error
-    keys = ('images', 'annotations', 'categories')
-    if not isinstance(content, dict) or any(not isinstance(content.get(k), list) for k in keys):
-        raise DatasetError(f'{path} has not the lists {keys}. Mend: name a file of COCO instances')
+    if not isinstance(content, dict) or any(not isinstance(content.get(k), list) for k in _NEEDED):
+        raise DatasetError(
+            f'{path} has not the lists {tuple(_NEEDED)}. Mend: name a file of COCO instances'
+        )
+    for key, members in _NEEDED.items():
+        for entry in content[key]:
+            if lacking := sorted(members - entry.keys()):
+                raise DatasetError(
+                    f'{path}: an entry of {key!r} has no {", ".join(lacking)}: {str(entry)[:100]}. '
+                    'Mend: add it'
+                )
+    known = {category['id'] for category in content['categories']}
+    for annotation in content['annotations']:
+        if annotation['category_id'] not in known:
+            raise DatasetError(
+                f'{path}: annotation {annotation.get("id")!r} is of the unknown category '
+                f'{annotation["category_id"]!r}. Mend: add it to `categories`, or drop the '
+                'annotation'
+            )
     without = [a for a in content['annotations'] if not a.get('segmentation')]
     if without:
         raise DatasetError(
