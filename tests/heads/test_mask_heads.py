@@ -295,6 +295,18 @@ def test_matching_tells_costs_apart_that_16_bits_do_not():
     assert found[0].tolist() == [CLASSES, 1]
 
 
+@pytest.mark.parametrize('value', [torch.inf, -torch.inf, torch.nan], ids=str)
+def test_a_logit_that_is_not_finite_ends_in_the_loss(value):
+    """Where `FiniteLossHook` leaves the step out, and names the images; SciPy would end the run."""
+    head = plain_head()
+    for part in (0, 1):
+        prediction = [torch.randn(1, 6, CLASSES + 1), torch.randn(1, 6, 16, 20)]
+        prediction[part][0, :, 3] = value
+        head.decoder.forward = lambda features, made=prediction: [MaskPrediction(*made)]
+        losses = head.loss(None, semantic_samples((64, 80), 1), None)
+        assert not torch.isfinite(sum(losses.values()))
+
+
 @pytest.mark.parametrize('decoder', ['plain', 'encoder only'])
 def test_heads_train_under_autocast(decoder):
     kind = dict(type='OpenViT', encoder=encoder(), open_blocks=2)

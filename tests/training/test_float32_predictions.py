@@ -79,3 +79,27 @@ def test_assigners_cost_in_float32(cost, dtype, monkeypatch):
         assert found.dtype == torch.float32
         # the predictions themselves are rounded, their sums over points are not
         torch.testing.assert_close(found, expected, rtol=2e-2, atol=2e-2)
+
+
+def test_predictions_that_are_not_finite_are_assigned():
+    """The loss is not finite either, which `FiniteLossHook` deals with; SciPy would end the run."""
+    from mmdet.registry import TASK_UTILS
+
+    init_default_scope('mmdet')
+    head = nn.Module()
+    costs = [cost for cost in COSTS if not cost.get('binary_input')]
+    head.assigner = TASK_UTILS.build(dict(type='HungarianAssigner', match_costs=costs))
+    keep_predictions_float32(nn.ModuleList([head]))
+    corners = torch.rand(6, 2)
+    predicted = InstanceData(
+        scores=torch.randn(6, 4),
+        bboxes=torch.cat([corners, corners + 1], dim=1),
+        masks=torch.randn(6, 8),
+    )
+    for key, value in zip(predicted.keys(), (torch.inf, torch.nan, -torch.inf), strict=True):
+        predicted[key][1:3] = value
+    truth = InstanceData(
+        labels=torch.tensor([0, 2]), masks=torch.ones(2, 8), bboxes=predicted.bboxes[3:5]
+    )
+    found = head.assigner.assign(predicted, truth, dict(img_shape=(512, 512)))
+    assert sorted(found.gt_inds.tolist()) == [0, 0, 0, 0, 1, 2]

@@ -20,6 +20,8 @@ from torch.nn import functional as F
 
 from vitadapter_dense.heads.mask_predictor import MaskPrediction
 
+_LARGEST = 1e4  # of logits that are matched
+
 
 class MaskTarget(NamedTuple):
     """The objects of an image, or its classes.
@@ -152,6 +154,9 @@ class MaskLosses(nn.Module):
     def match(self, prediction: MaskPrediction, target: MaskTarget) -> tuple[Tensor, Tensor]:
         """Queries and the objects that they are to find, the cheapest pairs.
 
+        Logits that are not finite (float16 overflows) are matched as very large ones: SciPy refuses
+        them, and the loss, which is not finite either, is dealt with by ``FiniteLossHook``.
+
         Args:
             prediction: of one image: classes ``(Q, num_classes + 1)``, masks ``(Q, h, w)``.
             target: of this image.
@@ -162,7 +167,10 @@ class MaskLosses(nn.Module):
         Raises:
             ValueError: more objects than queries.
         """
-        classes, masks = prediction
+        classes, masks = (
+            each.nan_to_num(0, _LARGEST, -_LARGEST).clamp(-_LARGEST, _LARGEST)
+            for each in prediction
+        )
         objects = len(target.labels)
         if objects > len(classes):
             raise ValueError(

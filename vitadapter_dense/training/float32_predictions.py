@@ -7,7 +7,8 @@ precision; what they hand to box arithmetic does not.
 
 Predictions are assigned to objects outside of autocast, too. It would turn the sums over thousands
 of points in matching costs back to half precision: infinite in float16
-(open-mmlab/mmdetection#11559, #10909), of three digits in bfloat16.
+(open-mmlab/mmdetection#11559, #10909), of three digits in bfloat16. Predictions that are not finite
+are assigned as if they were: SciPy would end the run, where `FiniteLossHook` leaves out the step.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch import nn
+
+_LARGEST = 1e6  # in place of infinity: sums of their costs stay finite
 
 
 @HOOKS.register_module()
@@ -94,10 +97,25 @@ def _assign_in_float32(module: nn.Module) -> None:
 
 
 def _in_float32(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    args, kwargs = to_float32(args), to_float32(kwargs)
+    args, kwargs = _assignable(args), {key: _assignable(value) for key, value in kwargs.items()}
     tensors = [value for each in (*args, *kwargs.values()) for value in _tensors(each)]
     with torch.autocast(tensors[0].device.type if tensors else 'cpu', enabled=False):
         return function(*args, **kwargs)
+
+
+def _assignable(value: Any) -> Any:
+    """Float32, and finite."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_assignable(item) for item in value)
+    value = to_float32(value)
+    if not isinstance(value, InstanceData):
+        return value
+    numbers = {
+        key: item.nan_to_num(0, _LARGEST, -_LARGEST)
+        for key, item in value.items()
+        if isinstance(item, torch.Tensor) and item.is_floating_point()
+    }
+    return value.new(**{**dict(value.items()), **numbers})
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:
