@@ -55,6 +55,7 @@ from vitadapter_dense.heads import (
     PlainMaskDecoder,
     ReadOut,
     SemanticMaskHead,
+    StepwiseMask2FormerHead,
 )
 from vitadapter_dense.inference import (
     ExportedPredictor,
@@ -201,6 +202,7 @@ __all__ = [
     'SimplePyramid',
     'SingleShapes',
     'SpatialPriorModule',
+    'StepwiseMask2FormerHead',
     'TaskHook',
     'TaskSet',
     'TimmReadOut',

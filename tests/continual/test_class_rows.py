@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vitadapter_dense.continual.class_rows import ClassRows, find_classifiers, row_mask
 from vitadapter_dense.continual.errors import ScheduleError
-from vitadapter_dense.continual.old_model import OldModel
+from vitadapter_dense.continual.old_model import OldModel, taught_layer
 from vitadapter_dense.continual.start_task import start_task
 
 
@@ -85,6 +85,26 @@ def test_the_old_model_teaches_its_own_classes_alone() -> None:
     expected = torch.zeros(4, 5)
     expected[:, [0, 2]] = temperature * (soft[0] - soft[1]).detach() / 4
     torch.testing.assert_close(new.grad, expected)
+
+
+def test_logits_of_queries_cannot_be_taught() -> None:
+    model = Model(4)
+    model.decode_head.cls_embed = model.head._modules.pop('fc')  # as Mask2Former's
+    with pytest.raises(ScheduleError, match=r'decode_head\.cls_embed gives those of queries'):
+        taught_layer(model, 3)
+
+
+@pytest.mark.parametrize(('aligned', 'sure'), [(False, 2), (True, 1)])
+def test_old_logits_are_enlarged_as_the_head_does(aligned: bool, sure: int) -> None:
+    """Two logits, 4 and -4, over four pixels: the second is 2, or with aligned corners 4/3."""
+    model = Model(2, pixels=True)
+    model.decode_head.align_corners = aligned
+    old = OldModel(model, model.state_dict(), task=0, num_classes=2, known=[0, 1])
+    logits = torch.tensor([[[[0.0, 0.0]], [[4.0, -4.0]]]])
+    sample = SimpleNamespace(gt_sem_seg=PixelData(data=torch.zeros(1, 1, 4, dtype=torch.long)))
+    sample.metainfo = {}
+    old.label_pixels(logits, [sample], threshold=0.85, background=0)
+    assert sample.gt_sem_seg.data.sum() == sure
 
 
 def test_sure_pixels_of_the_background_become_old_classes() -> None:

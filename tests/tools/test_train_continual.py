@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import ClassVar
@@ -20,6 +21,7 @@ from tiny_segmentation import write_images
 
 from vitadapter_dense.checkpoints import read_checkpoint
 from vitadapter_dense.command_line.run_files import last_checkpoint
+from vitadapter_dense.datasets.shapes import generate_shapes
 
 CLASSIFIER = """
 _base_ = ['{root}/configs/continual/classifier_vit_xs_shapes.py']
@@ -232,3 +234,66 @@ def test_a_detector_is_scored_class_by_class(tiny_config: Path, tmp_path: Path) 
     assert [n for n in one if not one[n].equal(two[n])] == [name, name.replace('weight', 'bias')]
     moved = (one[name] != two[name]).any(dim=1)
     assert moved.tolist() == [False, True, False]  # dark, light, no object
+
+
+SEGMENTS = """
+_base_ = ['{root}/configs/continual/mask2former_vitadapter_xs_shapes_3_1_panoptic.py']
+continual = dict(
+    groups=[['circle', 'square', 'triangle', 'star', 'background'], ['cross']],
+    later=dict(
+        train_cfg=dict(max_iters=2, val_interval=2),
+        param_scheduler=[dict(type='ConstantLR', factor=1.0, by_epoch=False)],
+    ),
+)
+model = dict(
+    backbone=dict(encoder=dict(img_size=64)),
+    panoptic_head=dict(
+        new_classes=[1],
+        pixel_decoder=dict(encoder=dict(num_layers=1)),
+        transformer_decoder=dict(num_layers=1),
+    ),
+    train_cfg=dict(num_points=64),
+    test_cfg=dict(object_mask_thr=0.0, iou_thr=0.0),
+)
+whole = dict(num_workers=0, persistent_workers=False, batch_size=2)
+read = [dict(type='LoadImageChecked'), dict(type='LoadPanopticChecked'), dict(type='PackDetInputs')]
+train_dataloader = dict(whole, dataset=dict(pipeline=read))
+val_dataloader = test_dataloader = dict(whole, dataset=dict(pipeline=read))
+train_cfg = dict(max_iters=2, val_interval=4)
+param_scheduler = []
+"""
+
+
+@pytest.mark.slow
+def test_new_segments_get_queries_of_their_own(tmp_path: Path) -> None:
+    generate_shapes(tmp_path / 'data', num_train=6, num_val=4, size=64, seed=3)
+    config = tmp_path / 'own.py'
+    config.write_text(SEGMENTS.format(root=ROOT))
+    arguments = [config, '--work-dir', tmp_path / 'work', '--data-root', tmp_path / 'data']
+    for option, message in (
+        ('continual.freeze_rest=False', r'Mend: continual\.freeze_rest=True'),
+        ('continual.groups=4-2', r'Mend: new_classes=\[2\]'),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            run_tool('train_continual.py', *arguments, '--cfg-options', option)
+        shutil.rmtree(tmp_path / 'work')
+    run_tool('train_continual.py', *arguments)
+    results = json.loads((tmp_path / 'work/results.json').read_text())
+    assert (results['metric'], results['groups'][1]) == ('PQ', ['cross'])
+    first, last = results['tasks']
+    assert first['classes']['cross'] is None  # it had not come
+    assert all(0 <= last['groups'][name] <= 100 for name in ('base', 'old', 'new', 'all'))
+    one, two = (state_of(tmp_path / 'work', task) for task in (0, 1))
+    changed = {name for name in one if not one[name].equal(two[name])}
+    own = {name for name in one if name.startswith('panoptic_head.steps.0.')}
+    assert changed == {*own, 'panoptic_head.task'}
+    assert last['trained_parameters'] == sum(one[name].numel() for name in own)
+
+    # what the step adds is all that its delta has, and completes the first task's model
+    checkpoint = last_checkpoint(tmp_path / 'work/seed_0/task_01')
+    delta = checkpoint.with_name(f'tuned_{checkpoint.name}')
+    assert last['delta_bytes'] == delta.stat().st_size < checkpoint.stat().st_size / 10
+    assert read_checkpoint(delta)['state_dict'].keys() == changed
+    task = tmp_path / 'work/seed_0/task_01'
+    _, printed = run_tool('test.py', task / 'own.py', delta)
+    assert f'PQ {last["groups"]["all"]:.4f}' in ' '.join(printed.split())

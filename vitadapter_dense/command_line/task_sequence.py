@@ -21,6 +21,7 @@ from vitadapter_dense.checkpoints.files import atomic_write
 from vitadapter_dense.command_line.arguments import build_runner
 from vitadapter_dense.command_line.check_names import check_names
 from vitadapter_dense.command_line.run_files import last_checkpoint
+from vitadapter_dense.command_line.task_delta import task_delta, write_task_delta
 from vitadapter_dense.continual.check_tasks import build_set, check_scored, check_tasks
 from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.continual.json_files import json_text, read_json, write_json
@@ -164,7 +165,10 @@ class TaskSequence:
         del runner
         gc.collect()  # with the workers of its loaders
         if is_main_process():
-            write_json(folder / TRAINED, dict(checkpoint=self._checkpoint(seed, task).name))
+            checkpoint = self._checkpoint(seed, task)
+            if previous is not None and self.settings.freeze_rest:
+                write_task_delta(checkpoint, previous)
+            write_json(folder / TRAINED, dict(checkpoint=checkpoint.name))
 
     def _score(self, seed: int, task: int) -> None:
         folder, checkpoint = self._task_folder(seed, task), self._checkpoint(seed, task)
@@ -177,7 +181,7 @@ class TaskSequence:
         metric = runner.test_evaluator.metrics[0]
         scores, weights = scores_by_class(self.kind, metric, found, self.groups.classes)
         last = len(self.groups) - 1 if self.settings.joint else task
-        delta = checkpoint.with_name(f'tuned_{checkpoint.name}')
+        delta = task_delta(checkpoint)
         content = dict(
             task=last,
             row=task_row(self.groups, last, scores, weights),

@@ -46,10 +46,10 @@ def check_tasks(
             f'continual.pseudo_labels are for pixels, and {type(dataset).__name__} is for {kind}. '
             'Mend: distill=dict(weight=1.0, temperature=2.0), or leave it out'
         )
-    if settings.distill is not None and kind == 'detection':
+    if settings.distill is not None and kind in ('detection', 'panoptic'):
         raise ScheduleError(
-            'continual.distill compares logits of classifiers and segmentors; a detector has none '
-            'of the kind. Mend: leave it out'
+            'continual.distill compares logits of classifiers and segmentors; what finds objects '
+            'has none of the kind. Mend: leave it out'
         )
     presence = class_presence(dataset, cache=cache)
     sizes = []

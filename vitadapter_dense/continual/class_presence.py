@@ -14,7 +14,7 @@ from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.datasets.classification import labels_of
 from vitadapter_dense.datasets.load_seg_map import decode_labels, to_classes
 
-Kind = Literal['classification', 'segmentation', 'detection']
+Kind = Literal['classification', 'segmentation', 'detection', 'panoptic']
 
 
 def kind_of(dataset: Any) -> Kind:
@@ -27,9 +27,11 @@ def kind_of(dataset: Any) -> Kind:
     info = dataset.get_data_info(0) if len(dataset) else {}
     if 'gt_label' in info or hasattr(dataset, 'get_gt_labels'):
         return 'classification'
-    if info.get('seg_map_path') and 'segments_info' not in info:
+    if 'segments_info' in info:
+        return 'panoptic'
+    if info.get('seg_map_path'):
         return 'segmentation'
-    if 'instances' in info and 'segments_info' not in info:
+    if 'instances' in info:
         return 'detection'
     raise ScheduleError(
         f'{type(dataset).__name__} has neither a label an image nor label maps nor objects '
@@ -61,7 +63,8 @@ def class_presence(dataset: Any, *, cache: str | Path | None = None) -> np.ndarr
     if kind == 'classification':
         found[np.arange(len(infos)), labels_of(dataset)] = True
     else:
-        labels = _pixel_labels if kind == 'segmentation' else _object_labels
+        read = dict(segmentation=_pixel_labels, detection=_object_labels, panoptic=_segment_labels)
+        labels = read[kind]
         for row, info in zip(found, infos, strict=True):
             own = labels(info)
             row[own[own < number]] = True
@@ -85,6 +88,11 @@ def _pixel_labels(info: dict[str, Any]) -> np.ndarray:
 def _object_labels(info: dict[str, Any]) -> np.ndarray:
     objects = (one for one in info['instances'] if not one.get('ignore_flag'))
     return np.unique(np.array([one['bbox_label'] for one in objects], np.int64))
+
+
+def _segment_labels(info: dict[str, Any]) -> np.ndarray:
+    """Of stuff and things; a crowd is a segment, too."""
+    return np.unique(np.array([one['category'] for one in info['segments_info']], np.int64))
 
 
 def _place(info: dict[str, Any]) -> list[Any]:

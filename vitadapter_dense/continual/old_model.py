@@ -23,6 +23,27 @@ from vitadapter_dense.datasets.load_seg_map import IGNORED
 AUXILIARY = 'auxiliary'  # heads that a prediction does not use
 
 
+def taught_layer(model: nn.Module, num_classes: int) -> str:
+    """Name of the layer whose logits an old model teaches.
+
+    Raises:
+        ScheduleError: a model without logits of one layer, an image or a pixel.
+    """
+    found = find_classifiers(model, num_classes)
+    names = [name for name in found if not name.startswith(AUXILIARY)]
+    if len(names) != 1:
+        raise ScheduleError(
+            f'distill and pseudo_labels compare the logits of one layer, and '
+            f'{type(model).__name__} has {", ".join(names)}. Mend: leave them out for this model'
+        )
+    if names[0].startswith('decode_head') and isinstance(found[names[0]], nn.Linear):
+        raise ScheduleError(
+            f'distill and pseudo_labels compare logits of pixels, and {names[0]} gives those of '
+            'queries. Mend: leave them out for this model'
+        )
+    return names[0]
+
+
 class OldModel:
     """A frozen copy of a model with the weights of the last task.
 
@@ -52,16 +73,11 @@ class OldModel:
         start_task(self.model, task)
         self.model.load_state_dict(state)
         self.model.eval().requires_grad_(False)
-        found = find_classifiers(self.model, num_classes)
-        names = [name for name in found if not name.startswith(AUXILIARY)]
-        if len(names) != 1:
-            raise ScheduleError(
-                f'distill and pseudo_labels compare the logits of one layer, and '
-                f'{type(model).__name__} has {", ".join(names)}. Mend: leave them out for this '
-                'model'
-            )
-        self.name, self.known = names[0], list(known)
-        layer = found[self.name]
+        self.name, self.known = taught_layer(self.model, num_classes), list(known)
+        layer = self.model.get_submodule(self.name)
+        # as the head's loss enlarges its logits
+        head = self.model.get_submodule(self.name.rpartition('.')[0])
+        self._align_corners = bool(getattr(head, 'align_corners', False))
         self._mask = row_mask(known, layer.weight.shape[0], num_classes)
         self._logits: Tensor | None = None
         layer.register_forward_hook(self._keep)
@@ -107,7 +123,10 @@ class OldModel:
         for logits, sample in zip(old, data_samples, strict=True):
             labels = sample.gt_sem_seg.data
             scores = nn.functional.interpolate(
-                logits[None].float(), labels.shape[-2:], mode='bilinear', align_corners=False
+                logits[None].float(),
+                labels.shape[-2:],
+                mode='bilinear',
+                align_corners=self._align_corners,
             )
             masked = ~self._mask.to(scores.device)[:, None, None]
             sure, found = scores[0].masked_fill(masked, -torch.inf).softmax(dim=0).max(dim=0)

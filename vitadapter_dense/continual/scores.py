@@ -10,28 +10,37 @@ import numpy as np
 from vitadapter_dense.continual.class_presence import Kind
 from vitadapter_dense.continual.schedule import ClassSchedule
 
-NAMES: Mapping[Kind, str] = dict(classification='accuracy', segmentation='mIoU', detection='mAP')
+NAMES: Mapping[Kind, str] = dict(
+    classification='accuracy', segmentation='mIoU', detection='mAP', panoptic='PQ'
+)
+# what scores classes of objects and of segments, by files of their own
+_METRICS: Mapping[Kind, str] = dict(detection='CocoMetric', panoptic='PanopticQuality')
 
 
-def evaluator_of(kind: Kind, given: Any) -> Any:
+def evaluator_of(kind: Kind, given: Any, *, later: Sequence[str]) -> Any:
     """The config of the metric that gives a score a class.
 
     Args:
         kind: of the data set.
-        given: the config's own evaluator, of which detection takes COCO's.
+        given: the config's own evaluator, of which objects and segments take theirs.
+        later: names of the classes that have not come; where segments are scored, pixels of these
+            are of no class. COCO's metric goes class by class.
     """
     if kind == 'classification':
         return dict(type='LabelConfusionMatrix')
     if kind == 'segmentation':
         return dict(type='PixelConfusionMatrix')
     listed = given if isinstance(given, (list, tuple)) else [given]
-    coco = [dict(one) for one in listed if str(one.get('type')).endswith('CocoMetric')]
-    if not coco:
+    name = _METRICS[kind]
+    own = [dict(one) for one in listed if str(one.get('type')).endswith(name)]
+    if not own:
         raise ValueError(
-            'a detector is scored class by class with CocoMetric, which its test_evaluator lacks. '
-            "Mend: test_evaluator=dict(type='CocoMetric', ...)"
+            f'{kind} is scored class by class with {name}, which the test_evaluator lacks. Mend: '
+            f"test_evaluator=dict(type='{name}', ...)"
         )
-    return dict(coco[0], metric='bbox', classwise=True)
+    if kind == 'panoptic':
+        return dict(own[0], void_classes=list(later))
+    return dict(own[0], metric='bbox', classwise=True)
 
 
 def scores_by_class(
@@ -47,6 +56,10 @@ def scores_by_class(
     """
     if kind == 'detection':
         scores = [100 * float(found.get(f'coco/{name}_precision', np.nan)) for name in classes]
+        return np.array(scores), np.ones(len(classes))
+    if kind == 'panoptic':
+        found = [metric.qualities[name] for name in classes]
+        scores = [np.nan if quality is None else 100 * quality.pq for quality in found]
         return np.array(scores), np.ones(len(classes))
     matrix = metric.matrix.astype(np.float64)
     right, true, taken = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)

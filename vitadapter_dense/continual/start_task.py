@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from vitadapter_dense.continual.errors import ScheduleError
+
+
+def set_groups(model: nn.Module, groups: Sequence[Sequence[int]]) -> None:
+    """Calls ``set_groups(groups)`` of every module that has it: it has parts of its own for tasks.
+
+    Args:
+        model: without its wrappers.
+        groups: the labels of each task.
+
+    Raises:
+        ScheduleError: the module was built for others.
+    """
+    for module in stepwise_modules(model):
+        try:
+            module.set_groups(groups)
+        except ValueError as error:
+            raise ScheduleError(str(error)) from error
+
+
+def stepwise_modules(model: nn.Module) -> list[nn.Module]:
+    """Modules that have parts of their own for each later task (``task_modules(index)``)."""
+    return [module for module in model.modules() if hasattr(module, 'task_modules')]
 
 
 def start_task(model: nn.Module, index: int, *, keep: bool = False) -> None:

@@ -59,10 +59,11 @@ def task_config(
     if not cfg.get('test_dataloader'):
         cfg.test_dataloader = copy.deepcopy(cfg.val_dataloader)
         cfg.test_evaluator = cfg.val_evaluator
-    cfg.test_evaluator = evaluator_of(kind, cfg.test_evaluator)
+    later = schedule.names(schedule.future(task))
+    cfg.test_evaluator = evaluator_of(kind, cfg.test_evaluator, later=later)
     cfg.test_cfg = cfg.get('test_cfg') or dict(type='TestLoop')
     for loader in ('val', 'test'):
-        if kind != 'detection' and cfg.get(f'{loader}_dataloader'):
+        if kind in ('classification', 'segmentation') and cfg.get(f'{loader}_dataloader'):
             _show_seen(cfg[f'{loader}_dataloader'], kind, schedule, task)
     checkpoints = (cfg.get('default_hooks') or {}).get('checkpoint')
     if checkpoints:
@@ -83,7 +84,7 @@ def cache_of(work_dir: Path, loader: str) -> Path:
 def _show_seen(loader: Any, kind: Kind, schedule: ClassSchedule, task: int) -> None:
     """Has an evaluation look at the classes seen so far: images, or pixels, of others are none.
 
-    COCO's metric reads its own file, and counts class by class.
+    COCO's metrics read their own files.
     """
     seen = sorted(schedule.seen(task))
     loader.dataset = dict(

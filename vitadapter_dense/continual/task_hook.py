@@ -13,10 +13,15 @@ from torch import Tensor, nn
 from vitadapter_dense.checkpoints.checked_loading import read_checkpoint, state_dict_of
 from vitadapter_dense.continual.class_rows import ClassRows, find_classifiers, row_mask
 from vitadapter_dense.continual.errors import ScheduleError
-from vitadapter_dense.continual.old_model import OldModel
+from vitadapter_dense.continual.old_model import OldModel, taught_layer
 from vitadapter_dense.continual.schedule import ClassSchedule
 from vitadapter_dense.continual.settings import ContinualSettings, read_settings
-from vitadapter_dense.continual.start_task import check_tasks, start_task
+from vitadapter_dense.continual.start_task import (
+    check_tasks,
+    set_groups,
+    start_task,
+    stepwise_modules,
+)
 
 RECORD = 'continual'  # in a checkpoint's `meta`: its task, and the groups
 
@@ -59,6 +64,9 @@ class TaskHook(Hook):
         model = runner.bare_model
         check_tasks(model, len(self.schedule.groups))
         self._check_smoothing(model)
+        self._check_stepwise(model)
+        if self.settings.looks_back:  # in the first task, too: not after it has been trained
+            taught_layer(model, len(self.schedule.classes))
         if self.settings.looks_back and self.task > 0:
             self._old = OldModel(
                 model,
@@ -74,7 +82,8 @@ class TaskHook(Hook):
             self._taught.keeps_logits = True
             model.register_forward_hook(self._distill, with_kwargs=True)
         if self.settings.freeze_rest and self.task > 0:
-            self._frozen = freeze_all_but([rows.layer for rows in self._rows], model)
+            own = [each for m in stepwise_modules(model) for each in m.task_modules(self.task)]
+            self._frozen = freeze_all_but(own or [rows.layer for rows in self._rows], model)
 
     def before_test(self, runner: Any) -> None:
         """Prepares the model for an evaluation that knows all classes seen so far, and no task."""
@@ -111,6 +120,7 @@ class TaskHook(Hook):
         check_record(checkpoint, self.schedule, self.task - 1 if begins else self.task)
 
     def _prepare(self, model: nn.Module, *, keep: bool) -> None:
+        set_groups(model, self.schedule.groups)
         start_task(model, self.task, keep=keep)
         number, schedule = len(self.schedule.classes), self.schedule
         sets = dict(
@@ -138,6 +148,23 @@ class TaskHook(Hook):
                     f'of which logits={self.settings.logits!r} hides some. Mend: '
                     "loss=dict(type='CrossEntropyLoss'), or continual.logits='all'"
                 )
+
+    def _check_stepwise(self, model: nn.Module) -> None:
+        """Raises where a head with parts of its own for each task would not be left as it was."""
+        if len(self.schedule) == 1 or not stepwise_modules(model):
+            return
+        name = type(stepwise_modules(model)[0]).__name__
+        if not self.settings.freeze_rest:
+            raise ScheduleError(
+                f'{name} has parts of its own for each task, and they fit a model that does not '
+                'change any more. Mend: continual.freeze_rest=True'
+            )
+        if self.settings.background is not None:
+            raise ScheduleError(
+                f'continual.background={self.settings.background!r} labels what later tasks bring '
+                f'as this class, which the first queries of {name} would find there for ever. '
+                'Mend: leave it out, and name the class in the first of the groups'
+            )
 
     def _look(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         if kwargs.get('mode') != 'loss':

@@ -22,6 +22,7 @@ class TaskLabels:
 
     - of an image's label: nothing is changed;
     - of objects: the others are taken out, and what they cover is background;
+    - of segments, things and stuff: the others are taken out, and what they cover is of no class;
     - of pixels: the others become the background's label, or 255, which is ignored.
 
     Args:
@@ -66,6 +67,10 @@ class TaskLabels:
             results['gt_seg_map'] = self._table[labels]
         elif 'gt_label' in results:
             present = [int(results['gt_label'])]
+        elif 'segments_info' in results:
+            present = [one['category'] for one in results['segments_info']]
+            for key, label in (('segments_info', 'category'), ('instances', 'bbox_label')):
+                results[key] = [one for one in results[key] if one[label] in self.labelled]
         else:
             objects = results['instances']
             present = [one['bbox_label'] for one in objects if not one.get('ignore_flag')]

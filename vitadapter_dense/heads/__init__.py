@@ -13,6 +13,7 @@ from vitadapter_dense.heads.per_object_loss import PerObjectLoss
 from vitadapter_dense.heads.pixel_cross_entropy import PixelCrossEntropyLoss
 from vitadapter_dense.heads.plain_mask_decoder import PlainMaskDecoder
 from vitadapter_dense.heads.read_out import ReadOut
+from vitadapter_dense.heads.stepwise_mask2former import StepwiseMask2FormerHead
 
 __all__ = [
     'ChosenLevels',
@@ -28,4 +29,5 @@ __all__ = [
     'PlainMaskDecoder',
     'ReadOut',
     'SemanticMaskHead',
+    'StepwiseMask2FormerHead',
 ]

@@ -47,6 +47,7 @@ class PanopticQuality(BaseMetric):
         ann_file: COCO's panoptic JSON.
         seg_prefix: folder of its PNGs.
         classwise: also log the figures of every class; `qualities` has them either way.
+        void_classes: names of classes whose segments count as if nobody had labelled them.
         backend_args: arguments of MMEngine's file backend, for PNGs that are not on a local disk.
         collect_device: as in MMEngine's `BaseMetric`.
         prefix: as well.
@@ -64,6 +65,7 @@ class PanopticQuality(BaseMetric):
         seg_prefix: str,
         *,
         classwise: bool = False,
+        void_classes: Sequence[str] = (),
         backend_args: dict | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
@@ -72,6 +74,7 @@ class PanopticQuality(BaseMetric):
         self.ann_file = str(ann_file)
         self.seg_prefix = str(seg_prefix)
         self.classwise = classwise
+        self.void_classes = frozenset(void_classes)
         self.backend_args = None if backend_args is None else dict(backend_args)
         self.qualities: dict[str, Quality | None] = {}
         self._file: PanopticFile | None = None
@@ -103,7 +106,8 @@ class PanopticQuality(BaseMetric):
     def _number_categories(self, file: PanopticFile) -> dict[Any, int]:
         """The number of each category in the model, by its id in the file."""
         numbers = {name: number for number, name in enumerate(self.dataset_meta['classes'])}
-        return {c['id']: numbers[c['name']] for c in file.categories if c['name'] in numbers}
+        names = numbers.keys() - self.void_classes
+        return {c['id']: numbers[c['name']] for c in file.categories if c['name'] in names}
 
     def _read_truth(self, image_id: Any) -> tuple[np.ndarray, dict[int, TrueSegment]]:
         entry = self._file.images.get(image_id)
