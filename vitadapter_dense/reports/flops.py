@@ -10,13 +10,18 @@ from functools import partial
 import torch
 from mmengine.config import Config
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-# The CPU's kernel of attention; torch's counter knows those of GPUs alone.
+# The CPU's kernels of attention; torch's counter knows those of GPUs alone.
 _OF_CPU = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (
         lambda query, key, value, *_, **__: sdpa_flop_count(query, key, value)
-    )
+    ),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda gradient, query, key, value, *_, **__: sdpa_backward_flop_count(
+            gradient, query, key, value
+        )
+    ),
 }
 
 
@@ -78,6 +83,18 @@ def count_flops(module: nn.Module, forward: Callable[[], object]) -> dict[str, i
     finally:
         modules.close()
     return modules.by_name()
+
+
+def count_all_flops(call: Callable[[], object]) -> int:
+    """Runs something, backward passes too, and returns its operations.
+
+    Args:
+        call: what is run, on any device.
+    """
+    counter = FlopCounterMode(display=False, custom_mapping=_OF_CPU)
+    with counter:
+        call()
+    return counter.get_total_flops()
 
 
 def format_table(flops: dict[str, int], *, depth: int) -> str:
