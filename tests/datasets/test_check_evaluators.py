@@ -102,6 +102,10 @@ def test_what_no_prediction_or_sample_has_is_refused(cfg, tmp_path) -> None:
         check_config_datasets(cfg)
     cfg.model.roi_head.mask_head = dict(num_classes=2)
     assert check(cfg) == []
+    mask_rcnn, cfg.model = cfg.model, dict(type='DINO', bbox_head=dict(num_classes=2))
+    with pytest.raises(DatasetError, match='no mask head'):
+        check_config_datasets(cfg)
+    cfg.model = mask_rcnn
     content = json.loads((tmp_path / 'val.json').read_text())
     del content['annotations'][1]['segmentation']
     (tmp_path / 'val.json').write_text(json.dumps(content))

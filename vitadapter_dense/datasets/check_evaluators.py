@@ -29,6 +29,8 @@ from .dataset_configs import (
 )
 
 _IGNORED = 255
+#: of our configurations those in one stage
+_OF_BOXES = ('ATSS', 'GFL', 'DINO', 'DeformableDETR')
 
 
 @dataclasses.dataclass
@@ -173,9 +175,13 @@ def _truth(files: Sequence[str]) -> dict[str, set[str]]:
 
 
 def _finds_boxes_alone(model: Mapping[str, Any]) -> bool:
-    """A model of boxes in two stages; of other models the config does not show what they find."""
+    """A model of boxes in two stages, or of a type that finds nothing else; a config of another
+    type does not show what it finds.
+    """
     roi_head = model.get('roi_head')
-    return isinstance(roi_head, Mapping) and not roi_head.get('mask_head')
+    if isinstance(roi_head, Mapping):
+        return not roi_head.get('mask_head')
+    return kind(model) in _OF_BOXES
 
 
 def _check_ignored(
