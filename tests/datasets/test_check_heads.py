@@ -66,8 +66,8 @@ def test_every_head_of_our_detectors_is_compared() -> None:
         (dict(roi_head=dict(mask_head=dict(num_classes=80, class_agnostic=True))), None),
         (dict(roi_head=dict(mask_iou_head=dict(num_classes=80))), 'mask_iou_head.num_classes is'),
         (dict(panoptic_head=dict(num_things_classes=3, num_stuff_classes=0)), None),
-        (dict(panoptic_head=dict(num_things_classes=2, num_stuff_classes=1)), 'has 3 things'),
-        (dict(panoptic_fusion_head=dict(num_things_classes=3, num_stuff_classes=53)), 'is 56'),
+        (dict(panoptic_head=dict(num_things_classes=2, num_stuff_classes=1)), 'set num_things_cl'),
+        (dict(panoptic_fusion_head=dict(num_things_classes=3, num_stuff_classes=53)), '56.* sum 3'),
         (
             dict(bbox_head=dict(num_classes=3, loss_cls=dict(class_weight=[1.0] * 3))),
             "give 4 of them .one for each class, and one for 'no object'",

@@ -155,10 +155,15 @@ def _different_numbers(
     name: str, number: int, classes: Sequence[str], *, of: str = 'classes'
 ) -> str:
     shown = ', '.join(map(str, classes[:4])) + (', ...' if len(classes) > 4 else '')
+    mend = f'num_classes={len(classes)} in every head'
+    if of == 'things':
+        mend = f'num_things_classes={len(classes)} in panoptic_head and panoptic_fusion_head'
+    elif 'num_stuff_classes' in name:
+        mend = f'both in panoptic_head and panoptic_fusion_head, with the sum {len(classes)}'
     return (
         f'{name} is {number}, but the data set has {len(classes)} {of} ({shown}). '
-        f'Mend: set num_classes={len(classes)} in every head (with Mask2Former also '
-        'loss_cls.class_weight, one longer), or correct metainfo.classes.'
+        f'Mend: set {mend} (with Mask2Former also loss_cls.class_weight, one longer), or correct '
+        'metainfo.classes.'
     )
 
 
