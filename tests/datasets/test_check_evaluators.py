@@ -105,6 +105,9 @@ def test_what_no_prediction_or_sample_has_is_refused(cfg, tmp_path) -> None:
     mask_rcnn, cfg.model = cfg.model, dict(type='DINO', bbox_head=dict(num_classes=2))
     with pytest.raises(DatasetError, match='no mask head'):
         check_config_datasets(cfg)
+    cfg.model = dict(type='Mask2Former', test_cfg=dict(panoptic_on=False, instance_on=False))
+    with pytest.raises(DatasetError, match=r'no instances \(model.test_cfg.instance_on\)'):
+        check_config_datasets(cfg)
     cfg.model = mask_rcnn
     content = json.loads((tmp_path / 'val.json').read_text())
     del content['annotations'][1]['segmentation']

@@ -64,6 +64,11 @@ def find_evaluator_faults(cfg: Mapping[str, Any], loader: str, *, findings: Conf
                 f"{name}.metric has 'segm', but the model has no mask head, and the evaluation "
                 "would end in an error. Mend: metric='bbox', or a model with a mask head."
             )
+        if kind(metric) == 'CocoMetric' and _finds_no_instances(cfg.get('model') or {}):
+            findings.errors.append(
+                f'{name} is CocoMetric, but the model gives no instances '
+                '(model.test_cfg.instance_on). Mend: instance_on=True, or no CocoMetric.'
+            )
         if kind(metric) == 'PanopticQuality':
             _check_panoptic(name, metric, cfg.get('model') or {}, findings=findings)
         if own and all(is_segmentation(leaf) for leaf in own):
@@ -182,6 +187,12 @@ def _finds_boxes_alone(model: Mapping[str, Any]) -> bool:
     if isinstance(roi_head, Mapping):
         return not roi_head.get('mask_head')
     return kind(model) in _OF_BOXES
+
+
+def _finds_no_instances(model: Mapping[str, Any]) -> bool:
+    """A model of masks whose instances are switched off, or not on."""
+    own = kind(model) in ('MaskFormer', 'Mask2Former')
+    return own and not (model.get('test_cfg') or {}).get('instance_on', False)
 
 
 def _check_ignored(
