@@ -131,6 +131,22 @@ KINDS: dict[str, tuple[str, dict[str, object]]] = {
         'coco/mask_rcnn_liteadapter_s',
         EPOCH | SCALES | TESTED | FPN | SHALLOW | {'model.backbone.out_indices': [1, 2, 3]},
     ),
+    'mask2former_instance': (
+        'coco/mask2former_vitadapter_b_dinov2_instance',
+        ADAPTER
+        | SCALES
+        | TESTED
+        | BY_ITERS
+        | {
+            'model.panoptic_head.in_channels': WIDTHS,
+            'model.panoptic_head.pixel_decoder.encoder.num_layers': 1,
+            'model.panoptic_head.transformer_decoder.num_layers': 1,
+            'optim_wrapper.paramwise_cfg.num_layers': 4,
+            'param_scheduler.0.end': ITERS,
+            'param_scheduler.0.milestones': [3],
+            'train_dataloader.batch_size': 2,
+        },
+    ),
     'pmt_instance': ('coco/pmt_s_dinov3_frozen_instance', OBJECTS | pmt('panoptic_head')),
     'eomt_instance': ('coco/eomt_s_dinov3_instance', OBJECTS | eomt('panoptic_head')),
 }
