@@ -35,8 +35,9 @@ REFUSED = dict(
     versions=r'process 1 on \S+ has torch 2.0.0, process 0 ',
     **{
         'no folder': 'is not beside it: keep the two together',
+        'damaged': "'__1_0.distcp' is not what was written",
         'cut': "'__1_0.distcp' is missing or cut",
-        'other': r'has the shape \(8, 6\), its folder .* has \(7, 6\)',
+        'other': r'is not what was written',
     },
 )
 
@@ -61,6 +62,15 @@ def test_shards_train_as_ddp_and_go_on_elsewhere(tmp_path):
                 assert values['size'] > 1e-2, case
                 assert values['gradients'] < 1e-5 * max(1, values['size']), case
                 assert values['weights'] < 1e-5, case
+    for found in results['as_one_2']:
+        for case, values in found.items():
+            assert values['size'] > 1e-2, case
+            assert values['gradients'] < 1e-5 * max(1, values['size']), case
+            assert values['weights'] < 1e-5, case
+    for processes in (2, 4):
+        for found in results[f'repeat_{processes}']:
+            assert found['sharded'] == 0
+            assert found['ddp'] <= (0 if processes == 2 else 1e-6)  # its first step's own order
     for found in results['save_4']:
         assert found['losses'][0] == pytest.approx(found['losses'][1], rel=1e-5)
         assert max(found[key] for key in ('weights', 'averages', 'begun')) < 1e-6

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,7 +52,10 @@ if __name__ == '__main__':
 
 import matplotlib.pyplot as plt
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from yapf.yapflib import yapf_api
 
+from tools import train
 from vitadapter_dense.checkpoints import read_checkpoint
 from vitadapter_dense.checkpoints.errors import WeightsError
 from vitadapter_dense.reports.run_logs import scalar_files
@@ -59,12 +64,12 @@ COLOURS = dict(alone='#9a9a9a', killed='#d1495b')
 
 
 class Run:
-    """A training in two processes.
+    """A training in two processes: `tools/train.py` under torchrun's agent, in forked workers.
 
     Args:
         args: the command line.
         folder: its work directory.
-        restarts: how often torchrun may start it again.
+        restarts: how often the agent may start it again.
     """
 
     def __init__(self, args: argparse.Namespace, folder: Path, *, restarts: int) -> None:
@@ -87,51 +92,55 @@ class Run:
         }
         if args.sharded:
             options['model_wrapper_cfg.type'] = 'FullySharded'
-        self.command = [
-            str(ROOT / 'tools' / 'dist_train.sh'),
-            *('configs/shapes/upernet_vit_xs.py', str(PROCESSES)),
+        self.arguments = [
+            *('configs/shapes/upernet_vit_xs.py', '--launcher', 'pytorch', '--resume'),
             *('--work-dir', str(folder), '--data-root', str(folder.parent / 'data')),
-            *('--seed', '0', '--resume', '--cfg-options'),
+            *('--seed', '0', '--cfg-options'),
             *(f'{key}={value}'.replace(' ', '') for key, value in options.items()),
         ]
         self.restarts = restarts
         self.ended = time.monotonic() + 60 * args.minutes
+        self.places = folder.parent / f'{folder.name}_processes'
 
     def start(self) -> None:
-        """Starts the processes."""
-        variables = dict(MAX_RESTARTS=str(self.restarts), PYTHON=sys.executable)
-        paths = os.pathsep.join([str(ROOT), str(ROOT / 'ops')])
-        variables.update(OMP_NUM_THREADS='1', PYTHONPATH=paths)
-        with self.log.open('a') as log:
-            self.launcher = subprocess.Popen(
-                self.command,
-                cwd=ROOT,
-                env={**os.environ, **variables},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        """Starts the agent in a process of its own."""
+        shutil.rmtree(self.places, ignore_errors=True)
+        self.places.mkdir()
+        self.agent = multiprocessing.get_context('fork').Process(target=self._launch)
+        self.agent.start()
+
+    def _launch(self) -> None:
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for number in (1, 2):
+            os.dup2(log, number)
+        options = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=PROCESSES,
+            run_id=self.folder.name,
+            rdzv_backend='c10d',
+            rdzv_endpoint='localhost:0',
+            max_restarts=self.restarts,
+            start_method='fork',
+        )
+        elastic_launch(options, _work)(self.arguments, self.places)
 
     def goes_on(self) -> bool:
-        """Whether the launcher is there, at most so long as was asked."""
+        """Whether the agent is there, at most so long as was asked."""
         if time.monotonic() > self.ended:
-            self.launcher.terminate()
+            self.agent.terminate()
+            self.agent.join()
             raise SystemExit(f'error: the time is over (--minutes); see {self.log}')
-        return self.launcher.poll() is None
+        return self.agent.is_alive()
 
     def workers(self) -> dict[int, tuple[int, int]]:
-        """Rank: start and process id of the trainings."""
+        """Rank: last start, and process id if it is alive."""
         found = {}
-        for place in Path('/proc').glob('[0-9]*'):
-            try:
-                if f'\nPPid:\t{self.launcher.pid}\n' not in (place / 'status').read_text():
-                    continue
-                words = (place / 'environ').read_bytes().decode().split('\0')
-            except OSError:
-                continue
-            variables = dict(word.partition('=')[::2] for word in words)
-            if 'TORCHELASTIC_RESTART_COUNT' in variables:
-                start = int(variables['TORCHELASTIC_RESTART_COUNT'])
-                found[int(variables['RANK'])] = (start, int(place.name))
+        for file in sorted(self.places.iterdir(), key=lambda file: int(file.name.split('_')[0])):
+            start, rank = map(int, file.name.split('_'))
+            text = file.read_text()
+            if text and Path('/proc', text).exists():
+                found[rank] = (start, int(text))
         return found
 
     def losses(self) -> list[tuple[int, float]]:
@@ -149,6 +158,15 @@ class Run:
             except WeightsError as error:
                 if path.is_file():  # else it was an old one's time
                     yield path.name, str(error)
+
+
+def _work(arguments: list[str], places: Path) -> None:
+    """What a worker does."""
+    name = '_'.join(os.environ[key] for key in ('TORCHELASTIC_RESTART_COUNT', 'RANK'))
+    (places / name).write_text(str(os.getpid()))
+    # the layout of the written configuration takes longer than all else of a start
+    yapf_api.FormatCode = lambda text, **_: (text, True)
+    train.main(arguments)
 
 
 def kill_at_random(run: Run, args: argparse.Namespace, kills: list[dict[str, Any]]) -> None:
@@ -202,6 +220,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs both; 1 if they differ or a checkpoint could not be read."""
     args = parse_args(argv)
     out = Path(args.out).resolve()
+    os.chdir(ROOT)
+    torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     make = [sys.executable, ROOT / 'tools' / 'dataset' / 'make_shapes.py', out / 'data']
     sizes = ('--num-train', '24', '--num-val', '4', '--size', '64', '64')
@@ -214,7 +234,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, run in runs.items():
         if not (run.folder / last).is_file():
             run.start()
-            kill_at_random(run, args, kills) if name == 'killed' else run.launcher.wait()
+            if name == 'killed':
+                kill_at_random(run, args, kills)
+            while run.goes_on():
+                time.sleep(0.5)
         if not (run.folder / last).is_file():
             raise SystemExit(f'error: the run has not come to its end; see {run.log}')
         checkpoint = read_checkpoint(run.folder / last)

@@ -12,6 +12,7 @@ import pickle
 import shutil
 import uuid
 import warnings
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -96,6 +97,7 @@ def write_shards(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     folder = path.with_name(told[0])
     try:
         dcp.save(tensors, storage_writer=dcp.FileSystemWriter(_partial(folder)))
+        checksums = _checksums(_partial(folder))
         if first:
             _partial(folder).rename(folder)
     except BaseException as error:
@@ -104,18 +106,35 @@ def write_shards(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
         if not isinstance(error, dcp.CheckpointException):  # which is no Exception
             raise
         rank, (cause, _) = next(iter(error.failures.items()))
-        raise OSError(
-            f'{str(path)!r} is not written, process {rank} cannot write its part: {cause}. Earlier '
-            'checkpoints stay'
-        ) from error
+        # torch's writer says where it stood, not that it had no room
+        cause = cause if isinstance(cause, OSError) else f'the disk takes no more ({cause})'
+        raise OSError(f'process {rank} cannot write its part: {cause}') from error
     _check_all_see(folder)
     names = {id(tensor): key for key, tensor in tensors.items()}
 
     def placeholder(tensor: DTensor) -> dict[str, Any]:
         return {_PLACEHOLDER: names[id(tensor)], 'shape': list(tensor.shape)}
 
-    note = dict(folder=folder.name, processes=torch.distributed.get_world_size())
+    processes = torch.distributed.get_world_size()
+    note = dict(folder=folder.name, processes=processes, checksums=checksums)
     return {**_replaced(checkpoint, placeholder), SHARDS: note}
+
+
+def _checksums(folder: Path) -> dict[str, int]:
+    """Of all files; each process reads those that it has written, which are in memory yet."""
+    rank = torch.distributed.get_rank()
+    names = [path.name for path in folder.glob(f'__{rank}_*')] + ['.metadata'] * (rank == 0)
+    gathered: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, {name: _crc(folder / name) for name in names})
+    return {name: crc for own in gathered for name, crc in own.items()}
+
+
+def _crc(file: Path) -> int:
+    crc = 0
+    with file.open('rb') as opened:
+        while block := opened.read(1 << 22):
+            crc = zlib.crc32(block, crc)
+    return crc
 
 
 def _partial(folder: Path) -> Path:
@@ -179,6 +198,7 @@ def with_shards(
 
     try:
         saved = _contents(reader, folder, path)
+        _check_sums(folder, checkpoint[SHARDS].get('checksums'), mesh)
         filled = _replaced(wanted, make_room)
         with warnings.catch_warnings():  # it suspects that the processes were forgotten
             warnings.filterwarnings('ignore', 'torch.distributed is disabled')
@@ -228,6 +248,19 @@ def _contents(reader: _Reader, folder: Path, path: Path) -> Mapping[str, Any]:
                 f'{str(folder)!r} is not whole: its file {name!r} is missing or cut. Copy it again'
             )
     return metadata.state_dict_metadata
+
+
+def _check_sums(folder: Path, checksums: Any, mesh: DeviceMesh | None) -> None:
+    """Compares the files with what was written; several processes share them out."""
+    if not isinstance(checksums, Mapping) or '.metadata' not in checksums:
+        raise WeightsError(f'the checkpoint of {str(folder)!r} has no checksums. Copy both again')
+    first, step = (0, 1) if mesh is None else (mesh.get_rank(), mesh.size())
+    for name in sorted(checksums)[first::step]:
+        if _crc(folder / Path(name).name) != checksums[name]:
+            raise WeightsError(
+                f'{str(folder)!r} is damaged, or of another checkpoint: its file {name!r} is not '
+                'what was written with it. Copy both from one run, or take an earlier one'
+            )
 
 
 class _Reader(dcp.FileSystemReader):

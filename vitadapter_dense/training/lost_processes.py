@@ -18,14 +18,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmengine.dist import get_rank, get_world_size
-from torch.distributed import PrefixStore, TCPStore
+from torch.distributed import DistError, PrefixStore, TCPStore
 
-from vitadapter_dense.checkpoints.errors import WeightsError
-from vitadapter_dense.training.errors import LostProcessError, NotSavedError, SettingsError
+from vitadapter_dense.training.errors import LostProcessError
 
 _PERIOD = 1.0  # seconds between two counts
 _SILENT = 5.0  # seconds after which a count that stands still is a lost process's
-_TOGETHER = (NotSavedError, SettingsError, WeightsError)  # raised by all at the same place
 
 
 class Presence:
@@ -68,7 +66,7 @@ class Presence:
         """Whom this process waited for in vain.
 
         Args:
-            error: that ended the waiting, or one of this process's own.
+            error: that ended the waiting.
 
         Returns:
             None if all the others are there.
@@ -135,8 +133,7 @@ def lost_processes_named(run: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        together = isinstance(error, _TOGETHER)
-        lost = None if together else presence.lost(error)
+        lost = presence.lost(error) if _is_of_waiting(error) else None
         told = lost or f'{presence.name()} has ended: {_first_line(error)}'
         if lost is None:
             raise
@@ -146,6 +143,11 @@ def lost_processes_named(run: str) -> Iterator[None]:
         raise
     finally:
         presence.leave(told)
+
+
+def _is_of_waiting(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, DistError) or 'gloo' in text or 'nccl' in text
 
 
 def _first_line(error: Exception) -> str:
