@@ -26,7 +26,8 @@ def write_task_delta(checkpoint: Path, previous: Path) -> None:
     whole = read_checkpoint(checkpoint, entries=('meta', 'state_dict'))
     before = read_checkpoint(previous, entries=('state_dict',))['state_dict']
     state = whole['state_dict']
-    same = [name for name, tensor in state.items() if tensor.equal(before[name])]
+    # a task may have parts that the last one had not (`continual.later`)
+    same = [name for name, own in state.items() if name in before and own.equal(before[name])]
     delta = make_delta(
         whole,
         same,

@@ -63,13 +63,15 @@ def weigh_no_object(own: Tensor, others: Tensor, delta: float) -> Tensor:
     Args:
         own: ``(..., k + 1)``, what the step's head says of its queries; no object is the last.
         others: ``(...)``, the share of classes in what the other steps' heads say of them, summed.
-        delta: above 0, that much of what the others claim (of all, where they claim more than 1)
-            is taken from the classes and given to no object; below 0, the share of no object
-            becomes ``-delta`` of what it was, whatever the others say; 0 changes nothing.
+        delta: above 0, a query is of no object where that much of what the others claim (of 1,
+            where they claim more) exceeds its likeliest class, and stays as it is elsewhere;
+            below 0, the share of no object becomes ``-delta`` of what it was, whatever the others
+            say; 0 changes nothing.
     """
     nothing = own[..., -1:]
     if delta >= 0:
-        kept = 1 - delta * others.clamp(max=1)[..., None]
+        likeliest = own[..., :-1].amax(-1, keepdim=True)
+        kept = (likeliest >= delta * others.clamp(max=1)[..., None]).to(own)
     else:
         kept = (1 + delta * nothing) / (1 - nothing).clamp_min(torch.finfo(own.dtype).eps)
     classes = own[..., :-1] * kept
