@@ -7,4 +7,5 @@ _base_ = './classifier_vit_xs_shapes.py'
 
 continual = dict(rows='task')
 model = dict(backbone=dict(tuning=dict(type='HeadOnly')))
+default_hooks = dict(checkpoint=dict(type='TunedCheckpointHook'))
 optim_wrapper = dict(optimizer=dict(lr=1e-2))

@@ -9,8 +9,9 @@ continual = dict(rows='task', logits='task')
 model = dict(
     backbone=dict(
         source='prompts',
-        tuning=dict(type='PromptPool', size=10, length=2, top_k=3, query='mean', key_weight=0.1),
+        tuning=dict(type='PromptPool', size=10, length=3, top_k=2, query='mean', key_weight=0.1),
     )
 )
+default_hooks = dict(checkpoint=dict(type='TunedCheckpointHook'))
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
 custom_hooks = [dict(type='PromptCountsHook')]

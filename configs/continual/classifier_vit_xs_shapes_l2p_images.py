@@ -1,6 +1,6 @@
 """L2P whose prompts start as images of the first task, their pixels as the tokens' numbers (ours).
 
-Two tokens of 96 are 8 x 8 pixels of three colours.
+Three tokens of 64 are 8 x 8 pixels of three colours.
 """
 
 _base_ = './classifier_vit_xs_shapes_l2p.py'

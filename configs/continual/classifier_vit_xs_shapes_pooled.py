@@ -7,7 +7,7 @@ model = dict(
         tuning=dict(
             _delete_=True,
             type='PooledPromptGenerator',
-            pool=dict(size=10, length=2, top_k=3, query='mean'),
+            pool=dict(size=10, length=3, top_k=2, query='mean'),
             generator=dict(type='ClsPromptGenerator', length=6, query='mean'),
         )
     )

@@ -18,6 +18,7 @@ SIZE_RANGE = (1 / 20, 1 / 2)
 NUM_OBJECTS = (3, 8)
 MIN_VISIBLE = 0.4
 _TRIES = 10
+_MEAN_PERIODS = 4.25  # of a pattern in an object
 _SUPERSAMPLING = 4
 _PATTERNS = tuple(pattern for _, pattern in SHAPES.values())
 _OUTLINES = tuple(outline for outline, _ in SHAPES.values())
@@ -88,30 +89,42 @@ def render_scene(rng: np.random.Generator, *, height: int, width: int) -> Scene:
 
 
 def render_single(
-    rng: np.random.Generator, outline: Outline, pattern: Field, *, side: int
+    rng: np.random.Generator, outline: Outline, pattern: Field, *, side: int, variety: float = 1.0
 ) -> np.ndarray:
-    """Draw one whole object before a background; (side, side, 3) uint8 in BGR."""
+    """Draw one whole object before a background; (side, side, 3) uint8 in BGR.
+
+    Args:
+        rng: what everything random comes from.
+        outline: of the object.
+        pattern: on it.
+        side: of the picture.
+        variety: share of what makes pictures of a class differ beside place, size and contrast:
+            turns, colours, periods, noise and the background's contrast.
+    """
     shape, size = (side, side), side * rng.uniform(0.6, 0.9)
     colour = _background(rng, shape)
-    points = _rotated(outline(rng), rng) * size
+    if variety != 1:
+        mean = colour.mean(axis=(0, 1), keepdims=True)
+        colour = mean + np.float32(variety) * (colour - mean)
+    points = _rotated(outline(rng), rng, variety) * size
     centre = side / 2 + rng.uniform(-1, 1, 2) * (side - np.ptp(points, axis=0)) / 2
     alpha, window, _ = _coverage(points + centre, shape)
-    surface = _surface(rng, pattern, window, centre, size)
+    surface = _surface(rng, pattern, window, centre, size, variety)
     colour[window] += _grey(alpha) * (surface - colour[window])
     colour += _grey(rng.uniform(0, 4) * rng.standard_normal(shape, np.float32))
     return cv2.convertScaleAbs(np.clip(colour, 0, 255, out=colour))
 
 
-def _rotated(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _rotated(points: np.ndarray, rng: np.random.Generator, variety: float = 1.0) -> np.ndarray:
     """Turn an outline by a random angle; centre its box and make the box's longer side 1."""
-    cos, sin = _direction(rng)
+    cos, sin = _direction(rng, variety)
     points = points @ np.array([[cos, -sin], [sin, cos]])
     low, high = points.min(axis=0), points.max(axis=0)
     return (points - (low + high) / 2) / (high - low).max()
 
 
-def _direction(rng: np.random.Generator) -> tuple[float, float]:
-    angle = rng.uniform(0, 2 * np.pi)
+def _direction(rng: np.random.Generator, variety: float = 1.0) -> tuple[float, float]:
+    angle = variety * rng.uniform(0, 2 * np.pi)
     return float(np.cos(angle)), float(np.sin(angle))
 
 
@@ -189,10 +202,10 @@ def _smooth_noise(
     return cv2.resize(grid, shape[::-1], interpolation=cv2.INTER_CUBIC)
 
 
-def _two_tones(rng: np.random.Generator) -> np.ndarray:
+def _two_tones(rng: np.random.Generator, variety: float = 1.0) -> np.ndarray:
     """Two colours (2, 3) of opposite brightness around a common level, in random order."""
     level, half_contrast = rng.uniform(70, 185), rng.uniform(25, 60)
-    noise = rng.standard_normal((3, 3), np.float32)
+    noise = np.float32(variety) * rng.standard_normal((3, 3), np.float32)
     order = 1 if rng.random() < 0.5 else -1
     offsets = np.array([[order], [-order]], np.float32) * np.float32(half_contrast)
     return np.float32(level) + 26 * noise[0] + 12 * noise[1:] + offsets
@@ -204,17 +217,19 @@ def _surface(
     window: tuple[slice, slice],
     centre: np.ndarray,
     size: float,
+    variety: float = 1.0,
 ) -> np.ndarray:
     """A patterned, noisy, unevenly lit surface (h, w, 3); None is speckle, as no class has it."""
     rows, columns = window
     shape = (rows.stop - rows.start, columns.stop - columns.start)
     # A period is a share of the object, but never below what can be resolved at all.
-    period = max(size / rng.uniform(2.5, 6), rng.uniform(3, 4.5))
-    cos, sin = _direction(rng)
+    periods = _MEAN_PERIODS + variety * (rng.uniform(2.5, 6) - _MEAN_PERIODS)
+    period = max(size / periods, rng.uniform(3, 4.5))
+    cos, sin = _direction(rng, variety)
     x = ((np.arange(columns.start, columns.stop) - centre[0]) / period).astype(np.float32)
     y = ((np.arange(rows.start, rows.stop) - centre[1]) / period).astype(np.float32)[:, None]
     phase = rng.uniform(-0.5, 0.5, 2)
-    warp = rng.uniform(0.03, 0.14) * _smooth_noise(rng, shape, 4, 2)
+    warp = np.float32(variety) * rng.uniform(0.03, 0.14) * _smooth_noise(rng, shape, 4, 2)
     u = x * cos + y * sin + np.float32(phase[0]) + warp[..., 0]
     v = y * cos - x * sin + np.float32(phase[1]) + warp[..., 1]
     if pattern is None:
@@ -223,9 +238,10 @@ def _surface(
         field = pattern(u, v)
     softness = rng.uniform(1, 2.2)
     share = np.clip(0.5 + field * np.float32(period / softness), 0, 1)
-    first, second = _two_tones(rng)
+    first, second = _two_tones(rng, variety)
     noise = rng.uniform(3, 12) * rng.standard_normal(shape, np.float32)
     noise += rng.uniform(0, 16) * _smooth_noise(rng, shape, 2)
+    noise *= np.float32(variety)
     # second + share * (first - second) + noise, for the three channels at once
     mix = np.stack([first - second, np.ones(3, np.float32), second], axis=1)
     return cv2.transform(cv2.merge([share, noise]), mix)

@@ -36,6 +36,7 @@ class SingleShapes(ClassificationDataset):
         per_class: pictures of each class.
         classes: names out of `SINGLE_SHAPES`.
         size: side of a picture in pixels.
+        variety: share of the turns, colours, periods, noise and background of the scenes; 1: all.
         seed: of all pictures; another one gives other pictures.
         **options: of MMEngine's `BaseDataset` (`pipeline`, `indices`, ...).
 
@@ -49,6 +50,7 @@ class SingleShapes(ClassificationDataset):
         *,
         classes: Sequence[str] = SINGLE_SHAPES,
         size: int = 64,
+        variety: float = 1.0,
         seed: int = 0,
         **options: Any,
     ) -> None:
@@ -57,7 +59,9 @@ class SingleShapes(ClassificationDataset):
             raise DatasetError(
                 f'{unknown[0]!r} is no single shape; there are {", ".join(SINGLE_SHAPES)}'
             )
-        self.per_class, self.size, self.seed = per_class, size, seed
+        if not 0 <= variety <= 1:
+            raise DatasetError(f'SingleShapes(variety={variety}): it is a share, 0 to 1')
+        self.per_class, self.size, self.seed, self.variety = per_class, size, seed, variety
         super().__init__(metainfo=dict(classes=tuple(classes)), **options)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -66,6 +70,7 @@ class SingleShapes(ClassificationDataset):
             dict(
                 drawn=(self.seed, SINGLE_SHAPES.index(name), number),
                 size=self.size,
+                variety=self.variety,
                 gt_label=label,
             )
             for number in range(self.per_class)
@@ -75,16 +80,33 @@ class SingleShapes(ClassificationDataset):
 
 @TRANSFORMS.register_module()
 class DrawShape:
-    """Draws the picture of a sample of `SingleShapes`: `img` (size, size, 3) uint8, BGR."""
+    """Draws the picture of a sample of `SingleShapes`: `img` (size, size, 3) uint8, BGR.
+
+    Args:
+        keep: keep the pictures in memory, so that a process draws each of them once.
+    """
+
+    def __init__(self, *, keep: bool = False) -> None:
+        self._kept: dict[tuple, np.ndarray] | None = {} if keep else None
 
     def __call__(self, results: dict) -> dict:
         """Draws `results['drawn']`."""
+        key = (results['drawn'], results['size'], results['variety'])
+        image = None if self._kept is None else self._kept.get(key)
+        if image is None:
+            image = self._draw(results)
+            if self._kept is not None:
+                self._kept[key] = image
+        results['img'] = image.copy()
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def _draw(self, results: dict) -> np.ndarray:
         outline, pattern = SINGLE_SHAPES[results['drawn'][1]].split('-')
-        results['img'] = render_single(
+        return render_single(
             np.random.default_rng(results['drawn']),
             SHAPES[outline][0],
             SHAPES[PATTERNS[pattern]][1],
             side=results['size'],
+            variety=results['variety'],
         )
-        results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
-        return results

@@ -1,4 +1,4 @@
-"""Single generated shapes at 64 pixels, drawn as they are loaded: ten classes of `SingleShapes`.
+"""Single generated shapes at 64 pixels, drawn when they are first loaded: ten of `SingleShapes`.
 
 Nothing needs to be on the disk.
 """
@@ -19,11 +19,11 @@ classes = [
 ]
 
 train_pipeline = [
-    dict(type='DrawShape'),
+    dict(type='DrawShape', keep=True),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
-test_pipeline = [dict(type='DrawShape'), dict(type='PackInputs')]
+test_pipeline = [dict(type='DrawShape', keep=True), dict(type='PackInputs')]
 
 train_dataloader = dict(
     num_workers=1,

@@ -1,0 +1,145 @@
+"""Compares ways to learn ten shapes in five tasks without forgetting, on two CPU cores.
+
+    python tools/train.py configs/continual/classifier_vit_xs_shapes_pretrain.py
+    python tools/experiments/continual_shapes.py --out work_dirs/continual_shapes
+    python tools/experiments/continual_shapes.py --methods pooled_lwf --lwf-weights 0.1 10
+
+Every method is a configuration, `configs/continual/classifier_vit_xs_shapes_METHOD.py` (`none` has
+no suffix), and starts from the encoder that the first command trains. Every run leaves a file in
+`--out`; a call that was stopped goes on where it was, within a task too. `table.md` and `plot.png`
+are written after every run, with all runs that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+# A checkout that is not installed works too; an installed package goes first.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
+
+from vitadapter_cli import config_path, load_config, not_negative, parse
+
+METHODS = (
+    'frozen',
+    'frozen_task',
+    'l2p',
+    'none',
+    'joint',
+    'lwf',
+    'l2p_images',
+    'l2p_patches',
+    'cls',
+    'vae',
+    'pooled',
+    'pooled_lwf',
+    'lora',
+    'ema',
+)
+PREFIX = 'continual/classifier_vit_xs_shapes'
+COMMAND = 'continual_shapes'
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description='Compare ways to learn shapes task by task.')
+    parser.add_argument('--methods', nargs='+', default=list(METHODS), choices=METHODS)
+    parser.add_argument('--seeds', type=not_negative, nargs='+', default=[0])
+    parser.add_argument(
+        '--lwf-weights',
+        type=float,
+        nargs='+',
+        metavar='WEIGHT',
+        help='run pooled_lwf once for each, instead of with the weight of its configuration',
+    )
+    parser.add_argument(
+        '--load-from', metavar='CHECKPOINT', help='start from it (default: what the configs name)'
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/continual_shapes'), help='where results go'
+    )
+    args = parse(parser, argv)
+    if args.lwf_weights and min(args.lwf_weights) <= 0:
+        parser.error('--lwf-weights: above 0; without LwF it is the method `pooled`')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # what the command line shows to be wrong ends here, before the slow imports
+
+from mmengine.config import Config
+
+from vitadapter_dense.checkpoints.checked_loading import WeightsError
+from vitadapter_dense.checkpoints.files import atomic_write
+from vitadapter_dense.command_line.arguments import errors_as_message, prepare_launch
+from vitadapter_dense.command_line.task_sequence import TaskSequence
+from vitadapter_dense.continual.errors import ScheduleError
+from vitadapter_dense.continual.json_files import json_text
+from vitadapter_dense.continual.method_table import TABLE_FILES, write_methods
+from vitadapter_dense.reports.output_files import OutputError, check_outputs, claim_folder
+from vitadapter_dense.training.errors import SettingsError
+from vitadapter_dense.training.finite import NotFiniteError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs what is missing and writes the report."""
+    args = parse_args(argv)
+    with errors_as_message(OutputError):
+        claim_folder(args.out, command=COMMAND)
+        check_outputs([args.out / name for name in TABLE_FILES], command=COMMAND)
+    runs = [
+        (name, weight, seed)
+        for seed in args.seeds
+        for name in args.methods
+        for weight in (args.lwf_weights if name == 'pooled_lwf' else None) or [None]
+    ]
+    for number, (name, weight, seed) in enumerate(runs, start=1):
+        run = name if weight is None else f'{name}_{weight:g}'
+        path = args.out / f'{run}_seed{seed}.json'
+        print(f'{run}, seed {seed} ({number} of {len(runs)})', flush=True)
+        if not path.is_file():
+            cfg = load_config(config_path(f'{PREFIX}{"" if name == "none" else f"_{name}"}'))
+            if weight is not None:
+                cfg.model.backbone.tuning.generator.lwf_weight = weight
+            if args.load_from:
+                cfg.load_from = args.load_from
+            cfg.work_dir = str(args.out / 'runs' / run)
+            prepare_launch(cfg, 'none')
+            kinds = (NotFiniteError, ScheduleError, SettingsError, WeightsError)
+            with errors_as_message(*kinds):
+                result = learn(cfg, seed)
+            with atomic_write(path) as file:
+                file.write(json_text(dict(result, method=run, seed=seed)).encode())
+        write_methods(read_runs(args.out), args.out, command=COMMAND)
+    print((args.out / TABLE_FILES[0]).read_text())
+    print('Written:', *(args.out / name for name in TABLE_FILES))
+    return 0
+
+
+def learn(cfg: Config, seed: int) -> dict[str, object]:
+    """Trains a sequence, or what is missing of it: its matrix, figures and tasks."""
+    began = time.process_time()
+    Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+    sequence = TaskSequence(cfg, [seed], verbose=False)
+    sequence.begin(goes_on=True, from_task=None)
+    for stage in sequence.run():
+        if stage.row is not None:
+            print(f'  {stage.place}:', *(f'{value:.0f}' for value in stage.row), flush=True)
+    (result,) = sequence.results()
+    return dict(result, processor_seconds=round(time.process_time() - began, 1))
+
+
+def read_runs(folder: Path) -> list[dict]:
+    """All runs that are done, of these and of other calls."""
+    paths = [path for path in folder.glob('*.json') if re.search(r'_seed\d+$', path.stem)]
+    return [json.loads(path.read_text()) for path in sorted(paths)]
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""What a comparison of methods over one sequence of tasks found: a table and plots."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vitadapter_dense.reports.output_files import write_output
+
+TABLE_FILES = ('table.md', 'plot.png')
+_COLUMNS = ('average', 'when_learnt', 'forgetting_from_best', 'forgetting_by_step')
+_WEIGHT = re.compile(r'pooled_lwf_([\d.e+-]+)$')  # a run with a weight of its own
+
+
+def by_method(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The runs of each method, the best method first by its mean accuracy after the last task."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        found.setdefault(run['method'], []).append(run)
+    return dict(sorted(found.items(), key=lambda item: -mean_of(item[1], 'average')))
+
+
+def mean_of(runs: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Mean over the seeds of a figure; NaN where a method has none."""
+    values = [run['summary'].get(name) for run in runs]
+    return float(np.mean([np.nan if value is None else value for value in values]))
+
+
+def write_methods(runs: Sequence[Mapping[str, Any]], out: Path, *, command: str) -> list[Path]:
+    """Writes ``table.md`` and ``plot.png``.
+
+    Args:
+        runs: what every seed of every method gave, with its `method` and `seed`.
+        out: the folder.
+        command: name of what writes them, see :mod:`vitadapter_dense.reports.output_files`.
+    """
+    methods = by_method(runs)
+    lines = [
+        '| method | seeds | accuracy | when learnt | forgetting: from best | by step | from first '
+        '| a task trains | its delta, KB |',
+        '|---|---|---|---|---|---|---|---|---|',
+        *(_line(name, own) for name, own in methods.items()),
+    ]
+    table, plot = (out / name for name in TABLE_FILES)
+    with write_output(table, command=command) as partial:
+        partial.write_text('\n'.join(lines) + '\n')
+    with write_output(plot, command=command) as partial:
+        _figure(methods).savefig(partial, dpi=100)
+    return [table, plot]
+
+
+def _line(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
+    cells = [_cell(runs, column) for column in (*_COLUMNS, 'forgetting_from_first')]
+    last = runs[0]['tasks'][-1]
+    delta = last.get('delta_bytes')
+    size = '-' if delta is None else f'{delta / 1024:.0f}'
+    return ' | '.join(
+        [f'| {name}', str(len(runs)), *cells, f'{last["trained_parameters"]:,}', f'{size} |']
+    )
+
+
+def _cell(runs: Sequence[Mapping[str, Any]], name: str) -> str:
+    mean = mean_of(runs, name)
+    if not np.isfinite(mean):
+        return '-'
+    spread = np.ptp([run['summary'][name] for run in runs])
+    return f'{mean:.1f}' + (f' ({spread:.1f})' if len(runs) > 1 else '')
+
+
+def _figure(methods: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    weights = {float(found[1]): name for name in methods if (found := _WEIGHT.match(name))}
+    figure = Figure(figsize=(10 if weights else 6, 4.2), layout='constrained')
+    axes = figure.subplots(1, 2 if weights else 1, squeeze=False)[0]
+    markers = itertools.cycle('osD^vP*X<>hp')
+    for name, runs in methods.items():
+        forgotten = mean_of(runs, 'forgetting_from_best')
+        if np.isfinite(forgotten) and not _WEIGHT.match(name):
+            point = forgotten, mean_of(runs, 'average')
+            axes[0].plot(*point, next(markers), markersize=8, label=name)
+    if 'joint' in methods:
+        axes[0].axhline(mean_of(methods['joint'], 'average'), ls='--', color='grey', label='joint')
+    axes[0].set(xlabel='forgetting from best', ylabel='accuracy after the last task, %')
+    axes[0].legend(fontsize='x-small', ncols=2)
+    axes[0].grid(alpha=0.3)
+    if weights:
+        _trade_off(axes[1], {weight: methods[name] for weight, name in sorted(weights.items())})
+    return figure
+
+
+def _trade_off(axes: Axes, runs: Mapping[float, Sequence[Mapping[str, Any]]]) -> None:
+    """New accuracy against forgetting over the weight of LwF on the generator."""
+    points = [
+        (mean_of(own, 'forgetting_from_best'), mean_of(own, 'when_learnt')) for own in runs.values()
+    ]
+    axes.plot(*zip(*points, strict=True), 'o-')
+    for weight, point in zip(runs, points, strict=True):
+        axes.annotate(f'{weight:g}', point, xytext=(5, 4), textcoords='offset points')
+    axes.set(
+        xlabel='forgetting from best',
+        ylabel='accuracy of a task when learnt, %',
+        title='weight of LwF on the generator',
+    )
+    axes.grid(alpha=0.3)
