@@ -76,6 +76,8 @@ def _cell(runs: Sequence[Mapping[str, Any]], name: str) -> str:
 
 def _figure(methods: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     weights = {float(found[1]): name for name in methods if (found := _WEIGHT.match(name))}
+    if weights and 'pooled' in methods:
+        weights[0.0] = 'pooled'
     figure = Figure(figsize=(10 if weights else 6, 4.2), layout='constrained')
     axes = figure.subplots(1, 2 if weights else 1, squeeze=False)[0]
     markers = itertools.cycle('osD^vP*X<>hp')
@@ -86,8 +88,9 @@ def _figure(methods: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
             axes[0].plot(*point, next(markers), markersize=8, label=name)
     if 'joint' in methods:
         axes[0].axhline(mean_of(methods['joint'], 'average'), ls='--', color='grey', label='joint')
-    axes[0].set(xlabel='forgetting from best', ylabel='accuracy after the last task, %')
-    axes[0].legend(fontsize='x-small', ncols=2)
+    labels = dict(xlabel='forgetting from best', ylabel='accuracy after the last task, %')
+    axes[0].set(ylim=(0, 100), **labels)
+    axes[0].legend(fontsize='x-small', ncols=3, loc='upper center')
     axes[0].grid(alpha=0.3)
     if weights:
         _trade_off(axes[1], {weight: methods[name] for weight, name in sorted(weights.items())})
