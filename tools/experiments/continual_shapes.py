@@ -85,6 +85,7 @@ from vitadapter_dense.continual.method_table import TABLE_FILES, write_methods
 from vitadapter_dense.reports.output_files import OutputError, check_outputs, claim_folder
 from vitadapter_dense.training.errors import SettingsError
 from vitadapter_dense.training.finite import NotFiniteError
+from vitadapter_dense.training.stopping import Stopped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,8 +113,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             cfg.work_dir = str(args.out / 'runs' / run)
             prepare_launch(cfg, 'none')
             kinds = (NotFiniteError, ScheduleError, SettingsError, WeightsError)
-            with errors_as_message(*kinds):
-                result = learn(cfg, seed)
+            try:
+                with errors_as_message(*kinds):
+                    result = learn(cfg, seed)
+            except Stopped as stop:
+                print('Stopped. The same command goes on from here.', file=sys.stderr)
+                return 128 + stop.number
             with atomic_write(path) as file:
                 file.write(json_text(dict(result, method=run, seed=seed)).encode())
         write_methods(read_runs(args.out), args.out, command=COMMAND)
