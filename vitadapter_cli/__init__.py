@@ -17,6 +17,7 @@ from vitadapter_cli.options import load_config
 from vitadapter_cli.parsers import (
     LAUNCHERS,
     OptionAction,
+    above_zero,
     add_checkpoint_argument,
     add_device_argument,
     add_launcher_argument,
@@ -32,6 +33,7 @@ from vitadapter_cli.slips import parse, refuse_slips
 __all__ = [
     'LAUNCHERS',
     'OptionAction',
+    'above_zero',
     'add_checkpoint_argument',
     'add_device_argument',
     'add_launcher_argument',

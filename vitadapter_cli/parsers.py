@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from typing import Any
 
@@ -111,6 +112,14 @@ def share(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
+    return number
+
+
+def above_zero(text: str) -> float:
+    """A finite number above zero."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f'{text} is no number above 0')
     return number
 
 

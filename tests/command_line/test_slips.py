@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from vitadapter_cli import config_parser, load_config, parse, share
+from vitadapter_cli import above_zero, config_parser, load_config, parse, share
 from vitadapter_cli.options import apply_options
 
 ROOT = Path(__file__).parents[2]
@@ -126,10 +126,13 @@ def test_values_keep_their_kind() -> None:
 def test_numbers_stay_in_their_range(capsys: pytest.CaptureFixture) -> None:
     parser = config_parser('A tool.')
     parser.add_argument('--score-thr', type=share)
-    for wrong in ('1.5', '-0.1', 'high', 'nan'):
-        with pytest.raises(SystemExit):
-            parser.parse_args([SHAPES, '--score-thr', wrong])
-        assert '--score-thr: ' in capsys.readouterr().err
+    parser.add_argument('--step', type=above_zero)
+    wrong = {'--score-thr': ('1.5', '-0.1', 'high', 'nan'), '--step': ('0', '-1', 'inf', 'nan')}
+    for option, texts in wrong.items():
+        for text in texts:
+            with pytest.raises(SystemExit):
+                parser.parse_args([SHAPES, option, text])
+            assert f'{option}: ' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('of_a_tool', [True, False])

@@ -26,7 +26,7 @@ def test_too_little_shared_memory_is_named_and_not_waited_for(monkeypatch):
     small = SimpleNamespace(f_frsize=4096, f_blocks=16384, f_bavail=100)
     monkeypatch.setattr(os, 'statvfs', lambda _: small)
     # without the mend the time is over
-    loader = DenseRunner.build_dataloader(dict(LOADER, dataset=NoisyPoints(), timeout=20))
+    loader = DenseRunner.build_dataloader(dict(LOADER, dataset=NoisyPoints(), timeout=60))
     with pytest.raises(DatasetError) as told:
         next(iter(loader))
     message = message_of(told.value)

@@ -25,15 +25,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-from vitadapter_cli import config_parser, not_negative, parse, positive
-
-
-def seconds(text: str) -> float:
-    """Reads a time above zero."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f'{text} must be above 0')
-    return value
+from vitadapter_cli import above_zero, config_parser, not_negative, parse, positive
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -46,7 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--workers', type=not_negative, nargs='+', default=[0, 1, 2, 4], help='default: 0 1 2 4'
     )
     parser.add_argument('--batches', type=positive, default=50, help='of each (default: 50)')
-    parser.add_argument('--step', type=seconds, metavar='S', help='seconds of a training step')
+    parser.add_argument('--step', type=above_zero, metavar='S', help='seconds of a training step')
     return parse(parser, argv)
 
 

@@ -11,7 +11,6 @@ heads and losses compute, the loader, kernels that wait for memory or for Python
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,15 +19,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
-from vitadapter_cli import config_parser, parse, positive
-
-
-def above_zero(text: str) -> float:
-    """Reads a number above zero."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f'{text} must be above 0')
-    return value
+from vitadapter_cli import above_zero, config_parser, parse, positive
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
