@@ -78,13 +78,18 @@ from vitadapter_dense.command_line.run_files import (
     last_checkpoint,
     written_files,
 )
-from vitadapter_dense.command_line.work_dirs import check_work_dir, hold_work_dir
+from vitadapter_dense.command_line.work_dirs import (
+    check_work_dir,
+    forget_launch,
+    hold_work_dir,
+    is_started_again,
+)
 from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.encoders.image_statistics import find_other_statistics
 from vitadapter_dense.inference.large_images import LargeImagesHook
 from vitadapter_dense.reports.summary import RunSummaryHook
-from vitadapter_dense.training.distributed import closed_in_order, times_started_again
+from vitadapter_dense.training.distributed import closed_in_order
 from vitadapter_dense.training.errors import LostProcessError, NotSavedError, SettingsError
 from vitadapter_dense.training.finite import NotFiniteError
 from vitadapter_dense.training.resuming_runner import go_on_from
@@ -124,7 +129,7 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
     """
     with errors_as_message():
         cfg, remarks = configure(args), []
-        again = times_started_again(args.launcher) > 0
+        again = is_started_again(cfg.work_dir, args.launcher)
         start = checkpoint_to_resume(cfg.work_dir, args.resume, again=again)
         if again and is_first_process(args.launcher):
             print(
@@ -138,10 +143,11 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
         if start is None and cfg.get('resume'):
             start = cfg.get('load_from') or last_checkpoint(cfg.work_dir)
         if is_first_process(args.launcher):
+            forget_launch(cfg.work_dir, args.launcher)
             check_work_dir(cfg.work_dir, args.config, start=start)
             remarks = check_config_datasets(cfg, loaders=('train', 'val'))
             remarks += [(logging.WARNING, line) for line in find_other_statistics(cfg)]
-            held.enter_context(hold_work_dir(cfg.work_dir, args.config))
+            held.enter_context(hold_work_dir(cfg.work_dir, args.config, launcher=args.launcher))
         runner = build_runner(cfg, verbose=args.verbose)
         runner.register_hook(RunSummaryHook())
         runner.register_hook(LargeImagesHook())

@@ -60,18 +60,19 @@ from mmengine.dist import barrier, is_main_process
 from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.command_line.arguments import errors_as_message, read_training_config
 from vitadapter_dense.command_line.task_sequence import Stage, TaskSequence
-from vitadapter_dense.command_line.work_dirs import check_work_dir, hold_work_dir
+from vitadapter_dense.command_line.work_dirs import (
+    check_work_dir,
+    forget_launch,
+    hold_work_dir,
+    is_started_again,
+)
 from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.continual.results import summary_lines, write_results
 from vitadapter_dense.continual.settings import read_settings
 from vitadapter_dense.datasets.check_coco import check_config_datasets
 from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.reports.output_files import OutputError
-from vitadapter_dense.training.distributed import (
-    closed_in_order,
-    join_processes,
-    times_started_again,
-)
+from vitadapter_dense.training.distributed import closed_in_order, join_processes
 from vitadapter_dense.training.errors import LostProcessError, NotSavedError, SettingsError
 from vitadapter_dense.training.finite import NotFiniteError
 from vitadapter_dense.training.stopping import Stopped
@@ -96,11 +97,12 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
         join_processes(cfg.launcher, cfg.get('env_cfg'))
         seeds = args.seeds or [int((cfg.get('randomness') or {}).get('seed') or 0)]
         if is_main_process():
+            again = is_started_again(cfg.work_dir, args.launcher)
+            forget_launch(cfg.work_dir, args.launcher)
             check_work_dir(cfg.work_dir, args.config)
             check_config_datasets(cfg, loaders=('train', 'val', 'test'))
-            held.enter_context(hold_work_dir(cfg.work_dir, args.config))
+            held.enter_context(hold_work_dir(cfg.work_dir, args.config, launcher=args.launcher))
             sequence = TaskSequence(cfg, seeds, verbose=args.verbose)
-            again = times_started_again(args.launcher) > 0
             goes_on = again or args.goes_on or args.from_task is not None
             sequence.begin(goes_on=goes_on, from_task=None if again else args.from_task)
         barrier()

@@ -16,6 +16,11 @@ from tests.training.toys import LossRecorder, TinyModel, build_runner, evaluatio
 from vitadapter_dense.checkpoints.checked_loading import read_checkpoint
 from vitadapter_dense.checkpoints.files import latest_checkpoint
 from vitadapter_dense.command_line.run_files import checkpoint_to_resume
+from vitadapter_dense.command_line.work_dirs import (
+    forget_launch,
+    hold_work_dir,
+    is_started_again,
+)
 from vitadapter_dense.training.errors import NotSavedError
 
 # Trains; the second checkpoint's write stops half-way and waits to be killed.
@@ -118,6 +123,26 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, width):
         runner.train()
     assert names(tmp_path) == {'epoch_1.pth'}
     assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
+
+
+def test_a_start_that_was_refused_is_not_gone_on_with(tmp_path, monkeypatch):
+    config = tmp_path / 'config.py'
+    config.write_text('')
+
+    def start(name: str, count: int, *, refused: bool = False) -> bool:
+        monkeypatch.setenv('TORCHELASTIC_RUN_ID', name)
+        monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', str(count))
+        again = is_started_again(tmp_path, 'pytorch')
+        forget_launch(tmp_path, 'pytorch')
+        if not refused:
+            with hold_work_dir(tmp_path, config, launcher='pytorch'):
+                pass
+        return again
+
+    assert [start('one', count) for count in (0, 1, 2)] == [False, True, True]
+    assert [start('two', count, refused=True) for count in (0, 1)] == [False, False]
+    assert start('one', 3)  # what was refused beside it changes nothing
+    assert [start('one', count, refused=True) for count in (0, 1)] == [False, False]
 
 
 def test_a_run_that_is_started_again_goes_on_from_its_own_last_checkpoint(tmp_path):

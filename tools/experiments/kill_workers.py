@@ -185,10 +185,13 @@ def kill_at_random(run: Run, args: argparse.Namespace, kills: list[dict[str, Any
             time.sleep(0.05)
             continue
         began, before = time.monotonic(), len(run.losses())
-        if draw.random() < 0.75:
-            while run.goes_on() and len(run.losses()) == before:
-                time.sleep(0.1)
-        time.sleep(draw.uniform(0, 10))
+        if draw.random() < 0.75:  # by steps, since a busy machine makes few a second
+            until = before + draw.randint(1, 20)
+            while run.goes_on() and len(run.losses()) < until:
+                time.sleep(0.05)
+            time.sleep(draw.uniform(0, 0.5))
+        else:
+            time.sleep(draw.uniform(0, 10))
         rank = draw.randrange(PROCESSES)
         try:
             os.kill(workers[rank][1], signal.SIGKILL)

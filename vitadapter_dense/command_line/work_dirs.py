@@ -28,8 +28,10 @@ from vitadapter_dense.command_line.run_files import (
     last_checkpoint,
 )
 from vitadapter_dense.reports.run_logs import scalar_files
+from vitadapter_dense.training.distributed import launch_of, times_started_again
 
 _LOCK = '.in_use'
+_LAUNCH = '.launched_by'
 
 
 def check_work_dir(
@@ -102,11 +104,37 @@ def set_tested(
     leave_out_idle_loops(cfg)
 
 
+def is_started_again(work_dir: str | Path, launcher: str) -> bool:
+    """Whether the launcher has begun this run before, in this directory.
+
+    A start that was refused began nothing: what is there is another run's.
+    """
+    return times_started_again(launcher) > 0 and _has_begun(work_dir, launcher)
+
+
+def forget_launch(work_dir: str | Path, launcher: str) -> None:
+    """Before the checks of a first start: what an earlier launcher of the same name has begun."""
+    if not times_started_again(launcher) and _has_begun(work_dir, launcher):
+        Path(work_dir, _LAUNCH).unlink(missing_ok=True)
+
+
+def _has_begun(work_dir: str | Path, launcher: str) -> bool:
+    file, launch = Path(work_dir, _LAUNCH), launch_of(launcher)
+    return launch is not None and file.is_file() and file.read_text() == launch
+
+
 @contextmanager
-def hold_work_dir(work_dir: str | Path, config_path: str | Path) -> Iterator[None]:
+def hold_work_dir(
+    work_dir: str | Path, config_path: str | Path, *, launcher: str = 'none'
+) -> Iterator[None]:
     """Keeps a work directory to this process within the block, and records the configuration.
 
     The process's end, however it comes, frees the directory.
+
+    Args:
+        work_dir: the directory.
+        config_path: of the configuration.
+        launcher: what it starts again goes on here.
 
     Raises:
         ValueError: another process trains in it.
@@ -128,6 +156,8 @@ def hold_work_dir(work_dir: str | Path, config_path: str | Path) -> Iterator[Non
         file.write(f'process {os.getpid()} on {socket.gethostname()}')
         file.flush()
         _write_record(work_dir, config_path)
+        if (launch := launch_of(launcher)) is not None:
+            (work_dir / _LAUNCH).write_text(launch)
         yield
         file.truncate(0)
 

@@ -47,6 +47,17 @@ def times_started_again(launcher: str) -> int:
     return int(count) if count.isdigit() else 0
 
 
+def launch_of(launcher: str) -> str | None:
+    """What all starts of a run by one launcher have in common; None where nothing starts again."""
+    if launcher == 'slurm':
+        return os.environ.get('SLURM_JOB_ID')
+    if launcher != 'pytorch':
+        return None
+    name = os.environ.get('TORCHELASTIC_RUN_ID', 'none')
+    address = f'{os.environ.get("MASTER_ADDR")}:{os.environ.get("MASTER_PORT")}'
+    return address if name == 'none' else name
+
+
 def store_of_restart(launcher: str) -> dict[str, Any]:
     """Arguments of ``init_process_group`` with which processes that torchrun has restarted meet.
 
