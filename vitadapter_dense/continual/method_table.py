@@ -98,7 +98,12 @@ def _figure(methods: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
 
 
 def _trade_off(axes: Axes, runs: Mapping[float, Sequence[Mapping[str, Any]]]) -> None:
-    """New accuracy against forgetting over the weight of LwF on the generator."""
+    """New accuracy against forgetting over the weight of LwF on the generator.
+
+    Seeds differ more than weights: those count that all weights have.
+    """
+    shared = set.intersection(*({run['seed'] for run in own} for own in runs.values()))
+    runs = {weight: [run for run in own if run['seed'] in shared] for weight, own in runs.items()}
     points = [
         (mean_of(own, 'forgetting_from_best'), mean_of(own, 'when_learnt')) for own in runs.values()
     ]
@@ -108,6 +113,6 @@ def _trade_off(axes: Axes, runs: Mapping[float, Sequence[Mapping[str, Any]]]) ->
     axes.set(
         xlabel='forgetting from best',
         ylabel='accuracy of a task when learnt, %',
-        title='weight of LwF on the generator',
+        title=f'weight of LwF on the generator; seeds: {len(shared)}',
     )
     axes.grid(alpha=0.3)
