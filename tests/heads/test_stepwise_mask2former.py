@@ -147,8 +147,12 @@ def test_weighing_no_object() -> None:
     torch.testing.assert_close(weigh_no_object(own, 3 * others, 0.5), own)  # as if by 1
     found = weigh_no_object(own, others, 0.9)  # 0.54 is above
     torch.testing.assert_close(found, torch.tensor([[0.0, 0.0, 1.0]]))
-    found = weigh_no_object(own, others, -0.5)  # half of 0.3, whatever the others say
-    torch.testing.assert_close(found, torch.tensor([[0.85 * 5 / 7, 0.85 * 2 / 7, 0.15]]))
+    # half of 0.3 beside 0.5 and 0.2, whatever the others say
+    found = weigh_no_object(own, others, -0.5)
+    torch.testing.assert_close(found, torch.tensor([[0.5, 0.2, 0.15]]) / 0.85)
+    # a query that is surely of no object stays so, however little that counts
+    found = weigh_no_object(torch.tensor([[1e-3, 1e-12, 1.0 - 1e-3]]), others, -0.1)
+    assert found[0, 2] > 0.98
 
 
 def test_numbers_that_do_not_fit() -> None:

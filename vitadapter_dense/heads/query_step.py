@@ -65,14 +65,13 @@ def weigh_no_object(own: Tensor, others: Tensor, delta: float) -> Tensor:
         others: ``(...)``, the share of classes in what the other steps' heads say of them, summed.
         delta: above 0, a query is of no object where that much of what the others claim (of 1,
             where they claim more) exceeds its likeliest class, and stays as it is elsewhere;
-            below 0, the share of no object becomes ``-delta`` of what it was, whatever the others
-            say; 0 changes nothing.
+            below 0, no object counts ``-delta`` of what it did beside the classes, whatever the
+            others say; 0 changes nothing.
     """
-    nothing = own[..., -1:]
-    if delta >= 0:
-        likeliest = own[..., :-1].amax(-1, keepdim=True)
-        kept = (likeliest >= delta * others.clamp(max=1)[..., None]).to(own)
-    else:
-        kept = (1 + delta * nothing) / (1 - nothing).clamp_min(torch.finfo(own.dtype).eps)
-    classes = own[..., :-1] * kept
+    classes, nothing = own[..., :-1], own[..., -1:]
+    if delta < 0:
+        weighed = torch.cat([classes, -delta * nothing], dim=-1)
+        return weighed / weighed.sum(-1, keepdim=True)
+    likeliest = classes.amax(-1, keepdim=True)
+    classes = classes * (likeliest >= delta * others.clamp(max=1)[..., None])
     return torch.cat([classes, 1 - classes.sum(-1, keepdim=True)], dim=-1)
