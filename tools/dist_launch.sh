@@ -16,7 +16,11 @@ launch() {
             --master_port "${PORT:-29500}"
         )
     fi
-    if (( ${MAX_RESTARTS:-0} )); then
+    if ! [[ "${MAX_RESTARTS:-0}" =~ ^[0-9]+$ ]]; then
+        echo "MAX_RESTARTS=$MAX_RESTARTS is no number: how often may all processes start again?" >&2
+        exit 2
+    fi
+    if (( 10#${MAX_RESTARTS:-0} )); then
         rendezvous+=(--max-restarts "$MAX_RESTARTS")
     fi
     local tools

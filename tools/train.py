@@ -63,7 +63,7 @@ if __name__ == '__main__':
     parse_args()  # what the command line shows to be wrong ends here, before the slow imports
 
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import get_world_size, is_main_process
 
 from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.command_line.arguments import (
@@ -184,12 +184,15 @@ def tell_how_to_go_on(args: argparse.Namespace, cfg: Config) -> None:
     checkpoint = last_checkpoint(cfg.work_dir)
     if checkpoint is None or not is_main_process():
         return
-    command = f'python tools/train.py {args.config}'
+    words = ['python', 'tools/train.py', args.config]
     if args.launcher == 'pytorch':
-        command = f'tools/dist_train.sh {args.config} {os.environ["LOCAL_WORLD_SIZE"]}'
+        processes = os.environ.get('LOCAL_WORLD_SIZE', str(get_world_size()))  # torchrun's
+        words = ['tools/dist_train.sh', args.config, processes]
+    elif args.launcher == 'slurm':
+        words = ['tools/slurm_train.sh', 'PARTITION', 'JOB_NAME', args.config]
     print(
         f'Training stopped. The last whole checkpoint is {checkpoint}.\n'
-        f'Continue with: {command} --work-dir {cfg.work_dir} --resume '
+        f'Continue with: {shlex.join([*words, "--work-dir", cfg.work_dir, "--resume"])} '
         '(and the other options as before)',
         file=sys.stderr,
     )

@@ -10,6 +10,7 @@ stopped goes on with --resume.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -143,11 +144,11 @@ def report(stage: Stage) -> None:
 def tell_how_to_go_on(args: argparse.Namespace, cfg: Config) -> None:
     """Says how to continue after a stop on the way."""
     if is_main_process():
-        seeds = ' '.join(['', '--seeds', *map(str, args.seeds)]) if args.seeds else ''
+        words = ['python', 'tools/train_continual.py', args.config, '--work-dir', cfg.work_dir]
+        words += ['--seeds', *map(str, args.seeds)] if args.seeds else []
         print(
-            f'Training stopped. Continue with: python tools/train_continual.py {args.config} '
-            f'--work-dir {cfg.work_dir}{seeds} --resume (and the other options as before'
-            + (', without --from-task)' if args.from_task is not None else ')'),
+            f'Training stopped. Continue with: {shlex.join(words)} --resume (and the other options '
+            'as before' + (', without --from-task)' if args.from_task is not None else ')'),
             file=sys.stderr,
         )
 

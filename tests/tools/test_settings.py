@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from tiny_detection import ROOT, run_script
 
+from tools import train
 from vitadapter_cli.options import apply_options, load_config
 from vitadapter_dense.command_line.config import (
     apply_amp,
@@ -237,6 +239,30 @@ def test_dist_script_starts_the_processes(
     assert expected in said
     assert said[said.index('--nproc_per_node') + 1] == '4'
     assert said[-6:] == ['c.py', '--launcher', 'pytorch', '--amp', '--work-dir', 'a b']
+
+
+@pytest.mark.parametrize('launcher', ['none', 'pytorch', 'slurm'])
+def test_what_goes_on_after_a_stop_is_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, launcher: str
+) -> None:
+    monkeypatch.delenv('LOCAL_WORLD_SIZE', raising=False)  # torchrun alone sets it
+    work_dir = tmp_path / 'my run'
+    work_dir.mkdir()
+    (work_dir / 'epoch_1.pth').touch()
+    args = SimpleNamespace(config='my config.py', launcher=launcher)
+    train.tell_how_to_go_on(args, Config(dict(work_dir=str(work_dir))))
+    line = capsys.readouterr().err.splitlines()[-1]
+    said = line.removeprefix('Continue with: ').removesuffix(' (and the other options as before)')
+    assert 'my config.py' in shlex.split(said)
+    assert shlex.split(said)[-3:] == ['--work-dir', str(work_dir), '--resume']
+
+
+def test_a_slip_in_the_number_of_restarts_is_told(tmp_path: Path) -> None:
+    python, script = fake_program(tmp_path / 'python'), ROOT / 'tools' / 'dist_train.sh'
+    said = run_script(script, 'c.py', 4, PYTHON=str(python), MAX_RESTARTS='08').stdout.splitlines()
+    assert said[said.index('--max-restarts') + 1] == '08'
+    ran = run_script(script, 'c.py', 4, check=False, PYTHON=str(python), MAX_RESTARTS='3x')
+    assert (ran.returncode, ran.stdout) == (2, '')
 
 
 def test_slurm_script_starts_a_task_for_each_gpu(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ python -m tests.training.sharded_run FOLDER --all    # all cases of docs/results
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed.checkpoint  # the children must not import it
@@ -30,6 +32,7 @@ from tests.configs.small_segmentors import small_segmentor
 from tests.configs.test_config_detectors import batch as detector_batch
 from tests.configs.test_config_detectors import small_detector
 from tests.training.toys import LossRecorder, TinyModel, build_runner, evaluation
+from vitadapter_dense.checkpoints import shards as shard_files
 from vitadapter_dense.checkpoints.checked_loading import WeightsError, read_checkpoint
 from vitadapter_dense.checkpoints.sharded_tensors import own_part, whole
 from vitadapter_dense.training.amp import AutocastOptimWrapper
@@ -38,7 +41,7 @@ from vitadapter_dense.training.distributed import (
     closed_in_order,
     wrap_for_cpu,
 )
-from vitadapter_dense.training.errors import SettingsError
+from vitadapter_dense.training.errors import NotSavedError, SettingsError
 from vitadapter_dense.training.sharding import wrap_sharded
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -426,6 +429,19 @@ def refusals(folder: Path) -> dict[str, Any]:
         torch.__version__ = '2.0.0' if rank else version
         check_same_software()
     torch.__version__ = version
+
+    rename = Path.rename
+
+    def no_room(path: Path, *target: Path) -> Any:
+        if path.suffix == '.tmp':  # torch's own
+            return rename(path, *target)
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    for name, owner, place in (('_crc', shard_files, 1), ('rename', Path, 0)):
+        with refused(name, NotSavedError), contextlib.ExitStack() as patched:
+            if rank == place:  # the others must not wait for it
+                patched.enter_context(mock.patch.object(owner, name, no_room))
+            go(name, length=1)
     path = folder / 'together' / 'epoch_1.pth'
     (shards,) = path.parent.glob('*.shards')
     away = shards.with_name('away')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from vitadapter_dense.command_line.work_dirs import (
     is_started_again,
 )
 from vitadapter_dense.training.errors import NotSavedError
+from vitadapter_dense.training.full_disk import full_disk_named
 
 # Trains; the second checkpoint's write stops half-way and waits to be killed.
 SLOW_WRITER = """
@@ -125,6 +127,12 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, width):
     assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
 
 
+def test_what_cannot_be_read_is_no_full_disk():
+    for number, kind in ((errno.ENOSPC, NotSavedError), (errno.EIO, OSError)):
+        with pytest.raises(kind, match='image.jpg'), full_disk_named():
+            raise OSError(number, 'as the system says', 'image.jpg')
+
+
 def test_a_start_that_was_refused_is_not_gone_on_with(tmp_path, monkeypatch):
     config = tmp_path / 'config.py'
     config.write_text('')
@@ -139,7 +147,11 @@ def test_a_start_that_was_refused_is_not_gone_on_with(tmp_path, monkeypatch):
                 pass
         return again
 
-    assert [start('one', count) for count in (0, 1, 2)] == [False, True, True]
+    assert [start('one', count) for count in (0, 1)] == [False, True]
+    os.link(tmp_path / '.launched_by', tmp_path / 'open')  # as a process that reads it meanwhile
+    assert start('one', 2)
+    (tmp_path / 'open').write_text('')
+    assert start('one', 2)  # replaced, and never empty on the way
     assert [start('two', count, refused=True) for count in (0, 1)] == [False, False]
     assert start('one', 3)  # what was refused beside it changes nothing
     assert [start('one', count, refused=True) for count in (0, 1)] == [False, False]

@@ -32,6 +32,8 @@ REFUSED = dict(
     precision='needs autocast .*--amp bfloat16',
     with_cp='this model has none',
     argument='parm_dtype: FullySharded takes param_dtype, ',
+    _crc='process 1 cannot finish its part: .*No space left',
+    rename='process 0 cannot finish its part: .*No space left',
     versions=r'process 1 on \S+ has torch 2.0.0, process 0 ',
     **{
         'no folder': 'is not beside it: keep the two together',

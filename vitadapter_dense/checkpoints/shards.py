@@ -14,7 +14,8 @@ import uuid
 import warnings
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import FunctionType
 from typing import Any, BinaryIO
@@ -97,9 +98,10 @@ def write_shards(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     folder = path.with_name(told[0])
     try:
         dcp.save(tensors, storage_writer=dcp.FileSystemWriter(_partial(folder)))
-        checksums = _checksums(_partial(folder))
-        if first:
-            _partial(folder).rename(folder)
+        checksums: dict[str, int] = {}
+        for own in _together(partial(_checksums, _partial(folder))):
+            checksums.update(own)
+        _together((lambda: _partial(folder).rename(folder)) if first else (lambda: None))
     except BaseException as error:
         if first:
             shutil.rmtree(_partial(folder), ignore_errors=True)
@@ -120,13 +122,25 @@ def write_shards(checkpoint: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return {**_replaced(checkpoint, placeholder), SHARDS: note}
 
 
+def _together(work: Callable[[], Any]) -> list[Any]:
+    """What the work of every process gives; an OSError of one is raised in all, so none waits."""
+    outcomes: list[Any] = [None] * torch.distributed.get_world_size()
+    try:
+        own = work()
+    except OSError as error:
+        own = error
+    torch.distributed.all_gather_object(outcomes, own)
+    for rank, outcome in enumerate(outcomes):
+        if isinstance(outcome, OSError):
+            raise OSError(f'process {rank} cannot finish its part: {outcome}')
+    return outcomes
+
+
 def _checksums(folder: Path) -> dict[str, int]:
-    """Of all files; each process reads those that it has written, which are in memory yet."""
+    """Of the files that this process has written, which are in memory yet."""
     rank = torch.distributed.get_rank()
     names = [path.name for path in folder.glob(f'__{rank}_*')] + ['.metadata'] * (rank == 0)
-    gathered: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(gathered, {name: _crc(folder / name) for name in names})
-    return {name: crc for own in gathered for name, crc in own.items()}
+    return {name: _crc(folder / name) for name in names}
 
 
 def _crc(file: Path) -> int:

@@ -157,7 +157,8 @@ def hold_work_dir(
         file.flush()
         _write_record(work_dir, config_path)
         if (launch := launch_of(launcher)) is not None:
-            (work_dir / _LAUNCH).write_text(launch)
+            with atomic_write(work_dir / _LAUNCH) as marker:  # the other processes may read it now
+                marker.write(launch.encode())
         yield
         file.truncate(0)
 

@@ -11,7 +11,7 @@ from mmengine.dist import all_gather_object
 
 from vitadapter_dense.training.errors import NotSavedError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # not EIO, which may be of what is read
 _ADVICE = 'Checkpoints of before are whole: mend it, e.g. make room, and go on with --resume'
 
 
