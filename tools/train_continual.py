@@ -1,6 +1,6 @@
 """Trains the tasks of a sequence one after the other, and says what was learnt and forgotten.
 
-    python tools/train_continual.py configs/continual/shapes_classifier.py --seeds 0 1 2
+    python tools/train_continual.py configs/continual/classifier_vit_xs_shapes.py --seeds 0 1 2
 
 The configuration is one for tools/train.py with `continual = dict(groups=...)` (docs/continual.md).
 Each task is a run of its own, `seed_0/task_00` and so on in the work directory; a sequence that was

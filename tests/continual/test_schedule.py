@@ -104,6 +104,8 @@ def test_results_of_several_seeds_are_means_with_their_range(tmp_path: Path) -> 
     write_results(tmp_path, results, facts)
     written = json.loads((tmp_path / 'results.json').read_text())
     assert written['matrix'] == [[70, None], [55, 85]]
+    assert written['seeds'] == [0, 1]
+    assert written['matrices'][1] == [[70, None], [60, 90]]
     assert written['summary']['forgetting_from_best'] == dict(mean=15, least=10, most=20)
     assert (tmp_path / 'matrix.csv').read_text().splitlines() == [
         'after task,task 0,task 1',

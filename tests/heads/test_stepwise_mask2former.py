@@ -163,6 +163,8 @@ def test_numbers_that_do_not_fit() -> None:
     for wrong, message in (
         (dict(new_classes=[3, 3]), 'none is left for the first task'),
         (dict(new_classes=[3], step_queries=2), 'Set step_queries=3 or more'),
+        (dict(new_classes=2), r'new_classes=2: it is a list, as \[10, 10\]'),
+        (dict(deltas=0.5), r'deltas=0\.5: it is a list'),
         (dict(deltas=[1.5]), r'deltas=\[1.5\]: numbers from -1 to 1'),
     ):
         for name, value in {**options, 'step_queries': 5, **wrong}.items():

@@ -154,6 +154,8 @@ def test_a_stopped_sequence_repeats_an_uninterrupted_one(
     task = whole / 'seed_0/task_01'
     _, printed = run_tool('test.py', task / 'own.py', task)
     assert f'aAcc {results["tasks"][1]["groups"]["all"]:.4f}' in ' '.join(printed.split())
+    with pytest.raises(SystemExit, match='is of task 2, and one of task 1 is to go on from'):
+        run_tool('test.py', task / 'own.py', last_checkpoint(whole / 'seed_0/task_02'))
     _, printed = run_tool(
         'train_continual.py', config, '--work-dir', whole, '--from-task', 2, '--resume'
     )

@@ -75,7 +75,7 @@ def write_results(
     if len(results) == 1:
         content |= {key: results[0][key] for key in ('summary', 'tasks')}
     else:
-        content |= dict(summary=over_seeds(results), seeds=[one['matrix'] for one in results])
+        content |= dict(summary=over_seeds(results), matrices=[one['matrix'] for one in results])
     with write_output(paths[0], command=COMMAND) as partial:
         partial.write_text(json_text(content))
     with write_output(paths[1], command=COMMAND) as partial, partial.open('w', newline='') as out:

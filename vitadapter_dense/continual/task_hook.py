@@ -11,6 +11,7 @@ from mmengine.runner import BaseLoop
 from torch import Tensor, nn
 
 from vitadapter_dense.checkpoints.checked_loading import read_checkpoint, state_dict_of
+from vitadapter_dense.checkpoints.errors import WeightsError
 from vitadapter_dense.continual.class_rows import ClassRows, find_classifiers, row_mask
 from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.continual.old_model import OldModel, taught_layer
@@ -37,7 +38,8 @@ class TaskHook(Hook):
         previous: the last task's checkpoint; the run must start from it.
 
     Raises:
-        ScheduleError: a checkpoint of another order of tasks, or a head without a row for a class.
+        ScheduleError: settings that do not fit the model, or a head without a row for a class.
+        WeightsError: a checkpoint of another task, or of another order of tasks.
     """
 
     # before the checkpoints of an iteration, after the optimiser's step
@@ -114,7 +116,7 @@ class TaskHook(Hook):
         """Refuses a checkpoint that this task cannot go on from.
 
         Raises:
-            ScheduleError: of another task, or of another order of classes.
+            WeightsError: of another task, or of another order of classes.
         """
         begins = _trains(runner) and not runner._resume
         check_record(checkpoint, self.schedule, self.task - 1 if begins else self.task)
@@ -194,24 +196,24 @@ def check_record(checkpoint: Mapping[str, Any], schedule: ClassSchedule, task: i
     """Raises unless a checkpoint is of a task of a schedule; -1 is before the first task.
 
     Raises:
-        ScheduleError: it is of another.
+        WeightsError: it is of another.
     """
     found = checkpoint.get('meta', {}).get(RECORD)
     if found is None and task == -1:
         return
     mend = 'Mend: the checkpoint of this sequence, or another --work-dir for another order'
     if found is None:
-        raise ScheduleError(
+        raise WeightsError(
             f'the checkpoint is of no task, but task {task} is to go on from. {mend}'
         )
     if found['groups'] != schedule.named_groups:
-        raise ScheduleError(
+        raise WeightsError(
             f'the checkpoint is of another order of tasks, {_shown(found["groups"])}, than this '
             f'schedule, {_shown(schedule.named_groups)}. {mend}'
         )
     if found['task'] != task:
         wanted = 'weights from before the first task' if task == -1 else f'one of task {task}'
-        raise ScheduleError(
+        raise WeightsError(
             f'the checkpoint is of task {found["task"]}, and {wanted} is to go on from. {mend}'
         )
 

@@ -7,7 +7,8 @@ image stays what it was; only the share of "no object" in it is weighed anew.
 
 What is ours: the authors score classes by sigmoids, MMDetection's head by a softmax with "no
 object", and so does this; each step has a row of its own for "no object", where theirs train the
-first one further; queries are drawn around the first ones' mean, where theirs all begin as it.
+first one further; queries are drawn around the first ones' mean, where theirs all begin as it; as
+in Mask2Former losses count behind every layer, where theirs count before the first and at the end.
 """
 
 from __future__ import annotations

@@ -71,9 +71,10 @@ class StepwiseMask2FormerHead(Mixin):
         **head: Any,
     ) -> None:
         super().__init__(**head)
-        self.new_classes, self.step_queries = list(new_classes), step_queries
-        self.deltas, self._first_queries = list(deltas), self.num_queries
+        self.new_classes, self.step_queries, self.deltas = new_classes, step_queries, deltas
         self._check()
+        self.new_classes, self.deltas = list(new_classes), list(deltas)
+        self._first_queries = self.num_queries
         layers = self.num_transformer_decoder_layers
         self.steps = nn.ModuleList(
             QueryStep(step_queries, layers, self.mask_embed, number) for number in new_classes
@@ -82,6 +83,12 @@ class StepwiseMask2FormerHead(Mixin):
         self.register_buffer('task_of_class', torch.zeros(self.num_classes, dtype=torch.long))
 
     def _check(self) -> None:
+        for name, one in (('new_classes', '[10, 10]'), ('deltas', '[0.1, 0.7]')):
+            if not isinstance(getattr(self, name), (list, tuple)):
+                raise ValueError(
+                    f'{name}={getattr(self, name)!r}: it is a list, as {one}, of which each step '
+                    'has one'
+                )
         if not all(number >= 1 for number in self.new_classes):
             raise ValueError(f'new_classes={self.new_classes}: a step brings a class at least')
         if sum(self.new_classes) >= self.num_classes:
