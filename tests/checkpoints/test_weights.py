@@ -189,3 +189,16 @@ def test_what_lacks_little_is_not_the_whole():
     report = LoadReport((), (), (), (), 0.99996)
     assert report.percent == '99.9%'
     assert LoadReport((), (), (), (), 1.0).percent == '100.0%'
+
+
+def test_a_checkpoint_whose_numbers_have_changed_on_the_disk_is_refused(tmp_path):
+    path, weights = tmp_path / 'epoch_1.pth', dict(weight=torch.rand(1000))
+    for crc in (False, True):  # torch can leave them out
+        torch.serialization.set_crc32_options(crc)
+        torch.save(weights, path)
+        assert torch.equal(read_checkpoint(path)['weight'], weights['weight'])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="is damaged: 'epoch_1/data/0' in it is not what"):
+        read_checkpoint(path)

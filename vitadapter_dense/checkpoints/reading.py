@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import safetensors.torch
@@ -195,6 +195,35 @@ def read_checkpoint(
     return checkpoint
 
 
+def _check_sums(file: BinaryIO, path: Path) -> None:
+    """Compares the records of torch's archive with their checksums, which torch 2.14 does not.
+
+    Where all differ, the file was written without (``torch.serialization.set_crc32_options``).
+
+    Raises:
+        WeightsError: some differ.
+    """
+    if not zipfile.is_zipfile(file):  # as files were before they were archives, or cut
+        file.seek(0)
+        return
+    damaged = []
+    with zipfile.ZipFile(file) as archive:
+        records = [record for record in archive.infolist() if record.file_size]
+        for record in records:
+            try:
+                with archive.open(record) as opened:
+                    while opened.read(1 << 22):
+                        pass
+            except zipfile.BadZipFile:
+                damaged.append(record.filename)
+    if 0 < len(damaged) < len(records):
+        raise WeightsError(
+            f'{str(path)!r} is damaged: {damaged[0]!r} in it is not what was written. Copy or '
+            'fetch it again, or take an earlier one'
+        )
+    file.seek(0)
+
+
 def _read_file(path: Path, map_location: str | torch.device) -> dict[str, Any]:
     try:
         kind = _format_of_file(path)
@@ -207,6 +236,7 @@ def _read_file(path: Path, map_location: str | torch.device) -> dict[str, Any]:
             # of a path, torch 2.14 believes the ending .safetensors; of an open file, nothing
             opened = _unpacked(path) if kind == 'packed' else path.open('rb')
             with torch.serialization.safe_globals(PLAIN_TYPES), opened as file:
+                _check_sums(file, path)
                 checkpoint = torch.load(file, map_location=map_location, weights_only=True)
     except WeightsError:
         raise
