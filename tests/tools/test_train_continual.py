@@ -46,10 +46,8 @@ train_dataloader = dict(
         pipeline=[dict(type='DrawShape'), dict(type='RefuseLater'), dict(type='PackInputs')],
     ),
 )
-val_dataloader = test_dataloader = dict(
-    num_workers=0, persistent_workers=False, dataset=dict(per_class=4, size=32, classes=classes)
-)
-train_cfg = dict(max_epochs=2, val_interval=2)
+test_dataloader = dict(dataset=dict(per_class=4, size=32, classes=classes))
+train_cfg = dict(max_epochs=2)
 param_scheduler = []
 load_from = None
 custom_hooks = [dict(type='StopOnce')]
