@@ -4,20 +4,15 @@ ECLIPSE (https://arxiv.org/abs/2403.20126) on the small Mask2Former of the shape
 step nothing but the new step's queries and heads trains. Model, schedule and constants are ours.
 """
 
-_base_ = '../shapes/mask2former_vitadapter_xs_panoptic.py'
+_base_ = [
+    '../shapes/mask2former_vitadapter_xs_panoptic.py',
+    '../_base_/schedules/query_steps_xs.py',
+]
 
 continual = dict(
     groups=[['circle', 'square', 'triangle', 'background'], ['star'], ['cross']],
-    freeze_rest=True,
-    later=dict(
-        train_cfg=dict(max_iters=300, val_interval=300),
-        param_scheduler=[
-            dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
-            dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=0, end=300),
-        ],
-        # ECLIPSE: the classes weigh five times as much in later steps
-        model=dict(panoptic_head=dict(loss_cls=dict(loss_weight=10.0))),
-    ),
+    # ECLIPSE: the classes weigh five times as much in later steps
+    later=dict(model=dict(panoptic_head=dict(loss_cls=dict(loss_weight=10.0)))),
 )
 
 model = dict(

@@ -1,0 +1,12 @@
+"""Later tasks of a small stepwise Mask2Former: 300 iterations, nothing but their queries (ours)."""
+
+continual = dict(
+    freeze_rest=True,
+    later=dict(
+        train_cfg=dict(max_iters=300, val_interval=300),
+        param_scheduler=[
+            dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
+            dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=0, end=300),
+        ],
+    ),
+)
