@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vitadapter_dense.encoders import OpenEncoding
 
@@ -81,6 +83,34 @@ def run_passes(backbone: nn.Module, images: torch.Tensor, *, bfloat16: bool = Fa
         loss = sum(feature_map.float().mean() for feature_map in maps)
     if loss.requires_grad:
         loss.backward()
+
+
+@contextmanager
+def without_memory(
+    backbone: nn.Module, images: tuple[int, ...]
+) -> Iterator[tuple[nn.Module, Tensor]]:
+    """A backbone and images that have shapes and no memory; passes run within the block.
+
+    Args:
+        backbone: on the meta device; it is used up.
+        images: shape ``(B, 3, H, W)``.
+
+    Raises:
+        ValueError: the backbone gives no maps so, or there are more values than torch can count.
+    """
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield backbone.to_empty(device='cpu'), torch.empty(images)
+    except (NotImplementedError, RuntimeError, TypeError) as error:
+        line = str(error).splitlines()[0]
+        if 'overflow' in line:
+            raise ValueError(
+                f'images of {images} are more than torch can count ({line}): give fewer, or smaller'
+            ) from error
+        raise ValueError(
+            f'{type(backbone).__name__} gives no maps without memory ({line}): such a backbone is '
+            'not planned'
+        ) from error
 
 
 def training_step(backbone: nn.Module, images: torch.Tensor) -> Callable[[], None]:

@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from vitadapter_dense.reports.memory import run_passes, stored
+from vitadapter_dense.reports.memory import run_passes, stored, without_memory
 
 KINDS = ('plain', 'DDP', 'sharded')
 
@@ -99,9 +98,12 @@ def planned_step(backbone: nn.Module, images: tuple[int, ...], *, bfloat16: bool
         backbone: on the meta device, in training mode; it is used up.
         images: shape ``(B, 3, H, W)``.
         bfloat16: under autocast.
+
+    Raises:
+        ValueError: as `without_memory`.
     """
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        return counted_step(backbone.to_empty(device='cpu'), torch.empty(images), bfloat16=bfloat16)
+    with without_memory(backbone, images) as (empty, shaped):
+        return counted_step(empty, shaped, bfloat16=bfloat16)
 
 
 def counted_step(backbone: nn.Module, images: Tensor, *, bfloat16: bool = False) -> Step:

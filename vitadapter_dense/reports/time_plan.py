@@ -10,12 +10,10 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
-import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vitadapter_dense.reports.flops import count_all_flops
-from vitadapter_dense.reports.memory import run_passes
+from vitadapter_dense.reports.memory import run_passes, without_memory
 
 TERA, GIGA = 1e12, 1e9
 # AdamW reads weight, gradient and two averages of a trained value and writes all but the gradient
@@ -122,7 +120,9 @@ def planned_flops(backbone: nn.Module, images: tuple[int, ...]) -> int:
     Args:
         backbone: on the meta device, in training mode; it is used up.
         images: shape ``(B, 3, H, W)``.
+
+    Raises:
+        ValueError: as `without_memory`.
     """
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        passes = partial(run_passes, backbone.to_empty(device='cpu'), torch.empty(images))
-        return count_all_flops(passes)
+    with without_memory(backbone, images) as (empty, shaped):
+        return count_all_flops(partial(run_passes, empty, shaped))
