@@ -67,6 +67,7 @@ from mmengine.dist import get_world_size, is_main_process
 
 from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.command_line.arguments import (
+    ENDINGS,
     build_runner,
     errors_as_message,
     is_first_process,
@@ -85,21 +86,13 @@ from vitadapter_dense.command_line.work_dirs import (
     is_started_again,
 )
 from vitadapter_dense.datasets.check_coco import check_config_datasets, log_remarks
-from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.encoders.image_statistics import find_other_statistics
 from vitadapter_dense.inference.large_images import LargeImagesHook
 from vitadapter_dense.reports.summary import RunSummaryHook
 from vitadapter_dense.training.distributed import closed_in_order
-from vitadapter_dense.training.errors import LostProcessError, NotSavedError, SettingsError
-from vitadapter_dense.training.finite import NotFiniteError
+from vitadapter_dense.training.errors import SettingsError
 from vitadapter_dense.training.resuming_runner import go_on_from
 from vitadapter_dense.training.stopping import Stopped, stops_on_signals
-
-# what ends a training with a message alone
-ENDINGS = (
-    *(DatasetError, LostProcessError, NotFiniteError, NotSavedError),
-    *(SettingsError, WeightsError),
-)
 
 
 def configure(args: argparse.Namespace) -> Config:

@@ -58,8 +58,11 @@ if __name__ == '__main__':
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 
-from vitadapter_dense.checkpoints.checked_loading import WeightsError
-from vitadapter_dense.command_line.arguments import errors_as_message, read_training_config
+from vitadapter_dense.command_line.arguments import (
+    ENDINGS,
+    errors_as_message,
+    read_training_config,
+)
 from vitadapter_dense.command_line.task_sequence import Stage, TaskSequence
 from vitadapter_dense.command_line.work_dirs import (
     check_work_dir,
@@ -71,11 +74,8 @@ from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.continual.results import summary_lines, write_results
 from vitadapter_dense.continual.settings import read_settings
 from vitadapter_dense.datasets.check_coco import check_config_datasets
-from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.reports.output_files import OutputError
 from vitadapter_dense.training.distributed import closed_in_order, join_processes
-from vitadapter_dense.training.errors import LostProcessError, NotSavedError, SettingsError
-from vitadapter_dense.training.finite import NotFiniteError
 from vitadapter_dense.training.stopping import Stopped
 
 
@@ -109,12 +109,8 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
         barrier()
         if not is_main_process():  # which classes the images have is written by now
             sequence = TaskSequence(cfg, seeds, verbose=args.verbose)
-    kinds = (
-        *(DatasetError, LostProcessError, NotFiniteError, NotSavedError, OutputError),
-        *(SettingsError, WeightsError, ScheduleError),
-    )
     try:
-        with errors_as_message(*kinds):
+        with errors_as_message(*ENDINGS, OutputError, ScheduleError):
             for stage in sequence.run():
                 if is_main_process():
                     report(stage)

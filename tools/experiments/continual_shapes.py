@@ -75,16 +75,17 @@ if __name__ == '__main__':
 
 from mmengine.config import Config
 
-from vitadapter_dense.checkpoints.checked_loading import WeightsError
 from vitadapter_dense.checkpoints.files import atomic_write
-from vitadapter_dense.command_line.arguments import errors_as_message, prepare_launch
+from vitadapter_dense.command_line.arguments import (
+    ENDINGS,
+    errors_as_message,
+    prepare_launch,
+)
 from vitadapter_dense.command_line.task_sequence import TaskSequence
 from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.continual.json_files import json_text
 from vitadapter_dense.continual.method_table import TABLE_FILES, write_methods
 from vitadapter_dense.reports.output_files import OutputError, check_outputs, claim_folder
-from vitadapter_dense.training.errors import SettingsError
-from vitadapter_dense.training.finite import NotFiniteError
 from vitadapter_dense.training.stopping import Stopped
 
 
@@ -112,9 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 cfg.load_from = args.load_from
             cfg.work_dir = str(args.out / 'runs' / run)
             prepare_launch(cfg, 'none')
-            kinds = (NotFiniteError, ScheduleError, SettingsError, WeightsError)
             try:
-                with errors_as_message(*kinds):
+                with errors_as_message(*ENDINGS, ScheduleError):
                     result = learn(cfg, seed)
             except Stopped as stop:
                 print('Stopped. The same command goes on from here.', file=sys.stderr)

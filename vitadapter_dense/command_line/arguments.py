@@ -27,8 +27,20 @@ from vitadapter_dense.command_line.config import (
 from vitadapter_dense.command_line.console import quiet, quiet_imports
 from vitadapter_dense.command_line.environment import TOOLBOXES, require_openmmlab
 from vitadapter_dense.command_line.run_files import write_config
+from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.reports.progress import ProgressBarHook
+from vitadapter_dense.training.errors import LostProcessError, NotSavedError, SettingsError
+from vitadapter_dense.training.finite import NotFiniteError
 
+#: what ends a training with a message alone
+ENDINGS = (
+    DatasetError,
+    LostProcessError,
+    NotFiniteError,
+    NotSavedError,
+    SettingsError,
+    WeightsError,
+)
 RANK_VARIABLES = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 
 
