@@ -62,18 +62,23 @@ if [[ -z "${SLURM_JOB_ID:-}" || -t 0 ]]; then # no batch job, the only kind that
 fi
 
 warned='' # the last signal that this shell was sent, and hands on
+waits='' # one that came before there was a child
 count=0
 child=''
 hand_on() {
     warned=$1
     count=$(( count + 1 ))
-    [[ -z "$child" ]] || kill -s "$1" "$child" 2> /dev/null || true
+    if [[ -z "$child" ]]; then
+        waits=$1
+    else
+        kill -s "$1" "$child" 2> /dev/null || true
+    fi
 }
 trap 'hand_on USR1' USR1
 trap 'hand_on TERM' TERM
 "${step[@]}" &
 child=$!
-[[ -z "$warned" ]] || hand_on "$warned" # before there was a child
+[[ -z "$waits" ]] || hand_on "$waits"
 while true; do
     before=$count
     status=0

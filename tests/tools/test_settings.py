@@ -279,22 +279,22 @@ def test_slurm_script_starts_a_task_for_each_gpu(tmp_path: Path) -> None:
     [
         ('exit 138', 9999, True),  # the tasks were sent SIGUSR1
         (
-            'kill -USR1 $PPID; trap "exit 1" USR1; while :; do sleep .1; done',
+            'trap "exit 1" USR1; kill -USR1 $PPID; while :; do sleep .1; done',
             9999,
             True,
         ),  # the shell was
         (
-            'kill -TERM $PPID; trap "exit 143" TERM; while :; do sleep .1; done',
+            'trap "exit 143" TERM; kill -TERM $PPID; while :; do sleep .1; done',
             9999,
             False,
         ),  # scancel
         (
-            'kill -TERM $PPID; trap "exit 143" TERM; while :; do sleep .1; done',
+            'trap "exit 143" TERM; kill -TERM $PPID; while :; do sleep .1; done',
             60,
             True,
         ),  # the time limit
         (
-            'kill -USR1 $PPID; trap "exit 0" USR1; while :; do sleep .1; done',
+            'trap "exit 0" USR1; kill -USR1 $PPID; while :; do sleep .1; done',
             60,
             False,
         ),  # it was done
