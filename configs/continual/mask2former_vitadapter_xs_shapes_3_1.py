@@ -37,4 +37,5 @@ model = dict(
     test_cfg=dict(_delete_=True, mode='whole'),
 )
 
+train_dataloader = dict(batch_size=4)
 default_hooks = dict(checkpoint=dict(interval=100, max_keep_ckpts=1))

@@ -1,13 +1,15 @@
-"""Compares ways to learn ten shapes in five tasks without forgetting, on two CPU cores.
+"""Compares ways to learn shapes task by task without forgetting, on two CPU cores.
 
     python tools/train.py configs/continual/classifier_vit_xs_shapes_pretrain.py
-    python tools/experiments/continual_shapes.py --out work_dirs/continual_shapes
+    python tools/experiments/continual_shapes.py
     python tools/experiments/continual_shapes.py --methods pooled_lwf --lwf-weights 0.1 10
+    python tools/experiments/continual_shapes.py --task segmentation
 
-Every method is a configuration, `configs/continual/classifier_vit_xs_shapes_METHOD.py` (`none` has
-no suffix), and starts from the encoder that the first command trains. Every run leaves a file in
-`--out`; a call that was stopped goes on where it was, within a task too. `table.md` and `plot.png`
-are written after every run, with all runs that are there.
+Classification: ten classes in five tasks, from the encoder that the first command trains.
+Segmentation: scenes whose classes come in three steps, from random weights (the data is that of
+`tools/dataset/make_shapes.py`). Every method is a configuration of `configs/continual/`. Every run
+leaves a file in `--out`; a call that was stopped goes on where it was, within a task too.
+`table.md` and `plot.png` are written after every run, with all runs that are there.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -26,30 +29,49 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / 'ops'))
 
 from vitadapter_cli import config_path, load_config, not_negative, parse
 
-METHODS = (
-    'frozen',
-    'frozen_task',
-    'l2p',
-    'none',
-    'joint',
-    'lwf',
-    'l2p_images',
-    'l2p_patches',
-    'cls',
-    'vae',
-    'pooled',
-    'pooled_lwf',
-    'lora',
-    'ema',
+_CLASSIFIER = 'continual/classifier_vit_xs_shapes'
+_UPERNET = 'continual/upernet_vitadapter_xs_shapes_3_1'
+CONFIGS = dict(
+    classification=dict(
+        frozen=f'{_CLASSIFIER}_frozen',
+        frozen_task=f'{_CLASSIFIER}_frozen_task',
+        l2p=f'{_CLASSIFIER}_l2p',
+        none=_CLASSIFIER,
+        joint=f'{_CLASSIFIER}_joint',
+        lwf=f'{_CLASSIFIER}_lwf',
+        l2p_images=f'{_CLASSIFIER}_l2p_images',
+        l2p_patches=f'{_CLASSIFIER}_l2p_patches',
+        cls=f'{_CLASSIFIER}_cls',
+        vae=f'{_CLASSIFIER}_vae',
+        pooled=f'{_CLASSIFIER}_pooled',
+        pooled_lwf=f'{_CLASSIFIER}_pooled_lwf',
+        lora=f'{_CLASSIFIER}_lora',
+        ema=f'{_CLASSIFIER}_ema',
+    ),
+    segmentation=dict(
+        none=_UPERNET,
+        joint=f'{_UPERNET}_joint',
+        lwf=f'{_UPERNET}_lwf',
+        frozen=f'{_UPERNET}_frozen',
+        queries='continual/mask2former_vitadapter_xs_shapes_3_1',
+    ),
 )
-PREFIX = 'continual/classifier_vit_xs_shapes'
+# these differ from `none` from the second step on: the first one is trained once
+FIRST_STEP_OF_NONE = dict(classification=(), segmentation=('lwf', 'frozen'))
+BACKBONE_OF_NONE = ('queries',)  # another head begins on what the first step of `none` made of it
 COMMAND = 'continual_shapes'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description='Compare ways to learn shapes task by task.')
-    parser.add_argument('--methods', nargs='+', default=list(METHODS), choices=METHODS)
+    parser.add_argument(
+        '--task', default='classification', choices=tuple(CONFIGS), help='what is learnt'
+    )
+    names = dict.fromkeys(name for configs in CONFIGS.values() for name in configs)
+    parser.add_argument(
+        '--methods', nargs='+', choices=tuple(names), help='default: all of the task'
+    )
     parser.add_argument('--seeds', type=not_negative, nargs='+', default=[0])
     parser.add_argument(
         '--lwf-weights',
@@ -62,9 +84,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--load-from', metavar='CHECKPOINT', help='start from it (default: what the configs name)'
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/continual_shapes'), help='where results go'
+        '--out', type=Path, help='where results go (default: work_dirs/continual_TASK)'
     )
     args = parse(parser, argv)
+    args.out = args.out or Path('work_dirs', f'continual_{args.task}')
+    own = CONFIGS[args.task]
+    args.methods = args.methods or list(own)
+    if other := [name for name in args.methods if name not in own]:
+        parser.error(f'--methods {other[0]}: --task {args.task} has {", ".join(own)}')
     if args.lwf_weights and min(args.lwf_weights) <= 0:
         parser.error('--lwf-weights: above 0; without LwF it is the method `pooled`')
     return args
@@ -81,10 +108,13 @@ from vitadapter_dense.command_line.arguments import (
     errors_as_message,
     prepare_launch,
 )
-from vitadapter_dense.command_line.task_sequence import TaskSequence
+from vitadapter_dense.command_line.run_files import last_checkpoint
+from vitadapter_dense.command_line.task_sequence import SCORES, TaskSequence
 from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.continual.json_files import json_text
 from vitadapter_dense.continual.method_table import TABLE_FILES, write_methods
+from vitadapter_dense.continual.scores import NAMES
+from vitadapter_dense.continual.step_table import write_steps
 from vitadapter_dense.reports.output_files import OutputError, check_outputs, claim_folder
 from vitadapter_dense.training.stopping import Stopped
 
@@ -106,13 +136,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         path = args.out / f'{run}_seed{seed}.json'
         print(f'{run}, seed {seed} ({number} of {len(runs)})', flush=True)
         if not path.is_file():
-            cfg = load_config(config_path(f'{PREFIX}{"" if name == "none" else f"_{name}"}'))
+            cfg = load_config(config_path(CONFIGS[args.task][name]))
             if weight is not None:
                 cfg.model.backbone.tuning.generator.lwf_weight = weight
             if args.load_from:
                 cfg.load_from = args.load_from
             cfg.work_dir = str(args.out / 'runs' / run)
             prepare_launch(cfg, 'none')
+            first = args.out / 'runs' / 'none' / f'seed_{seed}' / 'task_00'
+            if name in FIRST_STEP_OF_NONE[args.task]:
+                take_first_step(first, Path(cfg.work_dir, *first.parts[-2:]))
+            elif name in BACKBONE_OF_NONE:
+                cfg.model.backbone.init_cfg = backbone_of(first)
             try:
                 with errors_as_message(*ENDINGS, ScheduleError):
                     result = learn(cfg, seed)
@@ -121,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 128 + stop.number
             with atomic_write(path) as file:
                 file.write(json_text(dict(result, method=run, seed=seed)).encode())
-        write_methods(read_runs(args.out), args.out, command=COMMAND)
+        write_table(args.task, args.out)
     print((args.out / TABLE_FILES[0]).read_text())
     print('Written:', *(args.out / name for name in TABLE_FILES))
     return 0
@@ -138,6 +173,33 @@ def learn(cfg: Config, seed: int) -> dict[str, object]:
             print(f'  {stage.place}:', *(f'{value:.0f}' for value in stage.row), flush=True)
     (result,) = sequence.results()
     return dict(result, processor_seconds=round(time.process_time() - began, 1))
+
+
+def take_first_step(source: Path, target: Path) -> None:
+    """Copies the first task of another sequence, if it is done there and not begun here."""
+    if target.exists() or not (source / SCORES).is_file():
+        return
+    partial = target.with_name('partial')
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(source, partial)
+    partial.rename(target)
+
+
+def backbone_of(task: Path) -> dict[str, str]:
+    """Where a backbone starts that goes on from that of a task which is done."""
+    checkpoint = last_checkpoint(task) if (task / SCORES).is_file() else None
+    if checkpoint is None:
+        raise SystemExit(f'error: {task} is not done, which gives the backbone. Mend: run `none`')
+    return dict(type='Pretrained', checkpoint=str(checkpoint), prefix='backbone.')
+
+
+def write_table(task: str, out: Path) -> None:
+    """The table and the plot of all runs that are there."""
+    runs = read_runs(out)
+    if task == 'classification':
+        write_methods(runs, out, command=COMMAND)
+    else:
+        write_steps(runs, out, metric=NAMES[task], command=COMMAND)
 
 
 def read_runs(folder: Path) -> list[dict]:

@@ -58,12 +58,15 @@ def write_methods(runs: Sequence[Mapping[str, Any]], out: Path, *, command: str)
 
 def _line(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
     cells = [_cell(runs, column) for column in (*_COLUMNS, 'forgetting_from_first')]
-    last = runs[0]['tasks'][-1]
-    delta = last.get('delta_bytes')
+    size = size_cells(runs[0]['tasks'][-1])
+    return ' | '.join([f'| {name}', str(len(runs)), *cells, f'{size} |'])
+
+
+def size_cells(task: Mapping[str, Any]) -> str:
+    """Two cells of a table: how many numbers a task trains, and the size of its delta in KB."""
+    delta = task.get('delta_bytes')
     size = '-' if delta is None else f'{delta / 1024:.0f}'
-    return ' | '.join(
-        [f'| {name}', str(len(runs)), *cells, f'{last["trained_parameters"]:,}', f'{size} |']
-    )
+    return f'{task["trained_parameters"]:,} | {size}'
 
 
 def _cell(runs: Sequence[Mapping[str, Any]], name: str) -> str:
