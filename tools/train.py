@@ -12,7 +12,6 @@ import argparse
 import logging
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -72,6 +71,7 @@ from vitadapter_dense.command_line.arguments import (
     errors_as_message,
     is_first_process,
     read_training_config,
+    stop_as_status,
 )
 from vitadapter_dense.command_line.config import enable_auto_scale_lr
 from vitadapter_dense.command_line.run_files import (
@@ -147,18 +147,12 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
         if start is not None:
             go_on_from(runner, start, accept_changes=args.accept_changes)
     log_remarks(remarks, logger=runner.logger)
-    with errors_as_message(*ENDINGS):
+    with stop_as_status(lambda: tell_how_to_go_on(args, cfg)), errors_as_message(*ENDINGS):
         try:
             with stops_on_signals(runner):
                 runner.train()
-        except (SettingsError, WeightsError):  # nothing was trained
+        except (SettingsError, WeightsError, Stopped):  # nothing was trained, or it is told above
             raise
-        except Stopped as stop:
-            # all processes end now: the launcher that sees the first one go need not end the others
-            for number in (signal.SIGTERM, signal.SIGUSR1):
-                signal.signal(number, signal.SIG_IGN)
-            tell_how_to_go_on(args, cfg)
-            raise SystemExit(128 + stop.number) from None
         except BaseException:
             tell_how_to_go_on(args, cfg)
             raise

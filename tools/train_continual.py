@@ -62,6 +62,7 @@ from vitadapter_dense.command_line.arguments import (
     ENDINGS,
     errors_as_message,
     read_training_config,
+    stop_as_status,
 )
 from vitadapter_dense.command_line.task_sequence import Stage, TaskSequence
 from vitadapter_dense.command_line.work_dirs import (
@@ -76,7 +77,6 @@ from vitadapter_dense.continual.settings import read_settings
 from vitadapter_dense.datasets.check_coco import check_config_datasets
 from vitadapter_dense.reports.output_files import OutputError
 from vitadapter_dense.training.distributed import closed_in_order, join_processes
-from vitadapter_dense.training.stopping import Stopped
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -109,14 +109,13 @@ def run(args: argparse.Namespace, held: ExitStack) -> None:
         barrier()
         if not is_main_process():  # which classes the images have is written by now
             sequence = TaskSequence(cfg, seeds, verbose=args.verbose)
-    try:
-        with errors_as_message(*ENDINGS, OutputError, ScheduleError):
-            for stage in sequence.run():
-                if is_main_process():
-                    report(stage)
-    except Stopped as stop:
-        tell_how_to_go_on(args, cfg)
-        raise SystemExit(128 + stop.number) from None
+    with (
+        stop_as_status(lambda: tell_how_to_go_on(args, cfg)),
+        errors_as_message(*ENDINGS, OutputError, ScheduleError),
+    ):
+        for stage in sequence.run():
+            if is_main_process():
+                report(stage)
     if is_main_process():
         results, folder = sequence.results(), Path(cfg.work_dir)
         with errors_as_message(OutputError):

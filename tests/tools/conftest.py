@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,13 @@ from tiny_detection import CLASSES, CONFIG, ROOT, TinyTask, forget_managers, run
 
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
-    """Takes back the default scope, loggers and visualizers that a tool makes."""
+    """Takes back the default scope, loggers and visualizers that a tool makes, and what it does
+    about signals."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
     yield
     forget_managers()
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope='session')

@@ -108,6 +108,7 @@ def test_a_stopped_sequence_repeats_an_uninterrupted_one(
     with pytest.raises(SystemExit) as ended:
         run_tool('train_continual.py', config, '--work-dir', stopped)
     assert ended.value.code == 128 + signal.SIGINT
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN  # by which a launcher ends the others
     assert '--resume' in capsys.readouterr().err
     assert not (stopped / 'seed_0/task_01/trained.json').exists()
     with pytest.raises(SystemExit, match='holds a sequence of tasks already'):

@@ -14,6 +14,8 @@ from mmengine.hooks import Hook
 
 from tests.training.toys import LossRecorder, build_runner, evaluation
 from vitadapter_dense.checkpoints.files import latest_checkpoint
+from vitadapter_dense.command_line.arguments import stop_as_status
+from vitadapter_dense.training import stopping
 from vitadapter_dense.training.stopping import Stopped, stops_on_signals
 
 
@@ -103,3 +105,64 @@ def test_a_second_signal_ends_at_once(tmp_path, before):
     finally:
         signal.signal(signal.SIGINT, present)
     assert not isinstance(ended.value, Stopped)
+
+
+class EndedError(Exception):
+    """Stands for the end of this process."""
+
+
+@pytest.fixture
+def ends_with_error(monkeypatch):
+    """A SIGTERM that ends the process at once raises an error in place of that."""
+
+    def end(*_):
+        raise EndedError
+
+    monkeypatch.setitem(stopping.AT_ONCE, signal.SIGTERM, end)
+    return end
+
+
+@pytest.mark.parametrize(
+    ('within', 'ending'),
+    [
+        pytest.param(stopping.SAME_WITHIN_S, Stopped, id='soon'),
+        pytest.param(0.0, EndedError, id='late'),
+    ],
+)
+def test_one_signal_of_two_senders_is_one(tmp_path, monkeypatch, ends_with_error, within, ending):
+    """Slurm's daemon and srun each send SIGTERM; long after the first, it is meant to end it."""
+    monkeypatch.setattr(stopping, 'SAME_WITHIN_S', within)
+    runner = build_runner(tmp_path, length=3)
+    for _ in range(2):
+        runner.register_hook(Interrupt(signal.SIGTERM, 5))
+    with pytest.raises(ending), stops_on_signals(runner):
+        runner.train()
+    assert (tmp_path / 'stopped_at_iter_6.pth').is_file() == (ending is Stopped)
+
+
+def test_the_checkpoint_of_a_stop_is_written_to_its_end(tmp_path, monkeypatch, ends_with_error):
+    """Whenever a further SIGTERM comes, and then it is told how to go on."""
+    monkeypatch.setattr(stopping, 'SAME_WITHIN_S', 0.0)
+    runner = build_runner(tmp_path, length=3)
+    runner.register_hook(Interrupt(signal.SIGTERM, 5))
+    save, told = torch.save, []
+    before = [signal.signal(each, ends_with_error) for each in (signal.SIGTERM, signal.SIGUSR1)]
+
+    def interrupted(*args):
+        if (tmp_path / 'epoch_1.pth').is_file():
+            os.kill(os.getpid(), signal.SIGTERM)
+        save(*args)
+
+    def tell():
+        os.kill(os.getpid(), signal.SIGTERM)
+        told.append(latest_checkpoint(tmp_path))
+
+    monkeypatch.setattr(torch, 'save', interrupted)
+    try:
+        with pytest.raises(SystemExit) as ended, stop_as_status(tell), stops_on_signals(runner):
+            runner.train()
+    finally:
+        for each, handler in zip((signal.SIGTERM, signal.SIGUSR1), before, strict=True):
+            signal.signal(each, handler)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert told == [str(tmp_path / 'stopped_at_iter_6.pth')]

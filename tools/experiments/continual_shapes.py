@@ -107,6 +107,7 @@ from vitadapter_dense.command_line.arguments import (
     ENDINGS,
     errors_as_message,
     prepare_launch,
+    stop_as_status,
 )
 from vitadapter_dense.command_line.run_files import last_checkpoint
 from vitadapter_dense.command_line.task_sequence import SCORES, TaskSequence
@@ -116,7 +117,6 @@ from vitadapter_dense.continual.method_table import TABLE_FILES, write_methods
 from vitadapter_dense.continual.scores import NAMES
 from vitadapter_dense.continual.step_table import write_steps
 from vitadapter_dense.reports.output_files import OutputError, check_outputs, claim_folder
-from vitadapter_dense.training.stopping import Stopped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,18 +148,19 @@ def main(argv: Sequence[str] | None = None) -> int:
                 take_first_step(first, Path(cfg.work_dir, *first.parts[-2:]))
             elif name in BACKBONE_OF_NONE:
                 cfg.model.backbone.init_cfg = backbone_of(first)
-            try:
-                with errors_as_message(*ENDINGS, ScheduleError):
-                    result = learn(cfg, seed)
-            except Stopped as stop:
-                print('Stopped. The same command goes on from here.', file=sys.stderr)
-                return 128 + stop.number
+            with stop_as_status(tell_how_to_go_on), errors_as_message(*ENDINGS, ScheduleError):
+                result = learn(cfg, seed)
             with atomic_write(path) as file:
                 file.write(json_text(dict(result, method=run, seed=seed)).encode())
         write_table(args.task, args.out)
     print((args.out / TABLE_FILES[0]).read_text())
     print('Written:', *(args.out / name for name in TABLE_FILES))
     return 0
+
+
+def tell_how_to_go_on() -> None:
+    """Says how to continue after a stop on the way."""
+    print('Stopped. The same command goes on from here.', file=sys.stderr)
 
 
 def learn(cfg: Config, seed: int) -> dict[str, object]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +32,7 @@ from vitadapter_dense.datasets.errors import DatasetError
 from vitadapter_dense.reports.progress import ProgressBarHook
 from vitadapter_dense.training.errors import LostProcessError, NotSavedError, SettingsError
 from vitadapter_dense.training.finite import NotFiniteError
+from vitadapter_dense.training.stopping import Stopped
 
 #: what ends a training with a message alone
 ENDINGS = (
@@ -156,6 +158,23 @@ def errors_as_message(*kinds: type[Exception]) -> Iterator[None]:
         yield
     except kinds as error:
         raise SystemExit(f'error: {message_of(error)}') from error
+
+
+@contextmanager
+def stop_as_status(tell: Callable[[], None]) -> Iterator[None]:
+    """Ends the program with the status of the signal by which its training was stopped.
+
+    Args:
+        tell: says how to go on.
+    """
+    try:
+        yield
+    except Stopped as stop:
+        # all processes end now: the launcher that sees the first one go need not end the others
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
+        tell()
+        raise SystemExit(128 + stop.number) from None
 
 
 def message_of(error: Exception) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +27,8 @@ AT_ONCE = {
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGUSR1: signal.SIG_DFL,
 }
+# Slurm's daemon and srun, `timeout`, or a script and its group may each send one and the same
+SAME_WITHIN_S = 5.0
 
 
 class Stopped(KeyboardInterrupt):
@@ -53,6 +56,7 @@ class StopHook(Hook):
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self.ending = False
         self._group: torch.distributed.ProcessGroup | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -88,6 +92,7 @@ class StopHook(Hook):
     def _stop_if_asked(self, runner: Runner, done: int) -> None:
         if self.asked is None:
             return
+        self.ending = True
         name = f'stopped_at_iter_{done}.pth'
         meta = dict(epoch=runner.epoch, iter=done)
         runner.save_checkpoint(runner.work_dir, name, meta=meta, by_epoch=False)
@@ -103,7 +108,8 @@ class StopHook(Hook):
 def stops_on_signals(runner: Runner) -> Iterator[None]:
     """Has the training in the block stop after an iteration on SIGINT (Ctrl-C), SIGTERM, SIGUSR1.
 
-    A second signal ends it at once.
+    A second Ctrl-C ends it at once. So does another SIGTERM or SIGUSR1, unless it comes within
+    seconds of the first of its kind, as from two senders, or while the checkpoint is written.
 
     Args:
         runner: a runner whose checkpoints lie between iterations, as `DenseRunner`'s.
@@ -114,24 +120,29 @@ def stops_on_signals(runner: Runner) -> Iterator[None]:
     hook = StopHook()
     runner.register_hook(hook)
     before = {number: signal.getsignal(number) for number in AT_ONCE}
-
     training = os.getpid()
+    first: tuple[int, float] | None = None
 
     def ask(number: int, frame: Any) -> None:
+        nonlocal first
         if os.getpid() != training:  # a data worker, to which Ctrl-C goes too
             if number == signal.SIGTERM:
                 os._exit(128 + number)
             return
-        hook.asked = number
-        handle(AT_ONCE)
-        print_log('stopping after this iteration; once more ends it at once', logger='current')
+        if first is None:
+            first = number, time.monotonic()
+            hook.asked = number
+            print_log('stopping after this iteration; once more ends it at once', logger='current')
+            return
+        same = number == first[0] and time.monotonic() - first[1] < SAME_WITHIN_S
+        if number == signal.SIGINT or not (same or hook.ending):
+            signal.signal(number, AT_ONCE[number])
+            os.kill(training, number)
 
-    def handle(handlers: Mapping[int, Any]) -> None:
-        for number, handler in handlers.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-
-    handle(dict.fromkeys(AT_ONCE, ask))
+    for number in AT_ONCE:
+        signal.signal(number, ask)
     try:
         yield
     finally:
-        handle(before)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
