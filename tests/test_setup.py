@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections import namedtuple
 from pathlib import Path
@@ -314,21 +316,41 @@ def test_make_names_the_mend_without_python(tmp_path: Path, there: bool) -> None
     assert f'no Python 3.11 or 3.12 found under the name {python}. Mend:' in done.stderr
 
 
-@pytest.mark.parametrize('sent', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(('sent', 'seconds'), [(signal.SIGINT, 1), (signal.SIGTERM, 600)])
 def test_an_interrupted_command_ends_in_its_own_way(
-    tools: dict[str, ModuleType], tmp_path: Path, sent: signal.Signals
+    tools: dict[str, ModuleType], tmp_path: Path, sent: signal.Signals, seconds: int
 ) -> None:
     """Ctrl-C goes to the whole group of processes: a training writes a checkpoint then."""
     code = (
         'import os, pathlib, signal, sys, time\n'
         'signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n'
-        f'try:\n    os.kill(os.getppid(), {sent:d})\n    time.sleep(1)\n'
+        f'try:\n    os.kill(os.getppid(), {sent:d})\n    time.sleep({seconds})\n'
         f'finally:\n    pathlib.Path({str(tmp_path / "kept")!r}).touch()'
     )
     present = signal.signal(signal.SIGINT, signal.default_int_handler)
+    began = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
             tools['train_and_show'].run_shown([sys.executable, '-c', code])
     finally:
         signal.signal(signal.SIGINT, present)
     assert (tmp_path / 'kept').exists()
+    assert time.monotonic() - began < 300
+
+
+def test_a_signal_that_comes_while_a_command_starts_is_not_lost(
+    tools: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under load a command may run for long before its process is known."""
+    start = subprocess.Popen
+
+    def slow(command: list[str]) -> subprocess.Popen:
+        process = start(command)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(subprocess, 'Popen', slow)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        tools['train_and_show'].run_shown(['sleep', '600'])
+    assert signal.getsignal(signal.SIGTERM) == before

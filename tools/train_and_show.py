@@ -42,17 +42,27 @@ def run_shown(command: Sequence[str | Path]) -> None:
         StepError: it failed.
         KeyboardInterrupt: it was stopped.
     """
-    process, interrupted = subprocess.Popen(command), False
-    present = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    process: subprocess.Popen | None = None
+    came: set[int] = set()
+
+    def hand_on(number: int, frame: object) -> None:
+        came.add(number)
+        if number == signal.SIGTERM and process is not None:
+            process.terminate()
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:  # as a shell has it of programs in its background
+            signal.signal(number, hand_on)
     try:
-        while process.returncode is None:
-            try:
-                process.wait()
-            except KeyboardInterrupt:
-                interrupted = True
+        process = subprocess.Popen(command)
+        if signal.SIGTERM in came:  # before there was a process
+            process.terminate()
+        process.wait()
     finally:
-        signal.signal(signal.SIGTERM, present)
-    if interrupted or process.returncode in STOPPED:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came or process.returncode in STOPPED:
         raise KeyboardInterrupt
     if process.returncode != 0:
         raise StepError(f'the command above ended with status {process.returncode}; it says why.')
