@@ -92,6 +92,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.methods = args.methods or list(own)
     if other := [name for name in args.methods if name not in own]:
         parser.error(f'--methods {other[0]}: --task {args.task} has {", ".join(own)}')
+    if args.lwf_weights and 'pooled_lwf' not in args.methods:
+        parser.error('--lwf-weights are of the method `pooled_lwf`, which is not among --methods')
     if args.lwf_weights and min(args.lwf_weights) <= 0:
         parser.error('--lwf-weights: above 0; without LwF it is the method `pooled`')
     return args
@@ -100,8 +102,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 if __name__ == '__main__':
     parse_args()  # what the command line shows to be wrong ends here, before the slow imports
 
+import torch
 from mmengine.config import Config
 
+from vitadapter_dense.checkpoints.checked_loading import read_checkpoint
 from vitadapter_dense.checkpoints.files import atomic_write
 from vitadapter_dense.command_line.arguments import (
     ENDINGS,
@@ -109,6 +113,7 @@ from vitadapter_dense.command_line.arguments import (
     prepare_launch,
     stop_as_status,
 )
+from vitadapter_dense.command_line.console import quiet_imports
 from vitadapter_dense.command_line.run_files import last_checkpoint
 from vitadapter_dense.command_line.task_sequence import SCORES, TaskSequence
 from vitadapter_dense.continual.errors import ScheduleError
@@ -122,6 +127,7 @@ from vitadapter_dense.reports.output_files import OutputError, check_outputs, cl
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs what is missing and writes the report."""
     args = parse_args(argv)
+    quiet_imports()
     with errors_as_message(OutputError):
         claim_folder(args.out, command=COMMAND)
         check_outputs([args.out / name for name in TABLE_FILES], command=COMMAND)
@@ -147,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if name in FIRST_STEP_OF_NONE[args.task]:
                 take_first_step(first, Path(cfg.work_dir, *first.parts[-2:]))
             elif name in BACKBONE_OF_NONE:
-                cfg.model.backbone.init_cfg = backbone_of(first)
+                cfg.load_from = str(backbone_of(first))
             with stop_as_status(tell_how_to_go_on), errors_as_message(*ENDINGS, ScheduleError):
                 result = learn(cfg, seed)
             with atomic_write(path) as file:
@@ -186,12 +192,17 @@ def take_first_step(source: Path, target: Path) -> None:
     partial.rename(target)
 
 
-def backbone_of(task: Path) -> dict[str, str]:
-    """Where a backbone starts that goes on from that of a task which is done."""
+def backbone_of(task: Path) -> Path:
+    """A file with the backbone alone of a task that is done, beside it."""
     checkpoint = last_checkpoint(task) if (task / SCORES).is_file() else None
     if checkpoint is None:
         raise SystemExit(f'error: {task} is not done, which gives the backbone. Mend: run `none`')
-    return dict(type='Pretrained', checkpoint=str(checkpoint), prefix='backbone.')
+    weights = read_checkpoint(checkpoint)['state_dict']
+    weights = {key: value for key, value in weights.items() if key.startswith('backbone.')}
+    path = task.with_name('backbone.pth')
+    with atomic_write(path) as file:
+        torch.save(dict(state_dict=weights), file)
+    return path
 
 
 def write_table(task: str, out: Path) -> None:
