@@ -136,7 +136,7 @@ def test_flops_of_a_configuration(tiny_task: TinyTask, part: str) -> None:
         assert float(rows['roi_head'][1]) > 0
 
 
-@pytest.mark.parametrize('name', ['sparse_rcnn_vitadapter_xs', 'classifier_vit_xs'])
+@pytest.mark.parametrize('name', ['sparse_rcnn_vitadapter_xs', 'classifier_r18_xs'])
 def test_flops_of_models_that_run_otherwise(name: str) -> None:
     if name.startswith('classifier'):
         pytest.importorskip('mmpretrain')

@@ -1,6 +1,6 @@
 """Draws what a classifier's head reads of images, before and after tuning, by t-SNE.
 
-    python tools/analysis/tsne.py configs/shapes/classifier_vit_xs.py WORK_DIR
+    python tools/analysis/tsne.py configs/shapes/classifier_r18_xs.py WORK_DIR
 
 One picture, coloured by class: on the left the model as its training began (pre-trained weights, a
 method's own modules as they start), on the right the checkpoint. Above each stands how many images

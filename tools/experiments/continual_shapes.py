@@ -145,12 +145,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             cfg = load_config(config_path(CONFIGS[args.task][name]))
             if weight is not None:
                 cfg.model.backbone.tuning.generator.lwf_weight = weight
-            if args.load_from:
-                cfg.load_from = args.load_from
             cfg.work_dir = str(args.out / 'runs' / run)
             prepare_launch(cfg, 'none')
             first = args.out / 'runs' / 'none' / f'seed_{seed}' / 'task_00'
-            if name in FIRST_STEP_OF_NONE[args.task]:
+            if args.load_from:
+                cfg.load_from = args.load_from
+            elif name in FIRST_STEP_OF_NONE[args.task]:
                 take_first_step(first, Path(cfg.work_dir, *first.parts[-2:]))
             elif name in BACKBONE_OF_NONE:
                 cfg.load_from = str(backbone_of(first))
