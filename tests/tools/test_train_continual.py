@@ -79,7 +79,7 @@ class StopOnce(Hook):
 
     def after_test_iter(self, runner: object, batch_idx: int, data_batch=None, outputs=()) -> None:
         hook = next(h for h in runner.hooks if type(h).__name__ == 'TaskHook')
-        for sample in outputs:
+        for sample in (one for one in outputs if 'pred_score' in one):
             answers = tuple((sample.pred_score > 0).tolist())
             self.answers.add((hook.task, int(sample.gt_label), answers))
 
@@ -221,11 +221,42 @@ def test_a_segmentor_keeps_all_but_new_rows(tmp_path: Path) -> None:
     assert moved.tolist() == [True, False, True]  # ground, dark, light
 
 
+DETECTOR = """
+_base_ = ['{base}']
+continual = dict(
+    groups='1-1', rows='task', freeze_rest=True, pseudo_labels=dict(threshold=0.0)
+)
+train_cfg = dict(max_epochs=1)
+custom_hooks = [dict(type='StopOnce'), dict(type='SeeLabels')]
+"""
+
+
+@HOOKS.register_module()
+class SeeLabels(Hook):
+    """Notes what a detector's loss gets: task, labels of an image, and whether its masks fit."""
+
+    seen: ClassVar[list] = []
+
+    def before_train(self, runner: object) -> None:
+        task = next(h for h in runner.hooks if type(h).__name__ == 'TaskHook').task
+        loss = runner.bare_model.loss
+
+        def noted(images: torch.Tensor, samples: list) -> dict:
+            for objects in (sample.gt_instances for sample in samples):
+                fits = objects.masks.masks.shape == (len(objects), *images.shape[-2:])
+                self.seen.append((task, set(objects.labels.tolist()), fits))
+            return loss(images, samples)
+
+        runner.bare_model.loss = noted
+
+
 @pytest.mark.slow
-def test_a_detector_is_scored_class_by_class(tiny_config: Path, tmp_path: Path) -> None:
+def test_a_detector_keeps_old_rows_and_is_taught_old_objects(
+    tiny_config: Path, tmp_path: Path
+) -> None:
     config = tmp_path / 'own.py'
-    added = "continual = dict(groups='1-1', rows='task', freeze_rest=True)"
-    config.write_text(f"_base_ = ['{tiny_config}']\n{added}\ntrain_cfg = dict(max_epochs=1)\n")
+    config.write_text(DETECTOR.format(base=tiny_config))
+    SeeLabels.seen.clear()
     run_tool('train_continual.py', config, '--work-dir', tmp_path / 'work')
     results = json.loads((tmp_path / 'work/results.json').read_text())
     assert (results['metric'], results['groups']) == ('mAP', [['dark'], ['light']])
@@ -235,6 +266,23 @@ def test_a_detector_is_scored_class_by_class(tiny_config: Path, tmp_path: Path) 
     assert [n for n in one if not one[n].equal(two[n])] == [name, name.replace('weight', 'bias')]
     moved = (one[name] != two[name]).any(dim=1)
     assert moved.tolist() == [False, True, False]  # dark, light, no object
+
+    assert all(fits for _, _, fits in SeeLabels.seen)
+    assert {label for task, labels, _ in SeeLabels.seen if task == 0 for label in labels} == {0}
+    assert all(labels == {0, 1} for task, labels, _ in SeeLabels.seen if task == 1)
+
+    StopOnce.at = (1, 1)
+    stopped = [config, '--work-dir', tmp_path / 'stopped']
+    with pytest.raises(SystemExit):
+        run_tool('train_continual.py', *stopped)
+    run_tool('train_continual.py', *stopped, '--resume')
+    again = state_of(tmp_path / 'stopped', 1)
+    assert all(again[name].equal(two[name]) for name in two)
+
+    given = ('weight=1.0', 'temperature=2.0')
+    option = ['--cfg-options', *(f'continual.distill.{one}' for one in given)]
+    with pytest.raises(SystemExit, match=r'Mend: pseudo_labels=dict\(threshold=0\.65\)'):
+        run_tool('train_continual.py', config, '--work-dir', tmp_path / 'other', *option)
 
 
 SEGMENTS = """

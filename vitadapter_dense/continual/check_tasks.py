@@ -41,15 +41,17 @@ def check_tasks(
             f'continual.background={settings.background!r}: what has no label is the background of '
             f'pixels, and {type(dataset).__name__} is for {kind}. Mend: leave it out'
         )
-    if settings.pseudo_labels is not None and kind != 'segmentation':
+    if settings.pseudo_labels is not None and kind not in ('segmentation', 'detection'):
+        instead = ': distill=dict(weight=1.0, temperature=2.0), or' if kind != 'panoptic' else ''
         raise ScheduleError(
-            f'continual.pseudo_labels are for pixels, and {type(dataset).__name__} is for {kind}. '
-            'Mend: distill=dict(weight=1.0, temperature=2.0), or leave it out'
+            f'continual.pseudo_labels are for pixels or objects, and {type(dataset).__name__} is '
+            f'for {kind}. Mend{instead or ":"} leave it out'
         )
     if settings.distill is not None and kind in ('detection', 'panoptic'):
+        mend = 'pseudo_labels=dict(threshold=0.65), or ' if kind == 'detection' else ''
         raise ScheduleError(
             'continual.distill compares logits of classifiers and segmentors; what finds objects '
-            'has none of the kind. Mend: leave it out'
+            f'has none of the kind. Mend: {mend}leave it out'
         )
     presence = class_presence(dataset, cache=cache)
     sizes = []

@@ -44,6 +44,20 @@ def taught_layer(model: nn.Module, num_classes: int) -> str:
     return names[0]
 
 
+def frozen_copy(model: nn.Module, state: Mapping[str, Tensor], task: int) -> nn.Module:
+    """A copy of a model as a task has left it, which does not change any more.
+
+    Args:
+        model: without its wrappers.
+        state: its weights after the task.
+        task: the task's number.
+    """
+    copied = copy.deepcopy(model)
+    start_task(copied, task)
+    copied.load_state_dict(state)
+    return copied.eval().requires_grad_(False)
+
+
 class OldModel:
     """A frozen copy of a model with the weights of the last task.
 
@@ -69,10 +83,7 @@ class OldModel:
         num_classes: int,
         known: Sequence[int],
     ) -> None:
-        self.model = copy.deepcopy(model)
-        start_task(self.model, task)
-        self.model.load_state_dict(state)
-        self.model.eval().requires_grad_(False)
+        self.model = frozen_copy(model, state, task)
         self.name, self.known = taught_layer(self.model, num_classes), list(known)
         layer = self.model.get_submodule(self.name)
         # as the head's loss enlarges its logits

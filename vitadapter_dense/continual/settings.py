@@ -30,7 +30,8 @@ class ContinualSettings:
             ``'task and background'``. In the first task the background's always does.
         freeze_rest: from the second task on nothing but the classifiers' rows trains.
         distill: ``dict(weight=1.0, temperature=2.0)`` for LwF on the outputs.
-        pseudo_labels: ``dict(threshold=0.7)`` for labels of the last model in the background.
+        pseudo_labels: ``dict(threshold=0.7)`` for labels of the last model in the background, of
+            pixels or of objects.
         joint: all classes in one task, scored by the groups: the upper bound.
         later: changes of the config from the second task on, dotted or nested.
     """

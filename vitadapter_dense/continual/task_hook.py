@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from vitadapter_dense.checkpoints.checked_loading import read_checkpoint, state_dict_of
 from vitadapter_dense.checkpoints.errors import WeightsError
+from vitadapter_dense.continual.class_presence import kind_of
 from vitadapter_dense.continual.class_rows import ClassRows, find_classifiers, row_mask
 from vitadapter_dense.continual.errors import ScheduleError
+from vitadapter_dense.continual.old_detector import OldDetector
 from vitadapter_dense.continual.old_model import OldModel, taught_layer
 from vitadapter_dense.continual.schedule import ClassSchedule
 from vitadapter_dense.continual.settings import ContinualSettings, read_settings
@@ -51,7 +53,7 @@ class TaskHook(Hook):
         self.schedule: ClassSchedule
         self._rows: list[ClassRows] = []
         self._frozen: list[nn.Module] = []
-        self._old: OldModel | None = None
+        self._old: OldModel | OldDetector | None = None
         self._old_logits: Tensor
 
     def before_run(self, runner: Any) -> None:
@@ -67,17 +69,8 @@ class TaskHook(Hook):
         check_tasks(model, len(self.schedule.groups))
         self._check_smoothing(model)
         self._check_stepwise(model)
-        if self.settings.looks_back:  # in the first task, too: not after it has been trained
-            taught_layer(model, len(self.schedule.classes))
-        if self.settings.looks_back and self.task > 0:
-            self._old = OldModel(
-                model,
-                state_dict_of(read_checkpoint(self.previous)),
-                task=self.task - 1,
-                num_classes=len(self.schedule.classes),
-                known=self.schedule.seen(self.task - 1),
-            )
-            model.register_forward_pre_hook(self._look, with_kwargs=True)
+        if self.settings.looks_back:
+            self._look_back(runner, model)
         self._prepare(model, keep=runner.iter > 0)
         if self._old is not None and self.settings.distill is not None:
             self._taught = next(rows for rows in self._rows if rows.name == self._old.name)
@@ -138,6 +131,24 @@ class TaskHook(Hook):
                 frozen[number:] = True  # the row of no object is the background's
             self._rows.append(ClassRows(name, layer, frozen=frozen, **masks))
 
+    def _look_back(self, runner: Any, model: nn.Module) -> None:
+        """Has the last task's model teach; in the first task, tells whether it will be able to."""
+        number = len(self.schedule.classes)
+        detects = kind_of(runner.train_dataloader.dataset) == 'detection'
+        if not detects:
+            taught_layer(model, number)
+        if self.task == 0:
+            return
+        self._old = (OldDetector if detects else OldModel)(
+            model,
+            state_dict_of(read_checkpoint(self.previous)),
+            task=self.task - 1,
+            num_classes=number,
+            known=self.schedule.seen(self.task - 1),
+        )
+        self._log = runner.message_hub
+        model.register_forward_pre_hook(self._look, with_kwargs=True)
+
     def _check_smoothing(self, model: nn.Module) -> None:
         """Raises for a loss that gives every class a share: a hidden row's is beyond all others."""
         number = len(self.schedule.classes)
@@ -155,11 +166,17 @@ class TaskHook(Hook):
         """Raises where a head with parts of its own for each task would not be left as it was."""
         if len(self.schedule) == 1 or not stepwise_modules(model):
             return
-        name = type(stepwise_modules(model)[0]).__name__
+        first = stepwise_modules(model)[0]
+        name = type(first).__name__
         if not self.settings.freeze_rest:
             raise ScheduleError(
                 f'{name} has parts of its own for each task, and they fit a model that does not '
                 'change any more. Mend: continual.freeze_rest=True'
+            )
+        if self.settings.pseudo_labels is not None and not first.learns_old_classes:
+            raise ScheduleError(
+                f'continual.pseudo_labels are of earlier classes, which {name} leaves to their own '
+                'queries. Mend: leave them out'
             )
         if self.settings.background is not None:
             raise ScheduleError(
@@ -171,12 +188,18 @@ class TaskHook(Hook):
     def _look(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         if kwargs.get('mode') != 'loss':
             return
-        self._old_logits = self._old.look(kwargs['inputs'])
-        if self.settings.pseudo_labels is not None:
+        images, samples = kwargs['inputs'], kwargs['data_samples']
+        labels = self.settings.pseudo_labels
+        if isinstance(self._old, OldDetector):
+            number = self._old.label_objects(images, samples, threshold=labels['threshold'])
+            self._log.update_scalar('train/pseudo_labels', number / len(samples))
+            return
+        self._old_logits = self._old.look(images)
+        if labels is not None:
             self._old.label_pixels(
                 self._old_logits,
-                kwargs['data_samples'],
-                threshold=self.settings.pseudo_labels['threshold'],
+                samples,
+                threshold=labels['threshold'],
                 background=self.schedule.background,
             )
 
@@ -230,8 +253,8 @@ def freeze_all_but(layers: list[nn.Module], model: nn.Module) -> list[nn.Module]
     for parameter in model.parameters():
         if id(parameter) not in own:
             parameter.requires_grad_(False)
-    around = [m for m in model.modules() if any(layer in m.modules() for layer in layers)]
-    return [module for module in model.modules() if module not in around]
+    inside = {module for layer in layers for module in layer.modules()}
+    return [m for m in model.modules() if m not in inside and inside.isdisjoint(m.modules())]
 
 
 def _trains(runner: Any) -> bool:

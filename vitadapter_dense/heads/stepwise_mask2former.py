@@ -51,6 +51,7 @@ class StepwiseMask2FormerHead(Mixin):
     """
 
     name_prefix = 'Stepwise'
+    learns_old_classes = False  # labels of earlier classes are left out of a later step's loss
 
     def __new__(cls, *args: Any, **kwargs: Any) -> StepwiseMask2FormerHead:
         """A head whose class is made on the fly of this one and the toolbox's."""
