@@ -60,7 +60,11 @@ def test_name_says_what_the_file_holds(config, read_config):
     model = read_config(config).model
     objects = re.search('_(instance|panoptic)$', Path(config).stem)
     framework = 'mask2former_objects' if objects else match['framework']
-    assert model.type == FRAMEWORKS[framework]
+    if Path(config).stem.endswith('_memory'):
+        assert model.type == 'PromptMemoryDETR'
+        assert ('dn_cfg' in model) == (framework == 'dino')
+    else:
+        assert model.type == FRAMEWORKS[framework]
     assert model.backbone.type == BACKBONES[match['backbone']]
     head = model.get('panoptic_head') or model.get('decode_head')
     if framework in HEADS:

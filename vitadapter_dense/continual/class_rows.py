@@ -107,11 +107,27 @@ def row_mask(labels: Sequence[int], rows: int, num_classes: int) -> Tensor:
 
 
 def _classifiers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    objectness = _objectness(model)
     for name, module in model.named_modules():
+        if name in objectness:
+            continue
         parts = name.split('.')
         known = parts[-1] in LAYERS or parts[-2:-1] in ([listed] for listed in LISTS)
         if known and parts[0].endswith('head') and isinstance(module, (nn.Linear, nn.Conv2d)):
             yield name, module
+
+
+def _objectness(model: nn.Module) -> list[str]:
+    """Layers of the shape of a classifier that tell objects of any class from none.
+
+    Deformable DETR's last one does, by its first row, where proposals come from the encoder.
+    """
+    names = []
+    for name, module in model.named_modules():
+        kinds = {kind.__name__ for kind in type(module).__mro__}
+        if 'DeformableDETRHead' in kinds and 'DINOHead' not in kinds and module.as_two_stage:
+            names.append(f'{name}.{LISTS[0]}.{len(module.cls_branches) - 1}')
+    return names
 
 
 def _rows(layer: nn.Module) -> int:

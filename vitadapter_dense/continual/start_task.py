@@ -19,7 +19,9 @@ def set_groups(model: nn.Module, groups: Sequence[Sequence[int]]) -> None:
     Raises:
         ScheduleError: the module was built for others.
     """
-    for module in stepwise_modules(model):
+    for module in model.modules():
+        if not hasattr(module, 'set_groups'):
+            continue
         try:
             module.set_groups(groups)
         except ValueError as error:

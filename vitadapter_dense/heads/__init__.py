@@ -12,6 +12,8 @@ from vitadapter_dense.heads.mask_predictor import MaskPrediction
 from vitadapter_dense.heads.per_object_loss import PerObjectLoss
 from vitadapter_dense.heads.pixel_cross_entropy import PixelCrossEntropyLoss
 from vitadapter_dense.heads.plain_mask_decoder import PlainMaskDecoder
+from vitadapter_dense.heads.prompt_memory import PromptMemory
+from vitadapter_dense.heads.prompt_memory_detr import PromptMemoryDETR
 from vitadapter_dense.heads.read_out import ReadOut
 from vitadapter_dense.heads.stepwise_mask2former import StepwiseMask2FormerHead
 
@@ -27,6 +29,8 @@ __all__ = [
     'PerObjectLoss',
     'PixelCrossEntropyLoss',
     'PlainMaskDecoder',
+    'PromptMemory',
+    'PromptMemoryDETR',
     'ReadOut',
     'SemanticMaskHead',
     'StepwiseMask2FormerHead',
