@@ -18,12 +18,24 @@ _ALONE = 'PYTEST_XDIST_WORKER' not in os.environ
 torch.set_num_threads(min(2 if _ALONE else 1, torch.get_num_threads()))
 
 
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    """Starts every test from the same random state."""
+def seed_all() -> None:
+    """Puts all generators into one state."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Starts every test from the same random state."""
+    seed_all()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> None:
+    """Makes what several tests share from that state too, after whichever test of another file."""
+    if fixturedef.scope != 'function':
+        seed_all()
 
 
 @pytest.fixture(autouse=True)

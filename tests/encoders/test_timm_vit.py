@@ -12,7 +12,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 
 from vitadapter_dense.checkpoints import WeightsError
-from vitadapter_dense.encoders import TimmStages, TimmViT, Tokens
+from vitadapter_dense.encoders import TimmStages, TimmViT, Tokens, hub
 from vitadapter_dense.encoders.attention import merge_windows, partition_windows
 
 SMALL = dict(img_size=64, embed_dim=32, depth=3, num_heads=2)
@@ -327,6 +327,7 @@ def test_an_unreachable_hub_is_an_error_with_the_mends(monkeypatch):
         raise OSError('nothing in the cache')
 
     model = build(pretrained=True)  # no network needed to build
+    monkeypatch.setattr(hub, 'getproxies', dict)  # a proxy would know the way
     monkeypatch.setattr(socket, 'create_connection', unreachable)
     monkeypatch.setattr(timm, 'create_model', from_the_cache)
     with pytest.raises(WeightsError, match=r'no route(.|\n)*pretrained="path/to/file"(.|\n)*False'):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 from torch import nn
@@ -14,6 +16,7 @@ from vitadapter_dense.reports.memory_plan import Step, parts_of, planned_step, r
 
 def allocated(call) -> int:
     """The most bytes that the CPU's allocator has given out while something runs."""
+    gc.collect()  # what earlier tests have left is not to be freed meanwhile
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         call()
     now = peak = 0

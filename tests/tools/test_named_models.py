@@ -46,6 +46,7 @@ def released(tiny_task: TinyTask, tmp_path, monkeypatch) -> Iterator[Path]:
     handler.log_message = lambda *_: None
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setenv('no_proxy', '*')
     with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         address = f'http://127.0.0.1:{server.server_port}/{file.name}'

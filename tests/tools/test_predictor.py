@@ -37,7 +37,10 @@ def same(first, second) -> bool:
     )
 
 
-def test_one_image_is_one_prediction_however_it_is_given(predictor, tiny_task, tmp_path):
+def test_one_image_is_one_prediction_however_it_is_given(
+    predictor, tiny_task, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('no_proxy', '*')
     path = tiny_task.data / 'val' / 'val_0.jpg'
     found = predictor(path)
     sample = predictor.predict(predictor.prepare(path)).pred_instances

@@ -107,7 +107,7 @@ def main(folder: Path) -> None:
         launcher='pytorch',
         cfg=dict(sync_bn='torch'),
         checkpoint=dict(by_epoch=False, interval=2),
-        env_cfg=dict(dist_cfg=dict(backend='nccl', timeout=60)),
+        env_cfg=dict(dist_cfg=dict(backend='nccl', timeout=300)),
     )
 
     def train(

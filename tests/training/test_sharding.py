@@ -92,7 +92,7 @@ def test_shards_train_as_ddp_and_go_on_elsewhere(tmp_path):
         for name, message in REFUSED.items():
             text, seconds = found.get(name, ('not refused', 0))
             assert re.search(message, text), (name, text)
-            assert seconds < 60
+            assert seconds < 300  # a collective would wait for 1800
 
 
 def test_a_table_of_contents_is_no_program(tmp_path):
