@@ -7,5 +7,5 @@ place of the entropy's.
 _base_ = './upernet_vitadapter_xs_shapes_3_1.py'
 
 continual = dict(
-    distill=dict(weight=1.0, temperature=2.0), pseudo_labels=dict(threshold=0.7), logits='seen'
+    distill=dict(weight=1.0, temperature=2.0), pseudo_labels=dict(threshold=0.4), logits='seen'
 )

@@ -31,6 +31,7 @@ from vitadapter_cli import config_path, load_config, not_negative, parse
 
 _CLASSIFIER = 'continual/classifier_vit_xs_shapes'
 _UPERNET = 'continual/upernet_vitadapter_xs_shapes_3_1'
+_QUERIES = 'continual/mask2former_vitadapter_xs_shapes_3_1'
 CONFIGS = dict(
     classification=dict(
         frozen=f'{_CLASSIFIER}_frozen',
@@ -53,12 +54,14 @@ CONFIGS = dict(
         joint=f'{_UPERNET}_joint',
         lwf=f'{_UPERNET}_lwf',
         frozen=f'{_UPERNET}_frozen',
-        queries='continual/mask2former_vitadapter_xs_shapes_3_1',
+        queries=_QUERIES,
+        queries_joint=f'{_QUERIES}_joint',
     ),
 )
 # these differ from `none` from the second step on: the first one is trained once
-FIRST_STEP_OF_NONE = dict(classification=(), segmentation=('lwf', 'frozen'))
-BACKBONE_OF_NONE = ('queries',)  # another head begins on what the first step of `none` made of it
+FIRST_STEP_OF = dict(classification={}, segmentation=dict(lwf='none', frozen='none'))
+# and here another head begins on the backbone of what was trained with the same labels
+BACKBONE_OF = dict(queries='none', queries_joint='joint')
 COMMAND = 'continual_shapes'
 
 
@@ -147,13 +150,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                 cfg.model.backbone.tuning.generator.lwf_weight = weight
             cfg.work_dir = str(args.out / 'runs' / run)
             prepare_launch(cfg, 'none')
-            first = args.out / 'runs' / 'none' / f'seed_{seed}' / 'task_00'
+            first = Path(f'seed_{seed}', 'task_00')
             if args.load_from:
                 cfg.load_from = args.load_from
-            elif name in FIRST_STEP_OF_NONE[args.task]:
-                take_first_step(first, Path(cfg.work_dir, *first.parts[-2:]))
-            elif name in BACKBONE_OF_NONE:
-                cfg.load_from = str(backbone_of(first))
+            elif other := FIRST_STEP_OF[args.task].get(name):
+                take_first_step(args.out / 'runs' / other / first, Path(cfg.work_dir) / first)
+            elif other := BACKBONE_OF.get(name):
+                cfg.load_from = str(backbone_of(args.out / 'runs' / other / first))
             with stop_as_status(tell_how_to_go_on), errors_as_message(*ENDINGS, ScheduleError):
                 result = learn(cfg, seed)
             with atomic_write(path) as file:
@@ -196,7 +199,7 @@ def backbone_of(task: Path) -> Path:
     """A file with the backbone alone of a task that is done, beside it."""
     checkpoint = last_checkpoint(task) if (task / SCORES).is_file() else None
     if checkpoint is None:
-        raise SystemExit(f'error: {task} is not done, which gives the backbone. Mend: run `none`')
+        raise SystemExit(f'error: {task} is not done, which gives the backbone. Mend: that method')
     weights = read_checkpoint(checkpoint)['state_dict']
     weights = {key: value for key, value in weights.items() if key.startswith('backbone.')}
     path = task.with_name('backbone.pth')

@@ -69,11 +69,11 @@ def _figure(methods: Mapping[str, np.ndarray], metric: str) -> Figure:
     """Classes of the first step, and all classes seen, after each step."""
     figure = Figure(figsize=(9, 3.8), layout='constrained')
     for axes, name in zip(figure.subplots(1, 2, sharey=True), ('base', 'all'), strict=True):
-        markers = itertools.cycle('osD^vP*X')
+        markers, dashes = itertools.cycle('osD^vP*X'), itertools.cycle(('--', ':', '-.'))
         for method, curves in methods.items():
             values = curves[:, :, _GROUPS.index(name)].mean(axis=0)
             if len(values) == 1:  # all classes at once
-                axes.axhline(values[0], ls='--', color='grey', label=method)
+                axes.axhline(values[0], ls=next(dashes), color='grey', label=method)
             else:
                 axes.plot(range(1, len(values) + 1), values, f'{next(markers)}-', label=method)
         axes.set(xlabel='after step', ylim=(0, None), title=f'{metric}, classes: {name}')
