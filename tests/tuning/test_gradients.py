@@ -136,16 +136,37 @@ def test_gradients_are_finite_differences(method, backbone):
     assert dead == set()
 
 
+class Wrong(torch.autograd.Function):
+    """The same number, with a gradient that is not."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * (1 + 1e-4)
+
+
+@pytest.mark.parametrize('wrong', [False, True])
+def test_the_check_follows_a_sharp_bend(wrong):
+    """No plain difference does where a wave is shorter than every step that rounding leaves."""
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bent = nn.Parameter(torch.ones(1, dtype=torch.float64))
+
+        def forward(self, images):
+            bent = Wrong.apply(self.bent) if wrong else self.bent
+            return [images.sign() * torch.sin(3e6 * (bent - 1)) / 3e6]
+
+    generator = torch.Generator().manual_seed(0)
+    check = GradientCheck(Model(), torch.randn(1, 3, 2, 2, dtype=torch.float64), generator)
+    assert [fault.name for fault in check.faults(['bent'])] == ['bent'] * wrong
+
+
 def test_the_check_finds_a_wrong_gradient_and_a_missing_one():
-    class Wrong(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, gradient):
-            return gradient * (1 + 1e-4)
-
     class Model(nn.Module):
         def __init__(self) -> None:
             super().__init__()
