@@ -51,16 +51,17 @@ LIMIT = 1800  # seconds of a group, then it is killed
 
 def forked(processes: int, function: Callable[..., Any], folder: Path, *args: Any) -> list[Any]:
     """What a function returns in each of several gloo processes, which this one becomes."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    children = []
-    for rank in range(processes):
-        child = os.fork()
-        if child == 0:
-            _be_process(rank, processes, port, function, folder, *args)
-        children.append(child)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    with socket.socket() as held:  # the port stays free for who listens there, and for nobody else
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(('127.0.0.1', 0))
+        port = held.getsockname()[1]
+        children = []
+        for rank in range(processes):
+            child = os.fork()
+            if child == 0:
+                _be_process(rank, processes, port, function, folder, *args)
+            children.append(child)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     assert codes == [0] * processes, codes
     return [json.loads((folder / f'rank_{rank}.json').read_text()) for rank in range(processes)]
 
