@@ -346,3 +346,73 @@ def test_new_segments_get_queries_of_their_own(tmp_path: Path) -> None:
     task = tmp_path / 'work/seed_0/task_01'
     _, printed = run_tool('test.py', task / 'own.py', delta)
     assert f'PQ {last["groups"]["all"]:.4f}' in ' '.join(printed.split())
+
+
+MEMORY = """
+_base_ = ['{root}/configs/continual/dino_vitadapter_xs_shapes_3_1_memory.py']
+continual = dict(
+    groups='4-1',
+    pseudo_labels=dict(threshold=0.0),
+    later=dict(
+        train_cfg=dict(max_iters=3, val_interval=3),
+        param_scheduler=[dict(type='ConstantLR', factor=1.0, by_epoch=False)],
+    ),
+)
+model = dict(
+    backbone=dict(encoder=dict(img_size=64)),
+    encoder=dict(num_layers=1),
+    decoder=dict(num_layers=2),
+    prompt_memory=dict(size=6, slots_per_task=6),
+)
+whole = dict(num_workers=0, persistent_workers=False, batch_size=2)
+read = [dict(type='LoadImageChecked'), dict(type='LoadAnnotations', with_bbox=True)]
+read += [dict(type='PackDetInputs')]
+train_dataloader = dict(whole, dataset=dict(pipeline=read))
+val_dataloader = test_dataloader = dict(whole, dataset=dict(pipeline=read))
+train_cfg = dict(max_iters=2, val_interval=4)
+param_scheduler = []
+default_hooks = dict(checkpoint=dict(interval=1))
+custom_hooks = [dict(type='StopOnce')]
+"""
+
+
+@pytest.mark.slow
+def test_new_objects_get_prompts_of_their_own(tmp_path: Path) -> None:
+    generate_shapes(tmp_path / 'data', num_train=6, num_val=4, size=64, seed=3)
+    config = tmp_path / 'own.py'
+    config.write_text(MEMORY.format(root=ROOT))
+    arguments = [config, '--data-root', tmp_path / 'data', '--work-dir']
+    for option, message in (
+        ('continual.freeze_rest=False', r'Mend: continual\.freeze_rest=True'),
+        (
+            'continual.groups=3-1',
+            r'units for 1 tasks after the first, and there are 2: set size=12',
+        ),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            run_tool('train_continual.py', *arguments, tmp_path / 'no', '--cfg-options', option)
+        shutil.rmtree(tmp_path / 'no')
+    StopOnce.at = (1, 2)
+    with pytest.raises(SystemExit):
+        run_tool('train_continual.py', *arguments, tmp_path / 'stopped')
+    for folder in ('stopped', 'whole'):
+        resumed = ['--resume'] if folder == 'stopped' else []
+        run_tool('train_continual.py', *arguments, tmp_path / folder, *resumed)
+    one, two, again = (
+        state_of(tmp_path / folder, task)
+        for folder, task in (('whole', 0), ('whole', 1), ('stopped', 1))
+    )
+    assert all(again[name].equal(two[name]) for name in two)
+    changed = {name for name in one if not one[name].equal(two[name])}
+    rows = {f'bbox_head.cls_branches.{n}.{p}' for n in range(3) for p in ('weight', 'bias')}
+    own = {'prompt_memory.prompts.own', 'prompt_memory.choice.keys.own'}
+    assert changed == {*rows, *own, 'prompt_memory.task'}
+    for name in rows:
+        moved = (one[name] != two[name]).reshape(5, -1).any(dim=1)
+        assert moved.tolist() == [False] * 4 + [True]
+    last = json.loads((tmp_path / 'whole/results.json').read_text())['tasks'][1]
+    trained = sum(two[name].numel() for name in own) + sum(two[name][4:].numel() for name in rows)
+    assert last['trained_parameters'] == trained
+    checkpoint = last_checkpoint(tmp_path / 'whole/seed_0/task_01')
+    delta = read_checkpoint(checkpoint.with_name(f'tuned_{checkpoint.name}'))
+    assert delta['state_dict'].keys() == changed
