@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 pytest.importorskip('mmdet')
 
@@ -138,6 +139,34 @@ def test_a_detector_with_a_memory_begins_as_it_was_and_changes_no_more_than_it(k
     for part, learned in zip((model.prompt_memory.prompts, model.prompt_memory.choice.keys), own):
         assert part.resting[:3].equal(learned)  # they rest as they were
         assert part.own.equal(part.resting[3:])
+
+
+def test_prompts_are_keys_and_values_beside_the_queries() -> None:
+    """Against attention that is written out; the first query is hidden, as DINO's noisy ones."""
+    model = detector('DINO', type='PromptMemoryDETR', prompt_memory=MEMORY).eval()
+    layer = model.decoder.layers[1].self_attn
+    x, place, prompts = torch.randn(2, 5, 64), torch.randn(2, 5, 64), torch.randn(2, 2, 3, 64)
+    hidden = torch.zeros(5, 5, dtype=torch.bool)
+    hidden[:, 0] = True
+    model._prompts = prompts
+    put = dict(query_pos=place, key_pos=place, attn_mask=hidden)
+    with torch.no_grad():
+        nn.init.normal_(layer.attn.in_proj_bias)
+        seen = layer(query=x, key=x, value=x, **put)
+        own = prompts[:, 1]
+        given = (x + place, torch.cat([x + place, own], 1), torch.cat([x, own], 1))
+        parts = zip(
+            given,
+            layer.attn.in_proj_weight.chunk(3),
+            layer.attn.in_proj_bias.chunk(3),
+            strict=True,
+        )
+        heads = [F.linear(*part).unflatten(-1, (4, 16)).transpose(1, 2) for part in parts]
+        logits = heads[0] @ heads[1].mT / 16**0.5
+        logits[..., 0] = -torch.inf
+        mixed = (logits.softmax(-1) @ heads[2]).transpose(1, 2).flatten(2)
+        expected = x + layer.attn.out_proj(mixed)
+    torch.testing.assert_close(seen, expected)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -366,7 +366,7 @@ model = dict(
 )
 whole = dict(num_workers=0, persistent_workers=False, batch_size=2)
 read = [dict(type='LoadImageChecked'), dict(type='LoadAnnotations', with_bbox=True)]
-read += [dict(type='PackDetInputs')]
+read += [dict(type='Resize', scale=(64, 64), keep_ratio=True), dict(type='PackDetInputs')]
 train_dataloader = dict(whole, dataset=dict(pipeline=read))
 val_dataloader = test_dataloader = dict(whole, dataset=dict(pipeline=read))
 train_cfg = dict(max_iters=2, val_interval=4)
