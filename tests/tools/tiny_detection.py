@@ -141,6 +141,7 @@ def run_script(
         [str(word) for word in command],
         cwd=ROOT,
         env=environment,
+        stdin=subprocess.DEVNULL,  # a terminal would make it a session of a person's
         capture_output=True,
         text=True,
         timeout=900,
