@@ -110,6 +110,9 @@ def settle_workers(loader: ConfigDict | None) -> None:
 def _checked(cfg: Config, key: str, value: Any) -> list[str]:
     """What is to be said of an option; raises where it cannot be meant so."""
     present, missing, known = _look_up(cfg, key)
+    if known is None and isinstance(value, Mapping) and isinstance(present, Mapping):
+        own = {f'{key}.{name}': each for name, each in value.items() if name != '_delete_'}
+        return [remark for pair in own.items() for remark in _checked(cfg, *pair)]
     if known is None:  # all of it is there
         _check_kind(key, value, present)
         return []

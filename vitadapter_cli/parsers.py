@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import math
 import re
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from mmengine.config import DictAction
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+# MMEngine reads numbers, words and lists of them
+_NESTED = re.compile(r'^[^=]*=\s*(dict\(|\{|[\[(].*(dict\(|\{))')
 OF_CONFIG = ''  # in place of a checkpoint: `config` is the name of a released model
 
 
@@ -23,7 +26,38 @@ class OptionAction(DictAction):
         wrong = [word for word in values if '=' not in word.lstrip('=')]
         if wrong:
             parser.error(f'{wrong[0]!r} is no KEY=VALUE, as in model.backbone.with_cp=True')
-        super().__call__(parser, namespace, values, *_)
+        nested = [word for word in values if _NESTED.search(word)]
+        super().__call__(parser, namespace, [word for word in values if word not in nested], *_)
+        options = getattr(namespace, self.dest)
+        for word in nested:
+            key, _, value = word.partition('=')
+            try:
+                options[key] = _read_value(ast.parse(value.strip(), mode='eval').body)
+            except (SyntaxError, TypeError, ValueError):
+                parser.error(f"{word!r} is no KEY=VALUE, as in {key}='dict(name=1, sizes=[2, 3])'")
+
+
+def _read_value(node: ast.expr) -> Any:
+    """What a configuration file would say; bare words are text, as everywhere in options.
+
+    Raises:
+        ValueError: anything else.
+    """
+    match node:
+        case ast.Call(func=ast.Name(id='dict'), args=[], keywords=given) if all(
+            each.arg for each in given
+        ):
+            return {each.arg: _read_value(each.value) for each in given}
+        case ast.Dict(keys=keys, values=values) if None not in keys:
+            pairs = zip(keys, values, strict=True)
+            return {_read_value(key): _read_value(value) for key, value in pairs if key}
+        case ast.List(elts=items):
+            return [_read_value(item) for item in items]
+        case ast.Tuple(elts=items):
+            return tuple(_read_value(item) for item in items)
+        case ast.Name(id=word):
+            return dict(true=True, false=False).get(word.lower(), word)
+    return ast.literal_eval(node)
 
 
 def config_parser(description: str) -> argparse.ArgumentParser:
@@ -38,7 +72,8 @@ def config_parser(description: str) -> argparse.ArgumentParser:
         nargs='+',
         action=OptionAction,
         metavar='KEY=VALUE',
-        help='change the configuration: model.backbone.with_cp=True, a.list="[1,2]", loaders.0.x=3',
+        help='change the configuration: model.backbone.with_cp=True, a.list="[1,2]", '
+        'a.group="dict(type=LoRA, rank=8)", loaders.0.x=3',
     )
     parser.add_argument(
         '--verbose', action='store_true', help='show on the terminal all that is in the log file'

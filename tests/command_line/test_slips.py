@@ -47,6 +47,7 @@ def test_help_needs_nothing_slow(tool: Path) -> None:
             "'yes': .* True or False",
         ),
         ([SHAPES, '--cfg-options', 'model.backbone=ResNet'], 'a group of settings'),
+        ([SHAPES, '--cfg-options', 'train_cfg=dict(max_iter=3)'], 'mean max_iters'),
         ([SHAPES, '--cfg-options', 'visualizer.vis_backends.9.x=1'], 'vis_backends.9.x'),
         ([SHAPES, '--cfg-options', 'optim_wrapper.optimizer.lr=-1'], 'lr=-1: .* at least 0'),
         ([SHAPES, '--cfg-options', 'train_dataloader.batch_size=0'], 'batch_size=0: .* at least 1'),
@@ -91,7 +92,9 @@ def test_misspelt_options_are_answered_with_what_is_near(capsys: pytest.CaptureF
         assert capsys.readouterr().err.rstrip().endswith(hint)
 
 
-def test_what_may_be_meant_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_be_meant_passes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.chdir(ROOT)
     options = [
         'train_cfg.max_iters=3',
@@ -99,9 +102,18 @@ def test_what_may_be_meant_passes(monkeypatch: pytest.MonkeyPatch) -> None:
         'model.neck=None',
         'new=1',
         'x.dtype=a',
+        'new_file=iter_{}.pth',
+        'new_group=dict(type=LoRA, rank=-8, on=true, of=[dict(a=(1, None)), {"b": 2.5}])',
     ]
     given = parse(config_parser('A tool.'), [SHAPES, '--cfg-options', *options])
     assert given.cfg_options['new'] == 1
+    assert given.cfg_options['new_file'] == 'iter_{}.pth'
+    nested = dict(type='LoRA', rank=-8, on=True, of=[dict(a=(1, None)), dict(b=2.5)])
+    assert given.cfg_options['new_group'] == nested
+    for wrong in ('a=dict(b=f(3))', 'a={**{1: 2}}', 'a=dict(b', 'a'):
+        with pytest.raises(SystemExit):
+            parse(config_parser('A tool.'), [SHAPES, '--cfg-options', wrong])
+        assert f'{wrong!r} is no KEY=VALUE' in capsys.readouterr().err
 
 
 def test_values_keep_their_kind() -> None:
