@@ -20,6 +20,7 @@ def record(message: str, level: int = logging.INFO) -> logging.LogRecord:
     [
         'Config:\nmodel = dict()',
         'paramwise_options -- neck.bias:weight_decay=0.0',
+        'neck.bias is skipped since its requires_grad=False',
         'Hooks will be executed in the following order:\nbefore_run:',
         '\n------------\nSystem environment:\n    sys.platform: linux',
         '"FileClient" will be deprecated in future. Please use io functions',

@@ -27,6 +27,8 @@ FOR_THE_FILE = {
     r'Config:\n': 'the whole configuration, which also lies in the work directory',
     r'Hooks will be executed in the following order': 'the hooks by their stages',
     r'paramwise_options -- ': 'the options of every single parameter',
+    r'\S+ is skipped since its requires_grad=False': 'of every frozen parameter',
+    r'\S* is duplicate\. It is skipped since bypass_duplicate=True': 'what modules share, as meant',
     r'Distributed training is not used, all SyncBatchNorm': 'of every run with one process',
     r'"FileClient" will be deprecated': "MMEngine's own checkpoint hook asks for its old client",
     r'"HardDiskBackend" is the alias': 'the same',
