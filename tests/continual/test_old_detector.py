@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 pytest.importorskip('mmdet')
 
+from mmdet.models import BBoxHead
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 
@@ -25,9 +26,13 @@ FOUND = [
     ([20, 0, 30, 10], 2, 0.5),  # not surer than the threshold
     ([20, 10, 30, 20], 1, 0.9),  # of a class that it did not know
     ([0, 20, 10, 30], 0, 0.95),  # labelled already, as a new class
+    ([12, 0, 12.5, 10], 0, 0.9),  # thinner than a pixel
+    ([36, 0, 60, 10], 2, 0.8),  # beyond the image for the most part
+    ([50, 0, 60, 10], 0, 0.9),  # for all of it
 ]
+INSIDE = {7: [36, 0, 40, 10]}
 LABELLED = ([0, 20, 10, 29], 1)
-KEPT = [0, 2]
+KEPT = [0, 2, 7]
 
 
 class Detector(nn.Module):
@@ -36,17 +41,18 @@ class Detector(nn.Module):
     def __init__(self, masks: bool) -> None:
         super().__init__()
         self.roi_head = nn.Module()
-        self.roi_head.fc_cls = nn.Linear(2, 4)  # three classes and no object
+        # three classes and no object
+        self.roi_head.bbox_head = BBoxHead(in_channels=2, roi_feat_size=1, num_classes=3)
         self.masks = masks
 
     def forward(self, images: Tensor, samples: list[Any], mode: str) -> list[Any]:
         assert mode == 'predict'
         assert not self.training
-        self.logits = self.roi_head.fc_cls(torch.zeros(1, 2))
+        self.logits, _ = self.roi_head.bbox_head(torch.zeros(1, 2))
         for sample in samples:
             assert 'gt_instances' not in sample
             scale = torch.tensor([*sample.scale_factor, *sample.scale_factor])
-            boxes = torch.tensor([box for box, _, _ in FOUND]).float() / scale
+            boxes = torch.tensor([box for box, _, _ in FOUND]) / scale
             found = InstanceData(bboxes=boxes, labels=torch.tensor([one[1] for one in FOUND]))
             found.scores = torch.tensor([score for _, _, score in FOUND])
             if self.masks:
@@ -63,9 +69,9 @@ def filled(box: Any, size: tuple[int, int]) -> Tensor:
     return mask
 
 
-@pytest.mark.parametrize('masks', [False, True])
-def test_sure_objects_that_nobody_labelled_are_labelled(masks: bool) -> None:
-    model = Detector(masks)
+@pytest.mark.parametrize(('masks', 'finds_masks'), [(False, False), (True, True), (True, False)])
+def test_sure_objects_that_nobody_labelled_are_labelled(masks: bool, finds_masks: bool) -> None:
+    model = Detector(finds_masks)
     old = OldDetector(model, model.state_dict(), task=0, num_classes=3, known=[0, 2])
     # read at twice the size, cropped to 30 x 40, and padded to 32 x 48 in the batch
     size, padded = (30, 40), (32, 48)
@@ -79,15 +85,20 @@ def test_sure_objects_that_nobody_labelled_are_labelled(masks: bool) -> None:
         DetDataSample(metainfo=meta, gt_instances=given),
         DetDataSample(metainfo=meta, gt_instances=given[:0]),
     ]
-    assert old.label_objects(torch.zeros(2, 3, *padded), samples, threshold=0.5) == 2 + 3
-    for sample, own, told in zip(samples, [[LABELLED], []], [KEPT, [0, 2, 5]], strict=True):
-        expected = own + [FOUND[index][:2] for index in told]
+    with torch.autocast('cpu', torch.bfloat16):
+        number = old.label_objects(torch.zeros(2, 3, *padded), samples, threshold=0.5)
+    assert number == 3 + 4
+    assert old.model.logits.dtype == torch.float32  # no box is rounded to whole pixels
+    for sample, own, told in zip(samples, [[LABELLED], []], [KEPT, [*KEPT, 5]], strict=True):
+        found = [(INSIDE.get(index, FOUND[index][0]), FOUND[index][1]) for index in told]
+        expected = own + found
         labels = sample.gt_instances
         order = [labels.bboxes.tolist().index([float(x) for x in box]) for box, _ in expected]
         assert sorted(order) == list(range(len(expected))) == list(range(len(labels)))
         assert labels.labels[order].tolist() == [label for _, label in expected]
         assert sample.metainfo == meta
-        if masks:
+        assert ('masks' in labels) == finds_masks  # of a model that finds none no loss needs any
+        if finds_masks:
             drawn = np.stack([filled(box, padded).numpy() for box, _ in expected])
             assert (labels.masks.to_ndarray()[order] == drawn).all()
     # it predicts as after its task: rows of what had not come are masked

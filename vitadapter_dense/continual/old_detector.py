@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.ops import box_iou, nms
+from torchvision.ops import box_iou, clip_boxes_to_image, nms, remove_small_boxes
 
 from vitadapter_dense.continual.class_rows import ClassRows, find_classifiers, row_mask
 from vitadapter_dense.continual.old_model import frozen_copy
+from vitadapter_dense.training.float32_predictions import keep_predictions_float32
 
 OVERLAP = 0.7  # IoU above which two boxes are of one object, whatever their classes
+SMALLEST = 1.0  # pixels, as COCO's data sets have it: losses take the logarithm of a box's sides
 
 
 class OldDetector:
@@ -48,6 +50,7 @@ class OldDetector:
         known: Sequence[int],
     ) -> None:
         self.model = frozen_copy(model, state, task)
+        keep_predictions_float32(self.model)  # it is copied before a run's own hook does so
         self._known = torch.tensor(known)
         for name, layer in find_classifiers(self.model, num_classes).items():
             rows = row_mask(known, layer.weight.shape[0], num_classes)
@@ -59,12 +62,13 @@ class OldDetector:
     ) -> int:
         """Gives objects that nobody labelled the class that the old model is sure of.
 
-        Left out is what overlaps a labelled object, or one that the model is surer of.
+        Left out is what overlaps a labelled object, or one that the model is surer of, and what is
+        of the image less than a pixel wide or high.
 
         Args:
             images: as the model gets them.
-            data_samples: of the batch; their instances are replaced. Boxes, and masks where the
-                labels have them, are of the images that are given, after all augmentation.
+            data_samples: of the batch; their instances are replaced. Boxes, and masks where labels
+                and model have them, are of the images that are given, after all augmentation.
             threshold: a score that must be exceeded.
 
         Returns:
@@ -76,6 +80,8 @@ class OldDetector:
             given, told = sample.gt_instances, prediction.pred_instances
             known = torch.isin(told.labels, self._known.to(told.labels.device))
             told = told[known & (told.scores > threshold)]
+            told.bboxes = clip_boxes_to_image(told.bboxes, sample.img_shape[:2])
+            told = told[remove_small_boxes(told.bboxes, SMALLEST)]
             told = told[nms(told.bboxes.float(), told.scores.float(), OVERLAP)]
             told = told[(box_iou(told.bboxes, given.bboxes) <= OVERLAP).all(dim=1)]
             sample.gt_instances = _joined(given, told)
@@ -99,7 +105,7 @@ def _joined(given: Any, told: Any) -> Any:
         bboxes=torch.cat([given.bboxes, told.bboxes.to(given.bboxes)]),
         labels=torch.cat([given.labels, told.labels.to(given.labels)]),
     )
-    if 'masks' in given:
+    if 'masks' in given and 'masks' in told:
         from mmdet.structures.mask import BitmapMasks
 
         masks = told.masks.cpu().numpy().astype(np.uint8)

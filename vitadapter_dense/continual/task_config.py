@@ -40,10 +40,10 @@ def task_config(
     cfg = copy.deepcopy(cfg)
     if task > 0:
         cfg.merge_from_dict(dict(settings.later))
-        # what TaskHook freezes, several processes wait for in vain
-        cfg.find_unused_parameters = settings.freeze_rest or cfg.get(
-            'find_unused_parameters', False
-        )
+    if settings.freeze_rest:
+        # several processes wait in vain for what TaskHook freezes, and in the first task for what
+        # a model has for later ones
+        cfg.find_unused_parameters = True
     cfg.work_dir = str(folder)
     cfg.experiment_name = f'{folder.parent.name}_{folder.name}'
     labels = settings.training_labels(schedule, task)
