@@ -18,7 +18,6 @@ from torchvision.ops import box_iou, clip_boxes_to_image, nms, remove_small_boxe
 
 from vitadapter_dense.continual.class_rows import ClassRows, find_classifiers, row_mask
 from vitadapter_dense.continual.old_model import frozen_copy
-from vitadapter_dense.training.float32_predictions import keep_predictions_float32
 
 OVERLAP = 0.7  # IoU above which two boxes are of one object, whatever their classes
 SMALLEST = 1.0  # pixels, as COCO's data sets have it: losses take the logarithm of a box's sides
@@ -50,7 +49,6 @@ class OldDetector:
         known: Sequence[int],
     ) -> None:
         self.model = frozen_copy(model, state, task)
-        keep_predictions_float32(self.model)  # it is copied before a run's own hook does so
         self._known = torch.tensor(known)
         for name, layer in find_classifiers(self.model, num_classes).items():
             rows = row_mask(known, layer.weight.shape[0], num_classes)
@@ -74,7 +72,9 @@ class OldDetector:
         Returns:
             how many were labelled.
         """
-        found = self.model(images, [_as_it_is(sample) for sample in data_samples], mode='predict')
+        # as in an evaluation: under mixed precision boxes would be rounded to whole pixels
+        with torch.autocast(images.device.type, enabled=False):
+            found = self.model(images, [_as_it_is(one) for one in data_samples], mode='predict')
         number = 0
         for sample, prediction in zip(data_samples, found, strict=True):
             given, told = sample.gt_instances, prediction.pred_instances
