@@ -4,24 +4,9 @@ After MD-DETR (Bhatt et al., ECCV 2024). The first step trains the detector; eac
 units of the memory and the rows of its class, with the last model's objects as labels.
 """
 
-_base_ = '../shapes/dino_vitadapter_xs.py'
+_base_ = ['../shapes/dino_vitadapter_xs.py', '../_base_/schedules/query_steps_xs.py']
 
-max_iters = 300
-
-continual = dict(
-    groups='3-1',
-    rows='task',
-    freeze_rest=True,
-    pseudo_labels=dict(threshold=0.5),
-    later=dict(
-        train_cfg=dict(max_iters=max_iters, val_interval=max_iters),
-        param_scheduler=[
-            dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
-            dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=0, end=max_iters),
-        ],
-    ),
-)
-del max_iters
+continual = dict(groups='3-1', rows='task', pseudo_labels=dict(threshold=0.5))
 
 model = dict(
     type='PromptMemoryDETR',

@@ -1,4 +1,4 @@
-"""Later tasks of a small stepwise Mask2Former: 300 iterations, nothing but their queries (ours)."""
+"""Later tasks of small frozen models: 300 iterations for their queries or prompts alone (ours)."""
 
 continual = dict(
     freeze_rest=True,
