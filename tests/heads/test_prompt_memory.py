@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -174,7 +175,22 @@ def test_what_does_not_fit_is_refused() -> None:
         ValueError, match=r'for 2 tasks after the first, and there are 3: set size=9'
     ):
         PromptMemory(2, 4, **MEMORY).check_tasks(4)
-    with pytest.raises(ValueError, match=r'top_k=4.*an image reads top_k of the slots_per_task'):
-        PromptMemory(2, 4, **dict(MEMORY, top_k=4))
+    for wrong in (
+        dict(top_k=4),
+        dict(top_k='2'),
+        dict(top_k=True),
+        dict(length=0),
+        dict(size=6.0),
+        dict(key_weight=-1),
+        dict(key_weight=math.nan),
+    ):
+        ((name, value),) = wrong.items()
+        with pytest.raises(
+            ValueError, match=f'{name}={value!r}.*an image reads top_k of the slots'
+        ):
+            PromptMemory(2, 4, **MEMORY | wrong)
+    for wrong in ({'keys': 3}, 5):
+        with pytest.raises(ValueError, match=r'prompt_memory=.*: it is dict\(key_weight=, length='):
+            detector('DINO', type='PromptMemoryDETR', prompt_memory=wrong)
     with pytest.raises(ValueError, match=r'this model has backbone, roi_head\. Mend: the model of'):
         MODELS.build(dict(type='PromptMemoryDETR', prompt_memory={}, backbone={}, roi_head={}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,10 @@ def test_numbers_that_do_not_fit() -> None:
         (dict(new_classes=2), r'new_classes=2: it is a list, as \[10, 10\]'),
         (dict(deltas=0.5), r'deltas=0\.5: it is a list'),
         (dict(deltas=[1.5]), r'deltas=\[1.5\]: numbers from -1 to 1'),
+        (dict(deltas=['0.5']), 'numbers from -1 to 1'),
+        (dict(deltas=[math.nan]), 'numbers from -1 to 1'),
+        (dict(new_classes=['1']), 'whole numbers; a step brings'),
+        (dict(step_queries='5'), "step_queries='5': a step brings"),
     ):
         for name, value in {**options, 'step_queries': 5, **wrong}.items():
             setattr(head, name, value)

@@ -70,7 +70,7 @@ class RefuseLater:
 class StopOnce(Hook):
     """Presses Ctrl-C in a step of a task, where the test says so; sees what is answered."""
 
-    at: tuple[int, int] | None = None
+    at: tuple[int, int] | None = None  # a step, or with -1 what comes behind the last one
     answers: ClassVar[set] = set()  # task, class of an image, which classes can be the answer
 
     def before_train(self, runner: object) -> None:
@@ -85,7 +85,13 @@ class StopOnce(Hook):
             self.answers.add((hook.task, int(sample.gt_label), answers))
 
     def before_train_iter(self, runner: object, batch_idx: int, data_batch: object = None) -> None:
-        if (self.task, runner.iter) == self.at:
+        self.stop_at(runner.iter)
+
+    def after_train(self, runner: object) -> None:
+        self.stop_at(-1)
+
+    def stop_at(self, step: int) -> None:
+        if (self.task, step) == self.at:
             StopOnce.at = None
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -272,11 +278,15 @@ def test_a_detector_keeps_old_rows_and_is_taught_old_objects(
     assert {label for task, labels, _ in SeeLabels.seen if task == 0 for label in labels} == {0}
     assert all(labels == {0, 1} for task, labels, _ in SeeLabels.seen if task == 1)
 
-    StopOnce.at = (1, 1)
-    stopped = [config, '--work-dir', tmp_path / 'stopped']
-    with pytest.raises(SystemExit):
-        run_tool('train_continual.py', *stopped)
-    run_tool('train_continual.py', *stopped, '--resume')
+    stopped = [config, '--work-dir', tmp_path / 'stopped', '--resume']
+    for at in ((0, -1), (1, 1)):
+        StopOnce.at = at
+        with pytest.raises(SystemExit) as ended:
+            run_tool('train_continual.py', *stopped)
+        assert ended.value.code == 128 + signal.SIGINT
+        scored = (tmp_path / 'stopped/seed_0/task_00/scores.json').is_file()
+        assert scored == (at != (0, -1))  # not gone on behind the last step, either
+    run_tool('train_continual.py', *stopped)
     again = state_of(tmp_path / 'stopped', 1)
     assert all(again[name].equal(two[name]) for name in two)
 
@@ -389,6 +399,11 @@ def test_new_objects_get_prompts_of_their_own(tmp_path: Path) -> None:
         (
             'continual.groups=3-1',
             r'units for 1 tasks after the first, and there are 2: set size=12',
+        ),
+        ('model.prompt_memory.top_k=0', 'an image reads top_k of the slots_per_task'),
+        (
+            'continual.later.model.prompt_memory.length=3',
+            r'prompts\.own the first: \(6, 2, 4, 64\) in the first task, \(6, 2, 3, 64\)',
         ),
     ):
         with pytest.raises(SystemExit, match=message):

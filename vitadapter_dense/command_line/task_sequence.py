@@ -18,11 +18,16 @@ from mmengine.logging import print_log
 
 from vitadapter_dense.checkpoints.checked_loading import read_checkpoint
 from vitadapter_dense.checkpoints.files import atomic_write
-from vitadapter_dense.command_line.arguments import build_runner
+from vitadapter_dense.command_line.arguments import build_runner, errors_as_message
 from vitadapter_dense.command_line.check_names import check_names
 from vitadapter_dense.command_line.run_files import last_checkpoint
 from vitadapter_dense.command_line.task_delta import task_delta, write_task_delta
-from vitadapter_dense.continual.check_tasks import build_set, check_scored, check_tasks
+from vitadapter_dense.continual.check_tasks import (
+    build_set,
+    check_models,
+    check_scored,
+    check_tasks,
+)
 from vitadapter_dense.continual.errors import ScheduleError
 from vitadapter_dense.continual.json_files import json_text, read_json, write_json
 from vitadapter_dense.continual.results import results_of, write_results
@@ -33,7 +38,7 @@ from vitadapter_dense.continual.task_hook import RECORD
 from vitadapter_dense.training.resume_settings import changes, changes_of_start, listed
 from vitadapter_dense.training.resuming_runner import go_on_from
 from vitadapter_dense.training.sharding import asks_to_shard
-from vitadapter_dense.training.stopping import stops_on_signals
+from vitadapter_dense.training.stopping import Stopped, stops_on_signals
 
 PLAN, CONFIG = 'schedule.json', 'config.py'  # of a sequence
 TRAINED, SCORES = 'trained.json', 'scores.json'  # of a task
@@ -81,7 +86,9 @@ class TaskSequence:
         loader = 'test' if cfg.get('test_dataloader') else 'val'
         cache = cache_of(self.folder, loader)
         check_scored(build_set(cfg, loader), self.groups, cache=cache)
-        check_names(self._config(self.seeds[0], len(self.schedule) - 1, None))
+        later = self._config(self.seeds[0], len(self.schedule) - 1, None)
+        check_names(later)
+        check_models(cfg, later, whole=self.settings.looks_back)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -156,12 +163,14 @@ class TaskSequence:
         if (folder / TRAINED).is_file():
             return
         previous = self._checkpoint(seed, task - 1) if task else None
-        runner = build_runner(self._config(seed, task, previous), verbose=self.verbose)
+        with errors_as_message():
+            runner = build_runner(self._config(seed, task, previous), verbose=self.verbose)
         start = last_checkpoint(folder)
         if start is not None:
             go_on_from(runner, start, accept_changes=False)
-        with stops_on_signals(runner):
+        with stops_on_signals(runner) as stop:
             runner.train()
+        asked = stop.asked_of_any()
         del runner
         gc.collect()  # with the workers of its loaders
         if is_main_process():
@@ -169,12 +178,16 @@ class TaskSequence:
             if previous is not None and self.settings.freeze_rest:
                 write_task_delta(checkpoint, previous)
             write_json(folder / TRAINED, dict(checkpoint=checkpoint.name))
+        if asked is not None:  # behind the last step, where a training ends anyway
+            barrier()
+            raise Stopped(asked, str(self._checkpoint(seed, task)))
 
     def _score(self, seed: int, task: int) -> None:
         folder, checkpoint = self._task_folder(seed, task), self._checkpoint(seed, task)
         cfg = self._config(seed, task, None)
         cfg.load_from = str(checkpoint)
-        runner = build_runner(cfg, evaluation=True, verbose=self.verbose)
+        with errors_as_message():
+            runner = build_runner(cfg, evaluation=True, verbose=self.verbose)
         found = runner.test()
         if not is_main_process():
             return

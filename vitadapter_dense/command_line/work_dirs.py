@@ -208,6 +208,11 @@ def config_of(model: str | Path) -> Path:
         FileNotFoundError: there is none, or which it is cannot be told.
     """
     work_dir = Path(model)
+    if work_dir.is_file():
+        raise FileNotFoundError(
+            f'{work_dir} is a file, which does not tell its configuration. Mend: give its work '
+            'directory, or the configuration file and then this one'
+        )
     if not work_dir.is_dir():
         return file_of_config(released_checkpoint(str(model)).config)
     recorded = _read_record(work_dir).get('config')

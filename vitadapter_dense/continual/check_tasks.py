@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import DATASETS, MODELS
 
 from vitadapter_dense.continual.class_presence import Kind, class_presence, kind_of
 from vitadapter_dense.continual.errors import ScheduleError
@@ -84,6 +86,38 @@ def check_scored(dataset: Any, schedule: ClassSchedule, *, cache: str | Path) ->
                 f'no sample of the test set is of {", ".join(schedule.names(new[:8]))}, of task '
                 f'{task}: it could not be scored. Mend: other groups, or a test set that has them'
             )
+
+
+def check_models(first: Config, later: Config, *, whole: bool) -> None:
+    """Raises unless the model of later tasks takes the weights of the first one's.
+
+    Args:
+        first: configuration of the first task.
+        later: of the last one.
+        whole: it must have the very same weights, for the last model is copied from it.
+
+    Raises:
+        ScheduleError: it does not.
+        ValueError: it cannot be built.
+    """
+    if later.model == first.model:
+        return
+    with MODELS.switch_scope_and_registry(first.get('default_scope')) as registry:
+        one, two = (
+            {
+                name: tuple(tensor.shape)
+                for name, tensor in registry.build(copy.deepcopy(cfg.model)).state_dict().items()
+            }
+            for cfg in (first, later)
+        )
+    names = one.keys() | two.keys() if whole else one.keys() & two.keys()
+    other = sorted(name for name in names if one.get(name) != two.get(name))
+    if other:
+        shapes = [shapes.get(other[0], 'not there') for shapes in (one, two)]
+        raise ScheduleError(
+            f"continual.later changes {len(other)} of the model's weights, {other[0]} the first: "
+            f'{shapes[0]} in the first task, {shapes[1]} in later ones. Mend: the same in all tasks'
+        )
 
 
 def _empty(

@@ -8,6 +8,8 @@ are prompts for each layer, how they begin, and that the first task has none.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,12 +52,14 @@ class PromptMemory(nn.Module):
         key_weight: float = 0.1,
     ) -> None:
         super().__init__()
-        if not 1 <= top_k <= slots_per_task <= size or length < 1 or key_weight < 0:
+        whole = all(type(number) is int for number in (size, length, top_k, slots_per_task))
+        weighs = isinstance(key_weight, (int, float)) and 0 <= key_weight < math.inf
+        if not (whole and weighs and 1 <= top_k <= slots_per_task <= size and length >= 1):
             raise ValueError(
-                f'prompt_memory=dict(size={size}, length={length}, top_k={top_k}, '
-                f'slots_per_task={slots_per_task}, key_weight={key_weight}): an image reads top_k '
-                "of the slots_per_task units that are its task's, of size in all; length is 1 or "
-                'more, and key_weight 0 or more'
+                f'prompt_memory=dict(size={size!r}, length={length!r}, top_k={top_k!r}, '
+                f'slots_per_task={slots_per_task!r}, key_weight={key_weight!r}): an image reads '
+                "top_k of the slots_per_task units that are its task's, of size in all. These and "
+                'length are whole numbers of 1 or more, and key_weight is 0 or more'
             )
         self.size, self.slots_per_task, self.key_weight = size, slots_per_task, key_weight
         # small beside normed queries: a frozen decoder begins nearly as it was

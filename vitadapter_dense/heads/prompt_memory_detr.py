@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -54,6 +55,12 @@ class PromptMemoryDETR(Mixin):
                 'PromptMemoryDETR is Deformable DETR or DINO, whose decoder looks at several '
                 f'levels; this model has {", ".join(sorted(detector))}. Mend: the model of '
                 'configs/_base_/models/deformable_detr.py or dino_4scale.py'
+            )
+        known = sorted(signature(PromptMemory).parameters.keys() - {'layers', 'width'})
+        if not isinstance(prompt_memory, Mapping) or not prompt_memory.keys() <= set(known):
+            raise ValueError(
+                f'prompt_memory={prompt_memory!r}: it is dict({"=, ".join(known)}=), or some of '
+                'these'
             )
         super().__init__(**detector)
         layers = self.decoder.layers

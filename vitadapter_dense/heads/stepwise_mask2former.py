@@ -90,8 +90,10 @@ class StepwiseMask2FormerHead(Mixin):
                     f'{name}={getattr(self, name)!r}: it is a list, as {one}, of which each step '
                     'has one'
                 )
-        if not all(number >= 1 for number in self.new_classes):
-            raise ValueError(f'new_classes={self.new_classes}: a step brings a class at least')
+        if not all(type(number) is int and number >= 1 for number in self.new_classes):
+            raise ValueError(
+                f'new_classes={self.new_classes}: whole numbers; a step brings a class at least'
+            )
         if sum(self.new_classes) >= self.num_classes:
             raise ValueError(
                 f'new_classes={self.new_classes} are {sum(self.new_classes)}, and the head has '
@@ -99,12 +101,13 @@ class StepwiseMask2FormerHead(Mixin):
             )
         segments = hasattr(self, 'align_corners')  # at most one mask a class in an image
         least = max(self.new_classes, default=1) if segments else 1
-        if self.step_queries < least:
+        if type(self.step_queries) is not int or self.step_queries < least:
             raise ValueError(
-                f'step_queries={self.step_queries}: a step brings up to {least} classes, and an '
+                f'step_queries={self.step_queries!r}: a step brings up to {least} classes, and an '
                 f'image may have them all. Set step_queries={least} or more'
             )
-        if not self.deltas or not all(-1 <= delta <= 1 for delta in self.deltas):
+        numbers = all(isinstance(delta, (int, float)) for delta in self.deltas)
+        if not (self.deltas and numbers and all(-1 <= delta <= 1 for delta in self.deltas)):
             raise ValueError(
                 f'deltas={self.deltas}: numbers from -1 to 1, one at least; (0.1, 0.7) are 0.1 for '
                 'the first task and 0.7 for all others'

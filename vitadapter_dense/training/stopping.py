@@ -76,10 +76,7 @@ class StopHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Stops; the loop counts the iteration after its hooks."""
-        if self._group is not None:
-            asked = torch.tensor(self.asked or 0)
-            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX, group=self._group)
-            self.asked = int(asked) or None
+        self.asked = self.asked_of_any()
         self._stop_if_asked(runner, runner.iter + 1)
 
     def after_val_iter(
@@ -88,6 +85,14 @@ class StopHook(Hook):
         """Stops within a training's validation."""
         if self._group is None:
             self._stop_if_asked(runner, runner.iter)
+
+    def asked_of_any(self) -> int | None:
+        """The signal by which one of the processes was asked; they all call it at once."""
+        if self._group is None:
+            return self.asked
+        asked = torch.tensor(self.asked or 0)
+        torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX, group=self._group)
+        return int(asked) or None
 
     def _stop_if_asked(self, runner: Runner, done: int) -> None:
         if self.asked is None:
@@ -105,7 +110,7 @@ class StopHook(Hook):
 
 
 @contextmanager
-def stops_on_signals(runner: Runner) -> Iterator[None]:
+def stops_on_signals(runner: Runner) -> Iterator[StopHook]:
     """Has the training in the block stop after an iteration on SIGINT (Ctrl-C), SIGTERM, SIGUSR1.
 
     A second Ctrl-C ends it at once. So does another SIGTERM or SIGUSR1, unless it comes within
@@ -113,6 +118,8 @@ def stops_on_signals(runner: Runner) -> Iterator[None]:
 
     Args:
         runner: a runner whose checkpoints lie between iterations, as `DenseRunner`'s.
+
+    Gives the hook, which knows of a signal that came behind the last iteration, too.
 
     Raises:
         Stopped: by the training.
@@ -142,7 +149,7 @@ def stops_on_signals(runner: Runner) -> Iterator[None]:
     for number in AT_ONCE:
         signal.signal(number, ask)
     try:
-        yield
+        yield hook
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)

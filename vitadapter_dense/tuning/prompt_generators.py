@@ -9,6 +9,7 @@ ours. That a copy's outputs hold the generator is Learning without Forgetting
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -71,7 +72,7 @@ class PromptGenerator(InputPrompts):
             lwf_weight=lwf_weight,
         )
         for name, weight in weights.items():
-            if weight < 0:
+            if not 0 <= weight < math.inf:
                 raise ValueError(f'{type(self).__name__}({name}={weight}): give 0 or more')
         self.reconstruction_weight = reconstruction_weight
         self.divergence_weight, self.lwf_weight = divergence_weight, lwf_weight

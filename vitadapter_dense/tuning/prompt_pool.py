@@ -7,6 +7,7 @@ prompt, four prompts an image and a key loss of weight 1).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -78,7 +79,7 @@ class PromptPool(InputPrompts):
         check_query(self, query)
         if start not in _STARTS:
             raise ValueError(f'PromptPool(start={start!r}): it is one of {", ".join(_STARTS)}')
-        if top_k < 1 or key_weight < 0:
+        if top_k < 1 or not 0 <= key_weight < math.inf:
             raise ValueError(
                 f'PromptPool(top_k={top_k}, key_weight={key_weight}): an image gets one prompt at '
                 f'least, and the weight is 0 or more'
