@@ -45,6 +45,9 @@ def test_counts_lists_and_draws_divide_the_classes() -> None:
         ([['a'], []], {}, 'group 1 has no class'),
         ([list(CLASSES)], dict(background='ground'), 'ground is the background'),
         ([list(CLASSES)], dict(order=3), 'order=3 draws an order for counts'),
+        (['a', 'bcde'], {}, 'a list of lists of names'),
+        (5, {}, 'groups=5: counts are meant'),
+        ('1-1', dict(order=-1), 'order=-1: it is a seed'),
     ],
 )
 def test_groups_that_do_not_fit_are_refused(groups: object, options: dict, message: str) -> None:
@@ -58,6 +61,8 @@ def test_groups_that_do_not_fit_are_refused(groups: object, options: dict, messa
         (dict(groups='1-1', protocol='overlapped'), "protocol='overlapped': choose of overlap"),
         (dict(groups='1-1', logit='all'), 'continual.logit is unknown; did you mean logits?'),
         (dict(order=3), 'has no groups'),
+        ('1-1', r"continual='1-1': it is dict\(groups="),
+        (dict(groups='1-1', later='x'), r"continual\.later='x': it is dict"),
         (dict(groups='1-1', distill=2.0), 'it is dict'),
         (dict(groups='1-1', distill=dict(weight=1.0, temperature=0)), 'temperature=0: .* above 0'),
         (dict(groups='1-1', pseudo_labels=dict(threshold=70)), 'threshold=70: .* below 1'),
@@ -66,7 +71,7 @@ def test_groups_that_do_not_fit_are_refused(groups: object, options: dict, messa
         (dict(groups='1-1', joint=True, pseudo_labels=dict(threshold=0.5)), 'no earlier task'),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(given: dict, message: str) -> None:
+def test_settings_that_do_not_fit_are_refused(given: dict | str, message: str) -> None:
     with pytest.raises(ScheduleError, match=message):
         read_settings(dict(continual=given))
 

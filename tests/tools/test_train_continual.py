@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, TRANSFORMS
-from tiny_detection import ROOT, run_tool
+from tiny_detection import ROOT, losses_by_iteration, run_tool
 from tiny_segmentation import CLASSES as PIXEL_CLASSES
 from tiny_segmentation import CONFIG as PIXELS
 from tiny_segmentation import write_images
@@ -268,6 +268,9 @@ def test_a_detector_keeps_old_rows_and_is_taught_old_objects(
     results = json.loads((tmp_path / 'work/results.json').read_text())
     assert (results['metric'], results['groups']) == ('mAP', [['dark'], ['light']])
     assert all(0 <= value <= 100 for value in results['matrix'][1])
+    assert all(
+        losses_by_iteration(tmp_path / 'work/seed_0' / task) for task in ('task_00', 'task_01')
+    )
     one, two = (state_of(tmp_path / 'work', task) for task in (0, 1))
     name = 'roi_head.bbox_head.fc_cls.weight'
     assert [n for n in one if not one[n].equal(two[n])] == [name, name.replace('weight', 'bias')]

@@ -83,7 +83,7 @@ class TaskSequence:
         self.schedule = self.groups.joint() if self.settings.joint else self.groups
         cache = cache_of(self.folder, 'train')
         self.kind, self.sizes = check_tasks(dataset, self.settings, self.schedule, cache=cache)
-        loader = 'test' if cfg.get('test_dataloader') else 'val'
+        loader = 'val' if cfg.get('val_dataloader') and not cfg.get('test_dataloader') else 'test'
         cache = cache_of(self.folder, loader)
         check_scored(build_set(cfg, loader), self.groups, cache=cache)
         later = self._config(self.seeds[0], len(self.schedule) - 1, None)

@@ -18,7 +18,16 @@ from vitadapter_dense.continual.settings import ContinualSettings
 
 
 def build_set(cfg: Mapping[str, Any], loader: str) -> Any:
-    """The data set of a config's loader, as its toolbox builds it."""
+    """The data set of a config's loader, as its toolbox builds it.
+
+    Raises:
+        ScheduleError: there is no such loader.
+    """
+    if not cfg.get(f'{loader}_dataloader'):
+        raise ScheduleError(
+            f'the config has no {loader}_dataloader, which a sequence of tasks needs. Mend: '
+            f'{loader}_dataloader=dict(dataset=...)'
+        )
     with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
         return registry.build(cfg[f'{loader}_dataloader']['dataset'])
 

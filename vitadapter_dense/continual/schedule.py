@@ -87,6 +87,14 @@ def make_schedule(
         ScheduleError: counts that do not come out even, a class that is unknown, stands twice or
             nowhere.
     """
+    lists = (list, tuple)
+    listed = isinstance(groups, lists) and all(isinstance(group, lists) for group in groups)
+    if not listed and not isinstance(groups, str):
+        raise ScheduleError(
+            f"groups={groups!r}: counts are meant, '10-5', or a list of lists of names or labels"
+        )
+    if order is not None and (type(order) is not int or order < 0):
+        raise ScheduleError(f'order={order!r}: it is a seed, a whole number of 0 or more')
     classes = tuple(classes)
     label = None if background is None else _label(background, classes, 'background')
     labels = [number for number in range(len(classes)) if number != label]

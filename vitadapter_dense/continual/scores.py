@@ -32,7 +32,7 @@ def evaluator_of(kind: Kind, given: Any, *, later: Sequence[str]) -> Any:
         return dict(type='PixelConfusionMatrix')
     listed = given if isinstance(given, (list, tuple)) else [given]
     name = _METRICS[kind]
-    own = [dict(one) for one in listed if str(one.get('type')).endswith(name)]
+    own = [dict(one) for one in listed if one and str(one.get('type')).endswith(name)]
     if not own:
         raise ValueError(
             f'{kind} is scored class by class with {name}, which the test_evaluator lacks. Mend: '

@@ -100,6 +100,10 @@ def read_settings(cfg: Mapping[str, Any]) -> ContinualSettings:
             'which there is tools/train.py'
         )
     known = [field.name for field in dataclasses.fields(ContinualSettings)]
+    if not isinstance(given, Mapping):
+        raise ScheduleError(
+            f'continual={given!r}: it is dict({"=, ".join(known)}=), or some of these'
+        )
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -120,6 +124,11 @@ def read_settings(cfg: Mapping[str, Any]) -> ContinualSettings:
             raise ScheduleError(
                 f'continual.{name}={getattr(settings, name)!r}: it is True or False'
             )
+    if not isinstance(settings.later, Mapping):
+        raise ScheduleError(
+            f'continual.later={settings.later!r}: it is dict(train_cfg=dict(...), ...) of what '
+            'changes from the second task on'
+        )
     _check_looking_back(settings)
     return settings
 

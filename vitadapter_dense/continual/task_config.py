@@ -46,6 +46,9 @@ def task_config(
         cfg.find_unused_parameters = True
     cfg.work_dir = str(folder)
     cfg.experiment_name = f'{folder.parent.name}_{folder.name}'
+    if cfg.get('visualizer'):
+        # of one name MMEngine has one: its files of figures would stay those of the first task
+        cfg.visualizer.pop('name', None)
     labels = settings.training_labels(schedule, task)
     cfg.train_dataloader.dataset = dict(
         type=TaskSet.__name__,
@@ -58,9 +61,9 @@ def task_config(
     )
     if not cfg.get('test_dataloader'):
         cfg.test_dataloader = copy.deepcopy(cfg.val_dataloader)
-        cfg.test_evaluator = cfg.val_evaluator
+        cfg.test_evaluator = cfg.get('val_evaluator')
     later = schedule.names(schedule.future(task))
-    cfg.test_evaluator = evaluator_of(kind, cfg.test_evaluator, later=later)
+    cfg.test_evaluator = evaluator_of(kind, cfg.get('test_evaluator'), later=later)
     cfg.test_cfg = cfg.get('test_cfg') or dict(type='TestLoop')
     for loader in ('val', 'test'):
         if kind in ('classification', 'segmentation') and cfg.get(f'{loader}_dataloader'):
