@@ -24,4 +24,5 @@ model = dict(
     ),
 )
 
+train_dataloader = dict(batch_size=4)
 default_hooks = dict(checkpoint=dict(interval=100, max_keep_ckpts=1))
