@@ -21,16 +21,25 @@ _WEIGHT = re.compile(r'pooled_lwf_([\d.e+-]+)$')  # a run with a weight of its o
 
 def by_method(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """The runs of each method, the best method first by its mean accuracy after the last task."""
+    found = seeds_of_methods(runs)
+    return dict(sorted(found.items(), key=lambda item: -mean_of(item[1], 'average')))
+
+
+def seeds_of_methods(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """The runs of each method, in the order in which methods come."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
         found.setdefault(run['method'], []).append(run)
-    return dict(sorted(found.items(), key=lambda item: -mean_of(item[1], 'average')))
+    return found
 
 
 def mean_of(runs: Sequence[Mapping[str, Any]], name: str) -> float:
     """Mean over the seeds of a figure; NaN where a method has none."""
-    values = [run['summary'].get(name) for run in runs]
-    return float(np.mean([np.nan if value is None else value for value in values]))
+    return float(_values(runs, name).mean())
+
+
+def _values(runs: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    return np.array([run['summary'].get(name) for run in runs], float)  # None becomes NaN
 
 
 def write_methods(runs: Sequence[Mapping[str, Any]], out: Path, *, command: str) -> list[Path]:
@@ -48,33 +57,43 @@ def write_methods(runs: Sequence[Mapping[str, Any]], out: Path, *, command: str)
         '|---|---|---|---|---|---|---|---|---|',
         *(_line(name, own) for name, own in methods.items()),
     ]
+    return write_table(lines, _figure(methods), out, command=command)
+
+
+def write_table(lines: Sequence[str], figure: Figure, out: Path, *, command: str) -> list[Path]:
+    """Writes the lines of a comparison and its figure, as `TABLE_FILES` names them."""
     table, plot = (out / name for name in TABLE_FILES)
     with write_output(table, command=command) as partial:
         partial.write_text('\n'.join(lines) + '\n')
     with write_output(plot, command=command) as partial:
-        _figure(methods).savefig(partial, dpi=100)
+        figure.savefig(partial, dpi=100)
     return [table, plot]
 
 
 def _line(name: str, runs: Sequence[Mapping[str, Any]]) -> str:
-    cells = [_cell(runs, column) for column in (*_COLUMNS, 'forgetting_from_first')]
-    size = size_cells(runs[0]['tasks'][-1])
-    return ' | '.join([f'| {name}', str(len(runs)), *cells, f'{size} |'])
+    figures = [_values(runs, column) for column in (*_COLUMNS, 'forgetting_from_first')]
+    return table_line(name, figures, runs[0]['tasks'][-1])
 
 
-def size_cells(task: Mapping[str, Any]) -> str:
-    """Two cells of a table: how many numbers a task trains, and the size of its delta in KB."""
+def table_line(name: str, figures: Sequence[np.ndarray], task: Mapping[str, Any]) -> str:
+    """A method's line of a table.
+
+    Args:
+        name: of the method.
+        figures: of each column, ``(S,)`` for the seeds.
+        task: the last one, which tells how many numbers it trains and how large its delta is.
+    """
     delta = task.get('delta_bytes')
     size = '-' if delta is None else f'{delta / 1024:.0f}'
-    return f'{task["trained_parameters"]:,} | {size}'
+    cells = [name, str(len(figures[0])), *map(_cell, figures), f'{task["trained_parameters"]:,}']
+    return f'| {" | ".join([*cells, size])} |'
 
 
-def _cell(runs: Sequence[Mapping[str, Any]], name: str) -> str:
-    mean = mean_of(runs, name)
-    if not np.isfinite(mean):
+def _cell(values: np.ndarray) -> str:
+    """Mean and range over the seeds; '-' where one has none."""
+    if not np.isfinite(values).all():
         return '-'
-    spread = np.ptp([run['summary'][name] for run in runs])
-    return f'{mean:.1f}' + (f' ({spread:.1f})' if len(runs) > 1 else '')
+    return f'{values.mean():.1f}' + (f' ({np.ptp(values):.1f})' if len(values) > 1 else '')
 
 
 def _figure(methods: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:

@@ -11,8 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vitadapter_dense.continual.method_table import TABLE_FILES, size_cells
-from vitadapter_dense.reports.output_files import write_output
+from vitadapter_dense.continual.method_table import seeds_of_methods, table_line, write_table
 
 _GROUPS = ('base', 'old', 'new', 'all')
 
@@ -28,23 +27,17 @@ def write_steps(
         metric: what the scores are: mIoU, mAP, PQ.
         command: name of what writes them, see :mod:`vitadapter_dense.reports.output_files`.
     """
-    methods: dict[str, list[Mapping[str, Any]]] = {}
-    for run in runs:
-        methods.setdefault(run['method'], []).append(run)
+    methods = seeds_of_methods(runs)
     curves = {name: _curves(own) for name, own in methods.items()}  # (seeds, steps, groups)
     order = sorted(methods, key=lambda name: -np.nan_to_num(curves[name][:, -1, 3].mean()))
-    table, plot = (out / name for name in TABLE_FILES)
-    with write_output(table, command=command) as partial:
-        lines = [
-            f'| method | seeds | base, first step | {" | ".join(_GROUPS)} | a step trains '
-            '| its delta, KB |',
-            '|---|---|---|---|---|---|---|---|---|',
-            *(_line(name, curves[name], methods[name][0]['tasks']) for name in order),
-        ]
-        partial.write_text('\n'.join(lines) + '\n')
-    with write_output(plot, command=command) as partial:
-        _figure({name: curves[name] for name in order}, metric).savefig(partial, dpi=100)
-    return [table, plot]
+    lines = [
+        f'| method | seeds | base, first step | {" | ".join(_GROUPS)} | a step trains '
+        '| its delta, KB |',
+        '|---|---|---|---|---|---|---|---|---|',
+        *(_line(name, curves[name], methods[name][0]['tasks'][-1]) for name in order),
+    ]
+    figure = _figure({name: curves[name] for name in order}, metric)
+    return write_table(lines, figure, out, command=command)
 
 
 def _curves(runs: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -53,16 +46,11 @@ def _curves(runs: Sequence[Mapping[str, Any]]) -> np.ndarray:
     return np.array(values, float)  # None becomes NaN
 
 
-def _line(name: str, curves: np.ndarray, tasks: Sequence[Mapping[str, Any]]) -> str:
-    first = _cell(curves[:, 0, 0]) if len(tasks) > 1 else '-'
-    cells = [first, *(_cell(curves[:, -1, group]) for group in range(len(_GROUPS)))]
-    return ' | '.join([f'| {name}', str(len(curves)), *cells, f'{size_cells(tasks[-1])} |'])
-
-
-def _cell(values: np.ndarray) -> str:
-    if not np.isfinite(values).all():
-        return '-'
-    return f'{values.mean():.1f}' + (f' ({np.ptp(values):.1f})' if len(values) > 1 else '')
+def _line(name: str, curves: np.ndarray, last: Mapping[str, Any]) -> str:
+    first, groups = curves[:, 0, 0], curves[:, -1].T
+    if curves.shape[1] == 1:  # all classes at once
+        first = np.full_like(first, np.nan)
+    return table_line(name, [first, *groups], last)
 
 
 def _figure(methods: Mapping[str, np.ndarray], metric: str) -> Figure:
