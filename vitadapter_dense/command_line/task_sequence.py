@@ -15,6 +15,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
+from mmengine.runner import Runner
 
 from vitadapter_dense.checkpoints.checked_loading import read_checkpoint
 from vitadapter_dense.checkpoints.files import atomic_write
@@ -163,8 +164,7 @@ class TaskSequence:
         if (folder / TRAINED).is_file():
             return
         previous = self._checkpoint(seed, task - 1) if task else None
-        with errors_as_message():
-            runner = build_runner(self._config(seed, task, previous), verbose=self.verbose)
+        runner = self._runner(self._config(seed, task, previous))
         start = last_checkpoint(folder)
         if start is not None:
             go_on_from(runner, start, accept_changes=False)
@@ -186,8 +186,7 @@ class TaskSequence:
         folder, checkpoint = self._task_folder(seed, task), self._checkpoint(seed, task)
         cfg = self._config(seed, task, None)
         cfg.load_from = str(checkpoint)
-        with errors_as_message():
-            runner = build_runner(cfg, evaluation=True, verbose=self.verbose)
+        runner = self._runner(cfg, evaluation=True)
         found = runner.test()
         if not is_main_process():
             return
@@ -205,6 +204,10 @@ class TaskSequence:
         if delta.is_file():
             content['delta_bytes'] = delta.stat().st_size
         write_json(folder / SCORES, content)
+
+    def _runner(self, cfg: Config, *, evaluation: bool = False) -> Runner:
+        with errors_as_message():  # of what cannot be built; of what trains, fewer are expected
+            return build_runner(cfg, evaluation=evaluation, verbose=self.verbose)
 
     def _config(self, seed: int, task: int, previous: Path | None) -> Config:
         cfg = task_config(

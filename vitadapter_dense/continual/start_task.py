@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -19,13 +20,7 @@ def set_groups(model: nn.Module, groups: Sequence[Sequence[int]]) -> None:
     Raises:
         ScheduleError: the module was built for others.
     """
-    for module in model.modules():
-        if not hasattr(module, 'set_groups'):
-            continue
-        try:
-            module.set_groups(groups)
-        except ValueError as error:
-            raise ScheduleError(str(error)) from error
+    _tell_all(model, 'set_groups', groups)
 
 
 def stepwise_modules(model: nn.Module) -> list[nn.Module]:
@@ -62,9 +57,13 @@ def check_tasks(model: nn.Module, count: int) -> None:
     Raises:
         ScheduleError: it is not.
     """
+    _tell_all(model, 'check_tasks', count)
+
+
+def _tell_all(model: nn.Module, method: str, what: Any) -> None:
     for module in model.modules():
-        if hasattr(module, 'check_tasks'):
+        if hasattr(module, method):
             try:
-                module.check_tasks(count)
+                getattr(module, method)(what)
             except ValueError as error:
                 raise ScheduleError(str(error)) from error
